@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from perfwright.models.artifact import ArtifactRef
+from perfwright.models.finding import Finding, Recommendation
+from perfwright.models.host import HostFacts
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate, Interval
 from perfwright.models.profile import Origin, PassKind
-from perfwright.models.target import InlineTarget, TargetName
+from perfwright.models.quality import QualityGate
+from perfwright.models.target import InlineTarget, Target, TargetName
 from perfwright.models.vocabulary import Input, Model, Share
 from perfwright.models.workload import Workload
 
@@ -173,6 +176,20 @@ class Overhead(Model):
     """Whether the target was left running while it was sampled (stacks may be torn)."""
 
 
+class Gap(Model):
+    """A stretch of time in which nothing was recorded."""
+
+    at_s: float
+    """Seconds of recording before it."""
+    missing_s: float
+    reason: str
+
+    @property
+    def title(self) -> str:
+        """`5.5 s missing after 12.0 s: the worker was restarted`."""
+        return f"{self.missing_s:.1f} s missing after {self.at_s:.1f} s: {self.reason}"
+
+
 class StackProfile(Model):
     """The stacks of one recording."""
 
@@ -182,8 +199,8 @@ class StackProfile(Model):
     passes: tuple[RecordedPass, ...]
     overhead: Overhead
     end: RecordingEnd = "complete"
-    gaps: tuple[str, ...] = ()
-    """Times that could not be measured, and why: `12.0 s to 17.5 s: the worker was restarted`."""
+    gaps: tuple[Gap, ...] = ()
+    """What could not be measured, and why."""
     warnings: tuple[str, ...] = ()
 
 
@@ -225,6 +242,8 @@ class ProcessUse(Model):
     read_bytes_hz: float = 0.0
     write_bytes_hz: float = 0.0
     child_processes: int = 0
+    sampler_cpu_share: float = 0.0
+    """What reading the counters took, in cores."""
 
 
 class Recording(Model):
@@ -234,8 +253,17 @@ class Recording(Model):
     usage: ProcessUse
     process: TargetProcess
     choice: ProfilerChoice
+    environment: EnvironmentFingerprint | None = None
     revision: int = 1
     warnings: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """`1,300 samples in 30 s with py-spy 0.4.3; the target used 0.94 cores`."""
+        samples = sum(one.samples for one in self.stacks.passes)
+        recorded_s = sum(one.seconds for one in self.stacks.passes)
+        cores = self.usage.user_share + self.usage.system_share
+        return f"{samples:,} samples in {recorded_s:.0f} s with {self.stacks.tool}; the target used {cores:.2f} cores"
 
 
 class HotSpot(Model):
@@ -326,3 +354,85 @@ class CpuProfilingDetails(Model):
     compared_with: str = ""
     biggest_win: Estimate | None = None
     warnings: tuple[str, ...] = ()
+
+
+class InspectTarget(Model):
+    """Preflight on the target's host."""
+
+    target: Target
+    host: HostFacts
+    passes: tuple[RequestedPass, ...] | None = None
+    launched_pid: int | None = None
+    """Pid of the command that we launched for this recording."""
+
+
+class UseSampling(Model):
+    """What the process and thread sampler is asked to do."""
+
+    target: str
+    process: TargetProcess
+    duration_s: float
+    interval_s: float = 0.5
+    subprocesses: bool = True
+    artifact_prefix: str
+
+
+class ProfileToJudge(Model):
+    """The recording and what was asked of it."""
+
+    recording: Recording
+    request: CpuProfilingRequest
+
+
+class ProfileJudgement(Model):
+    """Is this profile good enough to believe what follows from it?"""
+
+    quality_gates: tuple[QualityGate, ...]
+    believable: bool
+    statements: tuple[str, ...]
+    """What a reviewer should see: samples, errors, overhead, tool; one Markdown line each."""
+    problem: str = ""
+    """Why it is not believable, and what would help; one sentence."""
+
+
+class FlameGraphsToDraw(Model):
+    """Which pictures of which profile."""
+
+    target: str
+    profile: ArtifactRef
+    previous: PreviousProfile | None = None
+    runtime: Runtime = "unknown"
+    usage: ProcessUse
+    artifact_prefix: str
+
+
+class FlameGraphs(Model):
+    """The pictures of one recording."""
+
+    graphs: tuple[FlameGraph, ...]
+
+
+class ProfileToRead(Model):
+    """A recording to analyse."""
+
+    recording: Recording
+    top: int = 15
+
+
+class FindingsToRank(Model):
+    """Everything that findings follow from."""
+
+    request: CpuProfilingRequest
+    recording: Recording
+    hot_paths: HotPaths
+    utilisation: Utilisation
+    quality_gates: tuple[QualityGate, ...] = ()
+
+
+class RankedFindings(Model):
+    """Findings by cost, recommendations by gain over effort, and the sentence that sums them up."""
+
+    findings: tuple[Finding, ...]
+    recommendations: tuple[Recommendation, ...]
+    summary: str
+    biggest_win: Estimate | None = None

@@ -6,6 +6,7 @@ A gate is opened with a `GateQuestion`; what is on show gets a digest; people an
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -23,7 +24,13 @@ DecisionSource = Literal["signal", "update", "policy", "deadline"]
 DecisionOutcome = Literal["approved", "rejected", "changes_requested", "unreviewed", "noted"]
 """`unreviewed`: a review nobody answered in time. `noted`: policy `notify` let the run go on; objections may still come."""
 
-GateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+GATE_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+GateName = Annotated[str, StringConstraints(pattern=GATE_NAME_PATTERN)]
+
+
+def is_gate_name(name: str) -> bool:
+    """Small letters, digits and underscores, beginning with a letter, at most 63 characters."""
+    return re.fullmatch(GATE_NAME_PATTERN[:-1], name) is not None
 
 
 class GateQuestion(Model):
@@ -65,6 +72,53 @@ class GatePolicy(Model):
     """How many reminders are sent before the deadline, evenly spaced; at most 10."""
     reason: str = ""
     """Why this policy: `environment lab: review = "notify"`."""
+    environment: str = ""
+    """The environment it was read for."""
+    approvers_required: bool = False
+    """True: nobody approves unless the registry names approvers (production, `change` and `keep`)."""
+    started_by: tuple[str, ...] = ()
+    """Names that the one who started the run is known by."""
+    notifies: bool = False
+    """Whether notification addresses are configured."""
+
+
+class GatePolicyQuery(Model):
+    """What the policy of a gate depends on."""
+
+    gate: str
+    kind: GateKind
+    environment: str
+    risk: RiskClass = "observe"
+    deadline_s: float
+    """The deadline that the run asks for; an environment may shorten it."""
+
+
+class GateNotification(Model):
+    """What is sent to the team's addresses when a gate opens, and as a reminder."""
+
+    workflow_id: str
+    run_id: str
+    gate: str
+    kind: GateKind
+    question: str
+    consequence: str
+    evidence: tuple[str, ...] = ()
+    target: str = ""
+    environment: str = ""
+    digest: str = ""
+    deadline_at: str
+    policy: Policy = "ask"
+    reminder: int = 0
+    """0: the gate has just opened; n: the n-th reminder."""
+
+
+class NotificationOutcome(Model):
+    """How sending went; addresses are secrets and never told, only their kind."""
+
+    sent: int = 0
+    failed: int = 0
+    note: str = ""
+    """What failed, by kind of address: `json: connection refused`."""
 
 
 class DecisionInput(Input):
@@ -84,6 +138,13 @@ class DecisionInput(Input):
     """The sender's own id: a decision sent twice counts once."""
 
 
+class DecideInput(DecisionInput):
+    """The one argument of the update `decide`: a decision with its action."""
+
+    action: Action
+    """`approve`, `reject` or `request_changes`."""
+
+
 class Decision(Model):
     """An answer as it was taken."""
 
@@ -98,6 +159,8 @@ class Decision(Model):
     source: DecisionSource
     at: str = ""
     """ISO 8601, UTC."""
+    objection: bool = False
+    """A rejection of a review that policy `notify` had let pass: the run went on, the report says so."""
 
     @property
     def wants_changes(self) -> bool:
@@ -133,3 +196,43 @@ class OpenGate(Model):
     opened_at: str
     deadline_at: str
     revisions_left: int = 0
+
+
+GateStatus = Literal["open", "noted", "approved", "closed"]
+"""`noted`: the run went on, objections are taken. `approved`: a `change` that a later rejection can still stop. `closed`: over."""
+
+
+class HeldGate(Model):
+    """One gate name over all its revisions, as the state machine keeps it."""
+
+    name: str
+    revision: int
+    digest: str
+    kind: GateKind
+    status: GateStatus
+    shown: OpenGate | None = None
+    """What is on show; None once closed."""
+    decision: Decision | None = None
+    """The decision in force on this revision; None while open, and when withdrawn."""
+    requests: int = 0
+    """Changes requested since the last final decision."""
+    max_revisions: int = 0
+    checks_overrides: bool = False
+    """Whether the process checks overrides itself, beyond their names."""
+    reminders_sent: int = 0
+    earlier_digests: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    """Signatures of what was taken on this revision: an identical answer is a duplicate."""
+
+
+class GateState(Model):
+    """Everything a run knows about its gates: carried whole through continue-as-new."""
+
+    gates: dict[str, HeldGate] = {}
+    decisions: tuple[Decision, ...] = ()
+    decisions_dropped: int = 0
+    refused: tuple[RefusedDecision, ...] = ()
+    refused_dropped: int = 0
+    duplicates: int = 0
+    seen: dict[str, str] = {}
+    """decision_id -> signature of what was taken under it."""

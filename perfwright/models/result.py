@@ -67,3 +67,13 @@ class ProcessResult(Model, Generic[DetailsT]):
     """ISO 8601, UTC."""
     duration_s: float = 0.0
     details: DetailsT
+
+
+class ReportToPublish(Model):
+    """A result on its way into a report."""
+
+    result: dict[str, object]
+    """The `ProcessResult` as JSON: its details are typed by the process it names."""
+    run: str
+    """Short name of the run: `shop#12`."""
+    artifact_prefix: str

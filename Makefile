@@ -1,0 +1,77 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes .venv, installs what it needs and finds or builds the
+# `temporal` CLI; a second run skips what is there and says nothing of it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := perfwright activities workflows starter worker.py lab
+TESTS ?= tests
+TEST_PROCESSES ?= 2
+
+PIP_PROGRESS := /^Collecting/ && ++n % 10 == 0 { print "  " n " packages: " $$2; fflush() } \
+  /^Installing collected/ { print "  unpacking " n " packages"; fflush() }
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help demo test check bench clean temporal
+
+help:
+	@echo "make demo    start everything and investigate the lab (KEEP=1 leaves it running)"
+	@echo "make test    all tests"
+	@echo "make check   format, lint, types, architecture, generated docs"
+	@echo "make bench   benchmarks"
+	@echo "make clean   remove .venv, caches and .perfwright"
+
+demo: $(READY)-demo temporal
+	@TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)" $(BIN)/python -m starter.demo $(if $(KEEP),--keep)
+
+# Tests that measure run alone and one after the other; the others side by side.
+test: $(READY)-test temporal
+	@export TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)"; failed=0; \
+	$(BIN)/python -m pytest $(TESTS) -n $(TEST_PROCESSES) -m "not measuring" || failed=$$?; \
+	$(BIN)/python -m pytest $(TESTS) -m measuring || { code=$$?; [ $$code = 5 ] || failed=$$code; }; \
+	exit $$failed
+
+check: $(READY)-test
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy --strict $(SOURCES)
+	@$(BIN)/python -m pytest tests/test_architecture.py -q
+	@$(BIN)/python -m starter.docs --check
+
+bench: $(READY)-test temporal
+	@TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)" $(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .perfwright build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Says what it does only when it has something to do: a download or a build of minutes.
+temporal: $(READY)-venv
+	@$(BIN)/python -m starter.temporal_cli > /dev/null
+
+$(READY)-venv:
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "error: $(PYTHON) is not there; Python 3.11 or newer is needed (make PYTHON=python3.12 ...)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); 3.11 or newer is needed (make PYTHON=python3.12 ...)" >&2; exit 2; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@touch $@
+
+# The tests' set contains the demo's.
+$(READY)-%: requirements/%.txt pyproject.toml | $(READY)-venv
+	@if [ $* = demo ] && [ $(READY)-test -nt requirements/test.txt ]; then touch $@; exit 0; fi; \
+	echo "installing requirements/$*.txt into $(VENV), a minute or two the first time"; \
+	$(BIN)/python -m pip install --progress-bar off --require-hashes -r $< | awk '$(PIP_PROGRESS)'; \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
+	touch $@

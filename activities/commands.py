@@ -1,0 +1,84 @@
+"""Commands that run beside a measurement: a launched target, or a workload. They end with the step that runs them, and with the worker."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import psutil
+from temporalio import activity
+
+from activities.errors import refuse
+from activities.recording_folder import RecordingFolder
+from activities.subprocesses import RunningTool, Tool, running
+from perfwright.models.command import CommandEnd, CommandRun, RunningCommand
+from perfwright.models.errors import ErrorType
+
+RUNNING_FILE = "running.jsonl"
+FIND_LIMIT_S = 20.0
+PROFILING_ENVIRONMENT = {"JAVA_TOOL_OPTIONS": "-XX:+UnlockDiagnosticVMOptions -XX:+DebugNonSafepoints -XX:+PreserveFramePointer"}
+"""Makes JVM profiles exact to the line; without it inlined leaves are charged to their callers."""
+TAIL_CHARACTERS = 1_000
+
+
+class Commands:
+    """Runs commands on this host for the time of a recording."""
+
+    def __init__(self, state_folder: Path) -> None:
+        self._state_folder = state_folder
+
+    @activity.defn
+    async def run_command(self, request: CommandRun) -> CommandEnd:
+        """Run until it ends, the limit is reached, or the recording that needs it cancels this step."""
+        missing = [name for name in request.environment_names if name not in os.environ]
+        if missing:
+            raise refuse(
+                ErrorType.INVALID_INPUT,
+                f"environment_names: not set in the worker's environment: {', '.join(missing)}",
+                way_out="set them where the host worker is started",
+            )
+        environment = dict(PROFILING_ENVIRONMENT) if request.profiling_flags else {}
+        tool = Tool(
+            request.command,
+            limit_s=request.limit_s,
+            way_out="name a program that exists on the target's host",
+            environment=environment | {name: os.environ[name] for name in request.environment_names},
+            directory=Path(request.working_directory or "."),
+            keep_bytes=64 * 1024,
+        )
+        folder = RecordingFolder(self._state_folder, request.key)
+        folder.remove()
+        folder.open()
+        began = time.monotonic()
+        try:
+            async with running(tool, heartbeat=lambda elapsed_s, _: activity.heartbeat({"running_s": round(elapsed_s, 1)})) as child:
+                folder.append(RUNNING_FILE, RunningCommand(pid=child.pid, create_time_s=_create_time(child)).model_dump())
+                ended = await child.wait()
+        finally:
+            folder.remove()
+        return CommandEnd(
+            pid=ended.pid,
+            returncode=ended.returncode,
+            stopped_by_us=ended.stopped,
+            seconds=time.monotonic() - began,
+            output_tail=(ended.stderr.strip() or ended.stdout.strip())[-TAIL_CHARACTERS:],
+        )
+
+    @activity.defn
+    async def find_command(self, request: CommandRun) -> RunningCommand:
+        """Wait until `run_command` with the same key has started its program, and give its pid."""
+        folder = RecordingFolder(self._state_folder, request.key)
+        give_up = time.monotonic() + FIND_LIMIT_S
+        while time.monotonic() < give_up:
+            for line in folder.lines(RUNNING_FILE):
+                return RunningCommand.model_validate(line)
+            activity.heartbeat()
+            await asyncio.sleep(0.1)
+        raise refuse(ErrorType.TARGET_GONE, f"{request.title} did not start within {FIND_LIMIT_S:.0f} s, or ended at once")
+
+
+def _create_time(child: RunningTool) -> float:
+    try:
+        return psutil.Process(child.pid).create_time()
+    except psutil.NoSuchProcess:
+        return time.time()

@@ -1,0 +1,198 @@
+"""What a CPU recording says: judged, drawn, ranked. Heavy parts run in a process of their own, from the profile artifact."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from temporalio import activity
+
+from activities.artifacts import ArtifactStore
+from activities.compute import in_own_process
+from perfwright.analysis.call_tree import decode_profile
+from perfwright.analysis.cpu_findings import analyse_findings
+from perfwright.analysis.flame_graphs import Drawing, draw_difference, draw_flame_graph
+from perfwright.analysis.hot_paths import OnCpu, find_hot_paths, on_cpu
+from perfwright.analysis.profile_review import judge
+from perfwright.analysis.tree_weights import CallTree
+from perfwright.analysis.utilisation import describe_utilisation
+from perfwright.analysis.waits import off_cpu
+from perfwright.models.artifact import ArtifactRef
+from perfwright.models.cpu_profiling import (
+    FindingsToRank,
+    FlameGraph,
+    FlameGraphs,
+    FlameGraphsToDraw,
+    HotPaths,
+    ProcessUse,
+    ProfileJudgement,
+    ProfileToJudge,
+    ProfileToRead,
+    RankedFindings,
+    Runtime,
+    Utilisation,
+)
+from perfwright.models.finding import Finding, Recommendation
+from perfwright.models.profile import PassKind
+
+Read = TypeVar("Read")
+GRAPH_MEDIA_TYPE = "application/json"
+TITLES: dict[PassKind, str] = {
+    "on_cpu": "On-CPU flame graph",
+    "off_cpu": "Off-CPU flame graph",
+    "gil": "Who holds the interpreter lock",
+    "native": "On-CPU with compiled frames",
+}
+
+
+class CpuAnalysis:
+    """Activities over the profile artifact of a recording."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+
+    @activity.defn
+    async def judge_profile(self, request: ProfileToJudge) -> ProfileJudgement:
+        """Quality gates of the recording, and what a reviewer should see of it."""
+        return judge(request.recording, request.request)
+
+    @activity.defn
+    async def draw_flame_graphs(self, request: FlameGraphsToDraw) -> FlameGraphs:
+        """On-CPU, off-CPU, GIL and compiled-frames graphs where recorded, and the change since an earlier run."""
+        profile, earlier = await self._artifacts.get(request.profile), None
+        if request.previous:
+            earlier = await self._artifacts.get(request.previous.profile)
+        with tempfile.TemporaryDirectory(prefix="perfwright-") as folder:
+            paths = [_kept(folder, "now", profile)] + ([_kept(folder, "earlier", earlier)] if earlier else [])
+            drawn = await in_own_process(draw_all, paths, request.runtime, request.usage, heartbeat=_beat("drawing"))
+        graphs = []
+        for kind, drawing in drawn:
+            title = TITLES[kind] if kind != "diff" else f"Change since {request.previous.run}" if request.previous else "Change"
+            data = json.dumps(drawing.root, separators=(",", ":")).encode()
+            ref = await self._artifacts.put(f"{request.artifact_prefix}/flame-{kind}.json", data, GRAPH_MEDIA_TYPE, title)
+            graphs.append(
+                FlameGraph(
+                    title=title,
+                    kind=kind,
+                    data=ref,
+                    samples=drawing.samples,
+                    pruned_share=drawing.pruned_share,
+                    compared_with=request.previous.run if kind == "diff" and request.previous else "",
+                )
+            )
+        return FlameGraphs(graphs=tuple(graphs))
+
+    @activity.defn
+    async def find_hot_paths(self, request: ProfileToRead) -> HotPaths:
+        """Self and total time by function and line, with intervals."""
+        usage = request.recording.usage
+        cores = usage.user_share + usage.system_share
+        return await self._read(request, hot_paths_of, usage, request.recording.process.runtime, request.top, cores)
+
+    @activity.defn
+    async def classify_utilisation(self, request: ProfileToRead) -> Utilisation:
+        """Patterns of CPU use, and where threads wait."""
+        return await self._read(request, utilisation_of, request.recording.usage, request.recording.process.runtime)
+
+    @activity.defn
+    async def rank_findings(self, request: FindingsToRank) -> RankedFindings:
+        """Findings by cost, recommendations by gain over effort, and one sentence that sums them up."""
+        recording, wanted = request.recording, request.request
+        reproduce = f"perfwright start CpuProfilingInvestigation --target {wanted.target_name} --set duration_s={wanted.duration_s:g}"
+        findings, recommendations = await self._read(
+            ProfileToRead(recording=recording),
+            findings_of,
+            recording.usage,
+            recording.process.runtime,
+            request.hot_paths,
+            request.utilisation,
+            wanted.goal_share,
+            recording.stacks.profile,
+            reproduce,
+        )
+        return RankedFindings(
+            findings=findings,
+            recommendations=recommendations,
+            summary=summary_of(wanted.target_name, findings, recommendations, request.hot_paths, request.utilisation),
+            biggest_win=recommendations[0].expected_gain if recommendations else None,
+        )
+
+    async def _read(self, request: ProfileToRead, function: Callable[..., Read], *arguments: Any) -> Read:
+        profile = await self._artifacts.get(request.recording.stacks.profile)
+        with tempfile.TemporaryDirectory(prefix="perfwright-") as folder:
+            return await in_own_process(function, _kept(folder, "profile", profile), *arguments, heartbeat=_beat(function.__name__))
+
+
+def hot_paths_of(path: str, usage: ProcessUse, runtime: Runtime, top: int, cores: float) -> HotPaths:
+    """In a process of its own: the hottest functions and lines."""
+    return find_hot_paths(_seen(path, usage, runtime), top=top, cpu_cores=cores)
+
+
+def utilisation_of(path: str, usage: ProcessUse, runtime: Runtime) -> Utilisation:
+    """In a process of its own: how the CPUs are used."""
+    return describe_utilisation(_seen(path, usage, runtime), usage)
+
+
+def findings_of(
+    path: str,
+    usage: ProcessUse,
+    runtime: Runtime,
+    hot_paths: HotPaths,
+    utilisation: Utilisation,
+    goal_share: float | None,
+    profile: ArtifactRef,
+    reproduce: str,
+) -> tuple[tuple[Finding, ...], tuple[Recommendation, ...]]:
+    """In a process of its own: findings and recommendations."""
+    seen = _seen(path, usage, runtime)
+    return analyse_findings(seen, hot_paths, utilisation, usage, goal_share=goal_share, profile=profile, reproduce=reproduce)
+
+
+def draw_all(paths: list[str], runtime: Runtime, usage: ProcessUse) -> list[tuple[Any, Drawing]]:
+    """In a process of its own: every graph that the recording gives, and the change since the earlier one."""
+    seen = _seen(paths[0], usage, runtime)
+    drawn: list[tuple[Any, Drawing]] = [("on_cpu", draw_flame_graph(seen.tree, seen.rows, runtime=runtime))]
+    waited = off_cpu(seen.tree, usage)
+    if waited is not None and waited.rows.samples > 0:
+        drawn.append(("off_cpu", draw_flame_graph(seen.tree, waited.rows, runtime=runtime)))
+    kinds: tuple[PassKind, ...] = ("gil", "native")
+    for kind in kinds:
+        rows = seen.tree.weights(kind)
+        if rows is not None and rows.samples > 0 and kind != seen.rows.kind:
+            drawn.append((kind, draw_flame_graph(seen.tree, rows, runtime=runtime)))
+    if len(paths) > 1:
+        earlier = on_cpu(CallTree(decode_profile(Path(paths[1]).read_bytes())), runtime=runtime)
+        drawn.append(("diff", draw_difference((earlier.tree, earlier.rows), (seen.tree, seen.rows), runtime=runtime)))
+    return drawn
+
+
+def summary_of(
+    target: str,
+    findings: tuple[Finding, ...],
+    recommendations: tuple[Recommendation, ...],
+    hot_paths: HotPaths,
+    utilisation: Utilisation,
+) -> str:
+    """One sentence that a reader who stops here takes away."""
+    pattern = utilisation.patterns[0].name if utilisation.patterns else "unknown"
+    loud = [finding for finding in findings if finding.severity != "information"]
+    if not loud:
+        return f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}); nothing in it costs enough to act on."
+    advice = f" First: {recommendations[0].title}." if recommendations else ""
+    more = f" and {len(loud) - 1} more" if len(loud) > 1 else ""
+    return f"{loud[0].title}{more}; {target} used {hot_paths.cpu_cores:.2f} cores ({pattern}).{advice}"
+
+
+def _seen(path: str, usage: ProcessUse, runtime: Runtime) -> OnCpu:
+    return on_cpu(CallTree(decode_profile(Path(path).read_bytes())), usage, runtime=runtime)
+
+
+def _kept(folder: str, name: str, data: bytes) -> str:
+    path = Path(folder) / name
+    path.write_bytes(data)
+    return str(path)
+
+
+def _beat(what: str) -> Any:
+    return lambda elapsed_s, _: activity.heartbeat({"doing": what.replace("_", " "), "elapsed_s": round(elapsed_s, 1)})

@@ -1,0 +1,230 @@
+"""Which process a selector means, and what it is: pid, runtime, state, namespaces. Reads /proc through psutil; changes nothing."""
+
+import os
+import re
+from pathlib import Path
+
+import psutil
+
+from activities.errors import refuse
+from perfwright.models.cpu_profiling import Runtime, TargetProcess
+from perfwright.models.errors import ErrorType
+from perfwright.models.target import ProcessSelector
+
+MAPS_LIMIT_BYTES = 4 * 1024 * 1024
+WRAPPER_DEPTH = 4
+"""How many wrappers (`timeout`, `env`, a shell) in a row are looked through."""
+
+_PYTHON = re.compile(r"(?:libpython|/python)(3\.\d+)")
+
+
+def find_process(selector: ProcessSelector) -> psutil.Process:
+    """The one process that fits; refuses when none or several do, naming what was found."""
+    if selector.pid is not None:
+        return _by_pid(selector.pid, "process.pid")
+    if selector.pid_file is not None:
+        return _by_pid_file(Path(selector.pid_file))
+    if selector.port is not None:
+        return _by_port(selector.port)
+    if selector.name is not None:
+        return _by_name(selector.name)
+    raise refuse(ErrorType.INVALID_INPUT, "process.command is launched by a recording; there is no process to find before it")
+
+
+def through_wrappers(process: psutil.Process) -> tuple[psutil.Process, str]:
+    """The program behind `timeout python ...` and its like: a native process whose only child runs a known runtime, and a note of it."""
+    inner, note = process, ""
+    for _ in range(WRAPPER_DEPTH):
+        children = inner.children()
+        if runtime_of(inner)[0] != "native" or inner.num_threads() > 1 or len(children) != 1:
+            break
+        if runtime_of(children[0])[0] in ("native", "unknown") and not children[0].children():
+            break
+        inner = children[0]
+        note = f"pid {process.pid} ({process.name()}) only wraps pid {inner.pid} ({inner.name()}), which was examined"
+    return (inner, note) if runtime_of(inner)[0] != "native" else (process, "")
+
+
+def describe(process: psutil.Process) -> TargetProcess:
+    """What is known of it without touching it."""
+    try:
+        runtime, version = runtime_of(process)
+        with process.oneshot():
+            return TargetProcess(
+                pid=process.pid,
+                create_time_s=process.create_time(),
+                program=process.name(),
+                runtime=runtime,
+                runtime_version=version,
+                thread_count=process.num_threads(),
+                child_count=len(process.children(recursive=True)),
+                state=process.status(),
+                user=process.username(),
+                own_namespace=_same_namespaces(process.pid),
+            )
+    except psutil.NoSuchProcess as gone:
+        raise refuse(ErrorType.TARGET_GONE, f"process {process.pid} exited while it was looked at") from gone
+    except (psutil.AccessDenied, PermissionError) as denied:
+        raise not_permitted(process.pid) from denied
+
+
+def still_there(target: TargetProcess) -> psutil.Process | None:
+    """The process if it is alive and the same one; None when it exited or its pid was given to another program."""
+    try:
+        process = psutil.Process(target.pid)
+        if abs(process.create_time() - target.create_time_s) > 0.05 or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+    except psutil.NoSuchProcess:
+        return None
+    return process
+
+
+def refuse_if_untouchable(target: TargetProcess) -> None:
+    """Stopped, traced by another, or a kernel thread: nothing may attach to it."""
+    if target.state == psutil.STATUS_STOPPED:
+        raise refuse(
+            ErrorType.TARGET_STOPPED,
+            f"process {target.pid} ({target.program}) is stopped (SIGSTOP)",
+            way_out=f"continue it with `kill -CONT {target.pid}` and start again",
+        )
+    tracer = tracer_of(target.pid)
+    if tracer:
+        raise refuse(
+            ErrorType.NOT_PERMITTED,
+            f"process {target.pid} ({target.program}) is already traced by pid {tracer}; one tracer at a time may attach",
+            way_out="end the debugger or profiler that holds it and start again",
+        )
+    if not _has_program(target.pid):
+        raise refuse(ErrorType.RUNTIME_UNSUPPORTED, f"pid {target.pid} ({target.program}) is a kernel thread: it has no program to profile")
+
+
+def tracer_of(pid: int) -> int:
+    """Pid of the process that traces it, 0 for none or unknown."""
+    try:
+        found = re.search(r"^TracerPid:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found.group(1)) if found else 0
+
+
+def not_permitted(pid: int) -> Exception:
+    """The error, with what to grant."""
+    return refuse(
+        ErrorType.NOT_PERMITTED,
+        f"process {pid} belongs to another user or is protected; this worker (uid {os.getuid()}) may not look into it",
+        way_out="run the host worker as the target's user or root, or give it CAP_SYS_PTRACE (and see /proc/sys/kernel/yama/ptrace_scope)",
+    )
+
+
+def runtime_of(process: psutil.Process) -> tuple[Runtime, str]:
+    """Runtime and version, from the executable's name and what it maps: never by running it."""
+    try:
+        program = process.name()
+        executable = process.exe()
+    except psutil.AccessDenied:
+        return "unknown", ""
+    maps = _maps(process.pid)
+    if maps is None:
+        return "unknown", ""
+    stem = Path(executable).name.removesuffix(" (deleted)")
+    python = _PYTHON.search(executable) or _PYTHON.search(maps)
+    if stem.startswith("python") or "libpython3" in maps:
+        return "python", f"CPython {python.group(1)}" if python else "CPython"
+    if "libjvm.so" in maps:
+        return "jvm", "JVM"
+    if stem in ("node", "nodejs") or program == "node" or "libnode.so" in maps:
+        return "node", "Node.js"
+    return ("native", "") if executable else ("unknown", "")
+
+
+def _by_pid(pid: int, field: str) -> psutil.Process:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            raise refuse(ErrorType.TARGET_GONE, f"{field}: process {pid} has exited and waits to be reaped by its parent")
+    except psutil.NoSuchProcess as gone:
+        raise refuse(
+            ErrorType.TARGET_GONE, f"{field}: no process {pid} on this host", way_out="`perfwright init` lists processes"
+        ) from gone
+    return process
+
+
+def _by_pid_file(path: Path) -> psutil.Process:
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")[:64].strip()
+    except OSError as trouble:
+        raise refuse(ErrorType.INVALID_INPUT, f"process.pid_file: cannot read {path}: {trouble.strerror}") from trouble
+    if not text.isdigit():
+        raise refuse(ErrorType.INVALID_INPUT, f"process.pid_file: {path} does not hold a process id")
+    return _by_pid(int(text), f"process.pid_file {path}")
+
+
+def _by_port(port: int) -> psutil.Process:
+    listening = [c for c in psutil.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port]
+    pids = {c.pid for c in listening if c.pid}
+    if not listening:
+        raise refuse(ErrorType.TARGET_GONE, f"process.port: nothing listens on port {port} on this host", way_out="start the target first")
+    if not pids:
+        raise refuse(
+            ErrorType.NOT_PERMITTED,
+            f"process.port: port {port} is listened on by a process of another user",
+            way_out="run the host worker as that user or root, or select the process by pid or pid_file",
+        )
+    return _one(pids, f"process.port {port}")
+
+
+def _by_name(name: str) -> psutil.Process:
+    ours = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    exact, partial = set(), set()
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.pid in ours:
+            continue
+        command = " ".join(process.info["cmdline"] or ())
+        if process.info["name"] == name:
+            exact.add(process.pid)
+        elif name in command and "activities/supervisor.py" not in command:
+            partial.add(process.pid)
+    pids = exact or partial
+    if not pids:
+        raise refuse(ErrorType.TARGET_GONE, f"process.name: no process named {name!r} on this host", way_out="start the target first")
+    return _one(pids, f"process.name {name!r}")
+
+
+def _one(pids: set[int], asked: str) -> psutil.Process:
+    """Of several, the one that is the ancestor of all others (a server and its workers)."""
+    candidates = [psutil.Process(pid) for pid in sorted(pids)]
+    for candidate in candidates:
+        below = {child.pid for child in candidate.children(recursive=True)}
+        if pids <= below | {candidate.pid}:
+            return candidate
+    listed = ", ".join(f"{p.pid} ({p.name()})" for p in candidates[:8])
+    raise refuse(ErrorType.INVALID_INPUT, f"{asked} fits {len(candidates)} unrelated processes: {listed}", way_out="select one by pid")
+
+
+def _maps(pid: int) -> str | None:
+    try:
+        with Path(f"/proc/{pid}/maps").open(encoding="utf-8", errors="replace") as file:
+            return file.read(MAPS_LIMIT_BYTES)
+    except PermissionError:
+        return None
+    except OSError:
+        return ""
+
+
+def _has_program(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/exe").readlink())
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def _same_namespaces(pid: int) -> bool:
+    for kind in ("pid", "mnt"):
+        try:
+            if Path(f"/proc/{pid}/ns/{kind}").stat().st_ino != Path(f"/proc/self/ns/{kind}").stat().st_ino:
+                return False
+        except OSError:
+            return True
+    return True

@@ -1,0 +1,123 @@
+"""Linux perf with the software clock: stacks of compiled programs, kernel frames included.
+
+`cpu-clock` works without hardware counters (virtual machines have none). 99 Hz by default, so that nothing periodic runs in step with it.
+Frame pointers are followed; code compiled without them shows short stacks.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+import psutil
+from temporalio import activity
+
+from activities.artifacts import ArtifactStore
+from activities.errors import refuse
+from activities.finding_processes import still_there
+from activities.perf_output import read_perf_script
+from activities.slice_recorder import ReadSlice, SliceRecorder, Tick, pids_of, tool_version
+from activities.subprocesses import Tool, ToolRun, run
+from perfwright.models.cpu_profiling import StackProfile, StackRecording
+from perfwright.models.errors import ErrorType
+from perfwright.models.profile import PassKind
+
+WAY_OUT = "Install linux-perf (Debian) or linux-tools (Ubuntu)"
+START_ALLOWANCE_S = 20.0
+OUTPUT_LIMIT_BYTES = 512 * 1024 * 1024
+MOST_PIDS = 256
+
+
+class Perf:
+    """Records stacks of compiled programs on this host."""
+
+    def __init__(self, artifacts: ArtifactStore, state_folder: Path) -> None:
+        self._artifacts = artifacts
+        self._state_folder = state_folder
+
+    @activity.defn
+    async def record_native_stacks(self, request: StackRecording) -> StackProfile:
+        """On-CPU stacks by the software clock, in slices."""
+        version = await run(Tool(["perf", "--version"], limit_s=20, way_out=WAY_OUT))
+        tool = PerfSlices(request, f"perf {tool_version(version.require_success().stdout)}")
+        return await SliceRecorder(tool, request, self._artifacts, self._state_folder).record()
+
+
+class PerfSlices:
+    """One `perf record` per slice."""
+
+    holds_target = False
+    read: ReadSlice = staticmethod(read_perf_script)
+
+    def __init__(self, request: StackRecording, title: str) -> None:
+        self.title = title
+        self._request = request
+
+    async def take(self, kind: PassKind, seconds: float, rate_hz: float, nonblocking: bool, path: Path, tick: Tick) -> float:
+        process = still_there(self._request.process)
+        if process is None:
+            raise self._gone()
+        pids = sorted(pids_of(process))[:MOST_PIDS] if self._request.subprocesses else [process.pid]
+        data = path.with_suffix(".data")
+        argv = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(max(1, round(rate_hz))), "--call-graph", "fp"]
+        argv += ["--pid", ",".join(map(str, pids)), "--output", str(data), "--", "sleep", str(seconds)]
+        recorded = await run(
+            Tool(
+                argv,
+                limit_s=seconds + START_ALLOWANCE_S,
+                way_out=WAY_OUT,
+                stop_signal=signal.SIGINT,
+                output_files=(data,),
+                output_limit_bytes=OUTPUT_LIMIT_BYTES,
+            ),
+            heartbeat=lambda elapsed_s, _: tick(elapsed_s),
+        )
+        if recorded.returncode != 0 or not data.is_file():
+            raise self._failure(recorded)
+        text = path.with_suffix(".txt")
+        script = await run(
+            Tool(
+                ["perf", "script", "--input", str(data), "--fields", "pid,tid,time,ip,sym,dso", "--no-inline"],
+                stdout_file=text,
+                limit_s=120,
+                way_out=WAY_OUT,
+                output_files=(text,),
+                output_limit_bytes=OUTPUT_LIMIT_BYTES,
+            ),
+            heartbeat=lambda _elapsed_s, _: tick(seconds),
+        )
+        script.require_success(way_out="Look at the perf version: it must fit the kernel that recorded")
+        data.unlink()
+        path.with_suffix(".summary").write_text(json.dumps({"executable": _executable(process), "threads": _thread_names(process)}))
+        return recorded.cpu_s + script.cpu_s
+
+    def _gone(self) -> Exception:
+        return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while perf attached")
+
+    def _failure(self, ended: ToolRun) -> Exception:
+        said = f"{ended.stderr} {ended.stdout}".strip()
+        if still_there(self._request.process) is None:
+            return self._gone()
+        if "ermission" in said or "paranoid" in said:
+            return refuse(
+                ErrorType.NOT_PERMITTED,
+                f"perf may not record process {self._request.process.pid}",
+                way_out="give the host worker CAP_PERFMON, or lower kernel.perf_event_paranoid to 1",
+            )
+        return refuse(ErrorType.TOOL_FAILED, f"{self.title} recorded nothing: {' | '.join(said.splitlines()[-3:])[:600]}", retryable=True)
+
+
+def _executable(process: psutil.Process) -> str:
+    try:
+        return process.exe()
+    except psutil.Error:
+        return ""
+
+
+def _thread_names(process: psutil.Process) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for task in Path(f"/proc/{process.pid}/task").glob("*/comm"):
+        try:
+            names[task.parent.name] = task.read_text().strip()
+        except OSError:
+            continue
+    return names

@@ -1,0 +1,49 @@
+"""Publishes a result as HTML, Markdown and JSON artifacts."""
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+from temporalio import activity
+
+from activities.artifacts import ArtifactStore
+from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
+from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.report import ReportExtras, TableFigure
+from perfwright.models.result import ProcessResult, ReportRefs, ReportToPublish
+from perfwright.report import cpu_profiling
+from perfwright.report.render import render_html, render_json, render_markdown
+
+EXTRAS = {CPU_PROFILING: (TypeAdapter(ProcessResult[CpuProfilingDetails]), cpu_profiling.report_extras)}
+"""What each process adds to the common report."""
+
+
+class Reports:
+    """Renders and stores reports."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+
+    @activity.defn
+    async def publish_report(self, request: ReportToPublish) -> ReportRefs:
+        """Write the report's three forms; the same run again replaces them."""
+        adapter, extras_of = EXTRAS[str(request.result["process"])]
+        result = adapter.validate_json(json.dumps(request.result))
+        extras = extras_of(result.details)
+        data = await self._figure_data(extras)
+        repeat = _repeat(result)
+        html = render_html(result, extras, request.run, repeat, data)
+        markdown = render_markdown(result, extras, request.run, repeat)
+        prefix, title = request.artifact_prefix, f"Report of {request.run}"
+        return ReportRefs(
+            html=await self._artifacts.put(f"{prefix}/report.html", html.encode(), "text/html", title),
+            markdown=await self._artifacts.put(f"{prefix}/report.md", markdown.encode(), "text/markdown", title),
+            data=await self._artifacts.put(f"{prefix}/result.json", render_json(result).encode(), "application/json", title),
+        )
+
+    async def _figure_data(self, extras: ReportExtras) -> dict[str, bytes]:
+        return {figure.data.uri: await self._artifacts.get(figure.data) for figure in extras.figures if not isinstance(figure, TableFigure)}
+
+
+def _repeat(result: ProcessResult[Any]) -> str:
+    return f"perfwright start {result.process} --input - <<'END'\n{json.dumps(result.request, indent=2)}\nEND"

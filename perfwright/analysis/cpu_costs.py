@@ -1,0 +1,267 @@
+"""Samples grouped into costs: what one place of the target's own code spends for one reason. Every sample belongs to one cost.
+
+The place is a function (comprehensions and lambdas belong to the function around them), the reason a shape (cost_shapes.py). So two
+different mistakes in one handler are two costs, and one mistake reached over a hundred stacks is one.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from perfwright.analysis.cost_shapes import FRAMEWORK, LIBRARY_CALL, OWN_CODE, SHAPES, CostShape, shape_of
+from perfwright.analysis.frames import enclosing_function
+from perfwright.analysis.hot_paths import OnCpu, callers_of
+from perfwright.analysis.running import by_thread_name
+from perfwright.analysis.statistics import share_intervals
+from perfwright.analysis.tree_weights import Floats, Ints, Mask, numbered, summed
+from perfwright.models.measurement import Interval
+from perfwright.models.profile import Origin
+
+SMALLEST_SHARE = 0.005
+"""Costs below half a per cent are not told apart: nothing is won there."""
+DOMINATES = 0.5
+"""A recognised shape that takes half of what a line spends in foreign code explains the line."""
+HELPER_OF = 0.9
+"""A function that takes less than its caller and nearly all of it for one caller is part of the caller's loop."""
+_SELF, _OTHER = -2, -1
+MAX_COSTS = 200
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one place spends for one reason. Shares are of all samples of the pass."""
+
+    function: str
+    """Full name, as the tool told it."""
+    file: str
+    """Full path."""
+    line: int
+    """The hottest line; 0 where lines are unknown."""
+    origin: Origin
+    shape: CostShape
+    share: float
+    interval: Interval
+    samples: int
+    lines: tuple[tuple[int, float], ...]
+    """Hottest lines with their shares."""
+    called: tuple[tuple[str, float], ...]
+    """Library functions that spend it, with their shares; empty where the code spends it itself."""
+    callers: tuple[str, ...]
+    threads: tuple[str, ...]
+    chain: tuple[str, ...]
+    """The heaviest stack that leads here, own code only, root first."""
+    framework: bool = False
+    """No own code asked for it."""
+    helpers: tuple[str, ...] = ()
+    """Functions called for nothing else, whose time is included."""
+
+
+@dataclass
+class _Group:
+    """A cost while it is put together: `cells` are (place, line, shape) numbers."""
+
+    place: int
+    shape: CostShape
+    cells: list[int]
+    weight: float
+    framework: bool
+    helpers: list[int] = field(default_factory=list)
+
+
+def find_costs(seen: OnCpu, *, seed: int = 1) -> tuple[Cost, ...]:
+    """All costs of at least `SMALLEST_SHARE`, largest first."""
+    whole = seen.rows.samples
+    if whole <= 0:
+        return ()
+    own = seen.tree.own(seen.rows)
+    place_of_node, places = _places(seen)
+    owner = seen.attribution.owner
+    frames = seen.tree.profile.frames
+    line = np.array(frames.line, dtype=np.int64)[seen.tree.frame]
+    table = np.stack([place_of_node[owner], line[owner], _shapes(seen), seen.attribution.framework.astype(np.int64)], axis=1)
+    cells, cell_of_node = np.unique(table, axis=0, return_inverse=True)
+    cell_of_node = cell_of_node.reshape(-1)
+    weights = summed(cell_of_node, own, len(cells))
+    groups = _merge_helpers(seen, _groups(cells, weights, whole), place_of_node, own)
+    groups = sorted((one for one in groups if one.weight >= SMALLEST_SHARE * whole), key=lambda one: -one.weight)[:MAX_COSTS]
+    group_of_cell = np.full(len(cells), -1, dtype=np.int64)
+    for number, group in enumerate(groups):
+        group_of_cell[group.cells] = number
+    group_of_node = group_of_cell[cell_of_node]
+    row_group = group_of_node[seen.rows.node]
+    told = row_group >= 0
+    blocks = seen.rows.blocks
+    counts = summed(row_group[told] * blocks + seen.rows.block[told], seen.rows.count[told], len(groups) * blocks).reshape(-1, blocks)
+    intervals = share_intervals(counts, seen.rows.by_block(), seed=seed)
+    below = seen.tree.below(own)
+    costs = [
+        _cost(seen, group, places, cells, weights, group_of_node == number, place_of_node, own, below, intervals[number])
+        for number, group in enumerate(groups)
+    ]
+    return tuple(sorted(costs, key=lambda cost: (-cost.share, cost.file, cost.function)))
+
+
+def _places(seen: OnCpu) -> tuple[Ints, list[tuple[str, str]]]:
+    """The function each node belongs to, comprehensions and lambdas to the one around them: numbers, and (function, file) by number."""
+    frames = seen.tree.profile.frames
+    named = [enclosing_function(function) for function in frames.function]
+    keys, places = numbered((name or function, file) for name, function, file in zip(named, frames.function, frames.file, strict=True))
+    nameless = np.array([not name for name in named], dtype=bool)[seen.tree.frame]
+    file = numbered(frames.file)[0][seen.tree.frame]
+    place = keys[seen.tree.frame]
+    for level in seen.tree.levels:
+        above = seen.tree.parent[level]
+        joins = nameless[level] & (above >= 0) & (file[above] == file[level])
+        place[level] = np.where(joins, place[above], place[level])
+    return place, places
+
+
+def _shapes(seen: OnCpu) -> Ints:
+    """Why each node's time is spent: the outermost recognised foreign frame under the owner; compiled leaves are the owner's own work."""
+    tree = seen.tree
+    of_function = np.array([*(shape_of(function, file) for function, file in tree.names.functions), _OTHER], dtype=np.int64)
+    recognised = of_function[tree.names.function[tree.frame]]
+    compiled = tree.names.is_from("native")[tree.frame]
+    own = seen.attribution.owner == np.arange(len(tree.parent))
+    shape = np.full(len(tree.parent), _SELF, dtype=np.int64)
+    for level in tree.levels:
+        above = tree.parent[level]
+        inherited = np.where(own[level] | (above < 0), _SELF, shape[above])
+        at_owner = np.where(seen.attribution.own[level], _SELF, np.where(recognised[level] >= 0, recognised[level], _SELF))
+        under = np.where(recognised[level] >= 0, recognised[level], np.where(compiled[level] & (inherited == _SELF), _SELF, _OTHER))
+        shape[level] = np.where(own[level], at_owner, np.where(inherited >= 0, inherited, under))
+    return shape
+
+
+def _groups(cells: Ints, weights: Floats, whole: float) -> list[_Group]:
+    by_place: dict[tuple[int, int], dict[int, list[int]]] = {}
+    heavy = summed(cells[:, 0], weights, int(cells[:, 0].max()) + 1) >= SMALLEST_SHARE * whole
+    for number, (place, line, _, framework) in enumerate(cells.tolist()):
+        if heavy[place]:
+            by_place.setdefault((place, framework), {}).setdefault(line, []).append(number)
+    groups = []
+    for (place, framework), lines in by_place.items():
+        groups += _groups_of_place(place, bool(framework), lines, cells[:, 2], weights)
+    return groups
+
+
+def _groups_of_place(place: int, framework: bool, lines: dict[int, list[int]], shape: Ints, weights: Floats) -> list[_Group]:
+    """Per shape one group over all lines; what is left is the code's own work, unless one line's foreign call is most of it."""
+    by_shape: dict[int, list[int]] = {}
+    rest: list[int] = []
+    calls: dict[int, list[int]] = {}
+    for line, numbers in lines.items():
+        foreign = [number for number in numbers if shape[number] != _SELF]
+        known = [number for number in foreign if shape[number] >= 0]
+        most = max(known, key=lambda number: weights[number], default=-1)
+        if known and weights[most] >= DOMINATES * sum(weights[number] for number in foreign):
+            by_shape.setdefault(int(shape[most]), []).extend(number for number in foreign if shape[number] == _OTHER)
+        else:
+            calls[line] = [number for number in foreign if shape[number] == _OTHER]
+        for number in known:
+            by_shape.setdefault(int(shape[number]), []).append(number)
+        rest += [number for number in numbers if shape[number] == _SELF]
+    remaining = float(sum(weights[number] for number in rest) + sum(weights[number] for one in calls.values() for number in one))
+    groups = [_Group(place, SHAPES[one], numbers, float(weights[numbers].sum()), framework) for one, numbers in by_shape.items()]
+    for numbers in calls.values():
+        weight = float(weights[numbers].sum())
+        if numbers and weight >= DOMINATES * remaining:
+            groups.append(_Group(place, FRAMEWORK if framework else LIBRARY_CALL, numbers, weight, framework))
+        else:
+            rest += numbers
+    if rest:
+        groups.append(_Group(place, FRAMEWORK if framework else OWN_CODE, rest, float(weights[rest].sum()), framework))
+    return groups
+
+
+def _merge_helpers(seen: OnCpu, groups: list[_Group], place: Ints, own: Floats) -> list[_Group]:
+    """A small function that works for one caller only is told with its caller."""
+    mine = {group.place: group for group in groups if group.shape is OWN_CODE}
+    below = seen.tree.below(own)
+    above = seen.tree.parent
+    calls = np.flatnonzero(seen.attribution.own & (above >= 0))
+    calls = calls[place[calls] != place[above[calls]]]
+    merged: set[int] = set()
+    for group in sorted(mine.values(), key=lambda one: one.weight):
+        here = calls[place[calls] == group.place]
+        if not len(here):
+            continue
+        from_own = seen.attribution.own[above[here]]
+        callers, which = np.unique(np.where(from_own, place[above[here]], -1), return_inverse=True)
+        by_caller = summed(which.reshape(-1), below[here], len(callers))
+        caller = mine.get(int(callers[by_caller.argmax()]))
+        if caller is None or caller.place in merged or caller is group:
+            continue
+        if by_caller.max() >= HELPER_OF * by_caller.sum() and group.weight <= caller.weight:
+            caller.cells += group.cells
+            caller.weight += group.weight
+            caller.helpers += [group.place, *group.helpers]
+            merged.add(group.place)
+    return [one for one in groups if not (one.shape is OWN_CODE and one.place in merged)]
+
+
+def _cost(
+    seen: OnCpu,
+    group: _Group,
+    places: list[tuple[str, str]],
+    cells: Ints,
+    weights: Floats,
+    nodes: Mask,
+    place: Ints,
+    own: Floats,
+    below: Floats,
+    interval: Interval,
+) -> Cost:
+    tree, whole = seen.tree, seen.rows.samples
+    function, file = places[group.place]
+    by_line: dict[int, float] = {}
+    for number in group.cells:
+        if cells[number, 0] == group.place:
+            by_line[int(cells[number, 1])] = by_line.get(int(cells[number, 1]), 0.0) + float(weights[number]) / whole
+    lines = sorted(by_line.items(), key=lambda item: (-item[1], item[0]))
+    numbers = np.flatnonzero(nodes)
+    numbers = numbers[own[numbers] > 0]
+    heaviest = int(numbers[own[numbers].argmax()])
+    at = int(seen.attribution.owner[heaviest])
+    in_rows = nodes[seen.rows.node]
+    entered = np.flatnonzero((place == group.place) & (seen.attribution.own | group.framework))
+    entered = entered[(tree.parent[entered] < 0) | (place[tree.parent[entered]] != group.place)]
+    return Cost(
+        function=function,
+        file=file,
+        line=lines[0][0] if lines else 0,
+        origin=tree.names.origin[tree.frame[at]],
+        shape=group.shape,
+        share=min(1.0, float(own[numbers].sum()) / whole),
+        interval=interval,
+        samples=round(float(own[numbers].sum())),
+        lines=tuple(lines[:5]),
+        called=_called(seen, numbers, own, whole),
+        callers=callers_of(seen, entered, below),
+        threads=tuple(name for name, _ in by_thread_name(tree, seen.rows.thread[in_rows], seen.rows.count[in_rows])[:3]),
+        chain=_chain(seen, at),
+        framework=group.framework,
+        helpers=tuple(seen.title(*places[one]) for one in group.helpers[:5]),
+    )
+
+
+def _called(seen: OnCpu, nodes: Ints, own: Floats, whole: float) -> tuple[tuple[str, float], ...]:
+    """The library functions that the place calls into, by what they cost."""
+    entry = seen.attribution.entry[nodes]
+    foreign = entry >= 0
+    function = seen.tree.names.function[seen.tree.frame[entry[foreign]]]
+    weights = summed(function[function >= 0], own[nodes[foreign]][function >= 0], len(seen.tree.names.functions))
+    heaviest = [int(one) for one in np.argsort(-weights, kind="stable")[:3] if weights[one] > 0]
+    return tuple((seen.title(*seen.tree.names.functions[one]), float(weights[one]) / whole) for one in heaviest)
+
+
+def _chain(seen: OnCpu, node: int) -> tuple[str, ...]:
+    """Own frames from the root to this node; equal neighbours (recursion) once."""
+    frames, told = seen.tree.profile.frames, list[str]()
+    while node >= 0:
+        frame = int(seen.tree.frame[node])
+        title = seen.title(frames.function[frame], frames.file[frame], frames.line[frame])
+        if (seen.attribution.own[node] or not told) and (not told or told[-1] != title):
+            told.append(title)
+        node = int(seen.tree.parent[node])
+    return tuple(reversed(told[:12]))

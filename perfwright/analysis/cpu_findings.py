@@ -1,0 +1,214 @@
+"""Findings of a CPU profile: which costs and patterns deserve a person's time.
+
+Every program has a hottest line, so being the hottest is no finding. Three things together make one:
+
+1. *share*: the lower end of the interval of its share of CPU time, against steps that depend on the class of the cost (cost_shapes.py): a
+   few per cent of work that need not be done at all weigh as much as a fifth of the program's own computing;
+2. *cores*: share times the CPU the target uses. All of a process that uses 2 % of a core is not worth an hour;
+3. *concentration*: it is one place and one reason (cpu_costs.py). A program that spreads its time over a hundred functions has no finding,
+   and a framework's own work is only worth a look when it dominates.
+
+What stays below is listed as `information`, so that a reader sees what was looked at.
+"""
+
+import math
+from collections import Counter
+
+from perfwright.analysis.cost_shapes import CostClass
+from perfwright.analysis.cpu_costs import Cost, find_costs
+from perfwright.analysis.frames import short_function
+from perfwright.analysis.hot_paths import OnCpu
+from perfwright.analysis.recommendations import for_costs, for_patterns, ranked
+from perfwright.analysis.running import mean_threads
+from perfwright.models.artifact import ArtifactRef
+from perfwright.models.cpu_profiling import HotPaths, Pattern, ProcessUse, Utilisation
+from perfwright.models.finding import SEVERITIES, Confidence, Evidence, Finding, Location, Recommendation, Severity
+from perfwright.models.measurement import Estimate, Interval
+
+SHARE_OF_CPU = "share of CPU time"
+SHARE_STEPS: dict[CostClass, tuple[float, float, float]] = {
+    "avoidable": (0.03, 0.10, 0.25),
+    "own code": (0.10, 0.20, 0.40),
+    "library work": (0.25, 0.40, 0.65),
+}
+"""Lower end of the share from which a cost is low, medium, high. Amdahl: 3 % won is a speed-up of 1.03, the least that interleaved trials
+on ordinary machines can prove; 10 % of own code is a fix worth 5 % when it halves; serialising and querying are usually the job itself."""
+CORES_STEPS = (0.02, 0.08, 0.20)
+"""Cores used by the cost below which it is information, at most low, at most medium: a fiftieth of a core pays no one's hour."""
+CRITICAL_SHARE, CRITICAL_CORES = 0.6, 0.5
+"""A cost that is most of a program which has no CPU left."""
+SATURATED = ("one thread saturated", "CPU-saturated", "GIL-bound")
+FEW_SAMPLES = 50
+"""Samples of a cost below which its place is sure and its size is not."""
+INFORMATION_SHARE, INFORMATION_LISTED = 0.03, 5
+"""What is listed although nothing need be done."""
+HIGH_KERNEL_SHARE, HIGH_KERNEL_CORES = 0.6, 0.5
+
+
+def analyse_findings(
+    seen: OnCpu,
+    hot_paths: HotPaths,
+    utilisation: Utilisation,
+    usage: ProcessUse | None,
+    *,
+    goal_share: float | None = None,
+    profile: ArtifactRef | None = None,
+    reproduce: str = "",
+    seed: int = 1,
+) -> tuple[tuple[Finding, ...], tuple[Recommendation, ...]]:
+    """Findings by severity and cost, recommendations by gain over effort.
+
+    `goal_share`: CPU time somebody wants to win; recommendations say whether they reach it. `profile`: the artifact that evidence names.
+    `reproduce`: the command that measures again, for the briefs. Recommendations are made for findings above `information` only.
+    """
+    cores = hot_paths.cpu_cores or (mean_threads(seen.tree, seen.rows) or 0.0)
+    saturated = any(one.name in SATURATED for one in utilisation.patterns)
+    costs = find_costs(seen, seed=seed)
+    named = _identified(costs)
+    told: list[tuple[Cost, Finding]] = []
+    for cost, name in zip(costs, named, strict=True):
+        severity = severity_of(cost, cores, saturated)
+        if severity != "information" or cost.interval.low >= INFORMATION_SHARE:
+            told.append((cost, _finding(seen, cost, name, severity, cores, profile)))
+    quiet = [finding for _, finding in told if finding.severity == "information"][INFORMATION_LISTED:]
+    told = [(cost, finding) for cost, finding in told if finding not in quiet]
+    of_patterns = [_pattern_finding(pattern, utilisation, usage, profile) for pattern in utilisation.patterns]
+    patterns = [finding for finding in of_patterns if finding is not None]
+    findings = sorted([*(finding for _, finding in told), *patterns], key=_rank)
+    loud = [(cost, finding) for cost, finding in told if finding.severity != "information"]
+    recommendations = ranked([*for_costs(loud, cores, seen, reproduce), *for_patterns(patterns, utilisation, usage, reproduce)], goal_share)
+    return tuple(findings), recommendations
+
+
+def severity_of(cost: Cost, cores: float, saturated: bool) -> Severity:
+    """By share, cores and class; `saturated`: the target has no CPU left where this cost runs."""
+    steps: CostClass = "library work" if cost.framework else cost.shape.cost
+    low, medium, high = SHARE_STEPS[steps]
+    least = cost.interval.low
+    level = sum(least >= step for step in (low, medium, high))
+    used = cost.share * cores
+    level = min(level, sum(used >= step for step in CORES_STEPS))
+    if cost.framework:
+        level = min(level, 1)
+    if level == 3 and saturated and least >= CRITICAL_SHARE and used >= CRITICAL_CORES:
+        return "critical"
+    return ("information", "low", "medium", "high")[level]
+
+
+def _identified(costs: tuple[Cost, ...]) -> list[str]:
+    """Ids that are the same in the next run: kind, file name, function; a folder more where two would be equal."""
+    names = []
+    for depth in range(1, 8):
+        names = [_identity(cost, depth) for cost in costs]
+        if max(Counter(names).values(), default=1) == 1:
+            break
+    seen: Counter[str] = Counter()
+    for number, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[number] = f"{name}:{seen[name]}"
+    return names
+
+
+def _identity(cost: Cost, depth: int) -> str:
+    file = "/".join(cost.file.rstrip("/").split("/")[-depth:]) or "-"
+    kind = "hot-line" if cost.shape.name == "hot-code" else cost.shape.name
+    return f"{kind}:{file}:{cost.function.replace('.<locals>', '')}"[:200]
+
+
+def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: float, profile: ArtifactRef | None) -> Finding:
+    function = short_function(cost.function, seen.runtime)
+    file = seen.files.get(cost.file, cost.file)
+    place = f"{file}:{cost.line}" if cost.line else file
+    within = f" [{cost.interval.low:.0%} to {cost.interval.high:.0%}]"
+    used = f"{cost.share * cores:.2f} of {cores:.2f} cores"
+    verb = "takes" if cost.shape.name == "hot-code" else f"{cost.shape.title}:"
+    title = f"{place} {function} {verb} {cost.share:.0%} of CPU time".strip()
+    sentences = [f"{cost.share:.1%}{within} of the CPU time, {used}."]
+    if cost.called:
+        sentences.append(f"Spent in {_listed([f'{called} {share:.0%}' for called, share in cost.called])}, called from here.")
+    elif len(cost.lines) > 1 and cost.line:
+        sentences.append(f"Hottest lines: {_listed([f'{line} ({share:.0%})' for line, share in cost.lines[:3]])}.")
+    if cost.helpers:
+        sentences.append(f"With {_listed(list(cost.helpers))}, called for nothing else.")
+    if cost.callers and not cost.framework:
+        sentences.append(f"Called by {_listed(list(cost.callers))}.")
+    if severity == "information":
+        sentences.append("Listed to show what was looked at; at this size there is nothing to do.")
+    evidence = [
+        Evidence(
+            statement=f"{cost.samples} of {round(seen.rows.samples)} on-CPU samples; interval by {cost.interval.method}",
+            estimate=Estimate(value=cost.share, unit=SHARE_OF_CPU, interval=cost.interval),
+            artifact=profile,
+        ),
+        Evidence(statement="CPU used", estimate=Estimate(value=cost.share * cores, unit="cores", interval=_times(cost.interval, cores))),
+    ]
+    if len(cost.chain) > 1:
+        evidence.append(Evidence(statement=f"Heaviest way here: {' > '.join(cost.chain)}", artifact=profile))
+    if cost.threads:
+        evidence.append(Evidence(statement=f"Threads: {', '.join(cost.threads)}"))
+    if seen.note:
+        evidence.append(Evidence(statement=seen.note))
+    others = tuple(Location(file=file, line=line, function=function) for line, _ in cost.lines[1:3] if line)
+    return Finding(
+        id=name,
+        title=title,
+        severity=severity,
+        summary=" ".join(sentences),
+        cost=Estimate(value=cost.share, unit=SHARE_OF_CPU, interval=cost.interval),
+        locations=(Location(file=file, line=cost.line or None, function=function), *others),
+        evidence=tuple(evidence),
+        confidence=_confidence(cost),
+    )
+
+
+def _confidence(cost: Cost) -> Confidence:
+    if cost.samples < FEW_SAMPLES or cost.interval.high - cost.interval.low > max(0.1, cost.share):
+        return "low"
+    return "high" if cost.interval.low >= cost.share / 2 and not cost.framework else "medium"
+
+
+def _pattern_finding(pattern: Pattern, utilisation: Utilisation, usage: ProcessUse | None, profile: ArtifactRef | None) -> Finding | None:
+    """Patterns are findings where they cost CPU or keep threads from it; saturation alone only says how much room there is."""
+    if pattern.name in ("balanced", "idle"):
+        return None
+    cores = usage.user_share + usage.system_share if usage else 0.0
+    severity: Severity = "information"
+    cost: Estimate | None = None
+    locations: tuple[Location, ...] = ()
+    waits = {"GIL-bound": "GIL", "waiting on locks": "lock"}
+    if pattern.name == "GIL-bound":
+        severity = "medium" if pattern.confidence == "high" else "low"
+        cost = Estimate(value=utilisation.gil_busy_share or 0.0, unit="share of time that the GIL is held")
+    elif pattern.name == "kernel-heavy" and usage is not None:
+        share = usage.system_share / cores if cores else 0.0
+        severity = "medium" if share >= HIGH_KERNEL_SHARE and usage.system_share >= HIGH_KERNEL_CORES else "low"
+        cost = Estimate(value=share, unit=SHARE_OF_CPU)
+    elif pattern.name == "waiting on locks":
+        severity = "medium" if pattern.confidence == "high" else "information"
+    if pattern.name in waits:
+        spots = [spot for spot in utilisation.waiting if waits[pattern.name] in spot.function or "without a frame" in spot.function]
+        locations = tuple(Location(file=one.file, line=one.line, function=one.function.split(":")[0]) for one in spots[:3])
+    return Finding(
+        id=f"pattern:{pattern.name.lower().replace(' ', '-').replace('/', '-')}",
+        title=f"{pattern.name[0].upper()}{pattern.name[1:]}",
+        severity=severity,
+        summary=pattern.statement,
+        cost=cost,
+        locations=locations,
+        evidence=(Evidence(statement=pattern.statement, estimate=cost, artifact=profile),),
+        confidence=pattern.confidence,
+    )
+
+
+def _rank(finding: Finding) -> tuple[int, float, str]:
+    value = finding.cost.value if finding.cost and finding.cost.unit == SHARE_OF_CPU else math.inf if finding.cost else 0.0
+    return SEVERITIES.index(finding.severity), -value, finding.id
+
+
+def _times(interval: Interval, factor: float) -> Interval:
+    return interval.model_copy(update={"low": interval.low * factor, "high": interval.high * factor})
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,35 @@
+"""What a reviewer is shown of a recording before anything is concluded from it."""
+
+from perfwright.analysis.recording_quality import quality_gates
+from perfwright.models.cpu_profiling import CpuProfilingRequest, ProfileJudgement, Recording
+
+
+def judge(recording: Recording, request: CpuProfilingRequest) -> ProfileJudgement:
+    """Quality gates, whether the profile is believable, and the statements for the gate (Markdown, one line each)."""
+    gates = quality_gates(recording.stacks, request, usage=recording.usage)
+    missed = [gate for gate in gates if gate.outcome != "passed"]
+    believable = not missed
+    problem = "; ".join(f"{gate.name}: {gate.note or 'no data'}".rstrip(".") for gate in missed)
+    return ProfileJudgement(
+        quality_gates=gates,
+        believable=believable,
+        statements=tuple(_statements(recording)) + tuple(f"**{gate.name}: {gate.outcome}.** {gate.note}" for gate in missed),
+        problem="" if believable else f"The profile is not enough to conclude from ({problem}).",
+    )
+
+
+def _statements(recording: Recording) -> list[str]:
+    stacks, usage = recording.stacks, recording.usage
+    lines = [f"{stacks.tool}: {recording.choice.reason}"]
+    for one in stacks.passes:
+        failed = f", {one.failed_samples} failed" if one.failed_samples else ""
+        lines.append(f"{one.kind.replace('_', '-')}: {one.samples:,} samples at {one.rate_hz:g} Hz in {one.seconds:.0f} s{failed}")
+    lines.append(
+        f"The target used {usage.user_share:.2f} cores user and {usage.system_share:.2f} system with {usage.thread_count} threads; "
+        f"the machine was {usage.machine_busy_share:.0%} busy"
+    )
+    if stacks.overhead.paused_share is not None:
+        lines.append(f"The profiler held the target {stacks.overhead.paused_share:.1%} of the time")
+    if stacks.end != "complete":
+        lines.append(f"The recording ended early: {stacks.end}")
+    return lines + [gap.title for gap in stacks.gaps] + list(stacks.warnings)

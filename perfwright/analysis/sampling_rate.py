@@ -1,0 +1,117 @@
+"""How fast a profiler may sample, from what a sample costs the target.
+
+A profiler that attaches with ptrace stops every thread for every sample, so a sample costs about the same time per thread. Before a
+recording nothing is known but the number of threads, and the rate of the two-second probe follows from a cautious guess; the probe then
+tells the cost per sample, and the rate is what the budget pays for. Where that is too slow to be useful, the target is left running while
+it is read (`nonblocking`): some stacks are then torn, but it costs a fraction.
+"""
+
+import math
+
+from perfwright.models.vocabulary import Model
+
+HEADROOM = 0.7
+"""Share of the budget that is planned for: the process sampler takes some, and the probe's reading is itself uncertain."""
+ASSUMED_PAUSE_S, ASSUMED_PAUSE_PER_THREAD_S = 100e-6, 50e-6
+"""Pause of one blocking sample before anything was measured: attaching, and stopping and reading one thread. A program with 150 idle
+threads took 5.8 times as long at 100 samples a second, which is 8 ms a sample."""
+NONBLOCKING_COST = 0.2
+"""What a non-blocking sample costs, of a blocking one: the same program took 2.0 times as long."""
+GUESS_READINGS = 50
+"""Weight of the assumption beside the probe: a probe of two seconds has about a hundred readings, and few of them hit."""
+PROBE_FACTOR = 4.0
+"""The probe may cost this many times the budget: two such seconds are half a per cent of half a minute, and a slower one sees nothing."""
+LEAST_USEFUL_HZ = 20
+"""Below this a recording of half a minute has a few hundred samples, and a non-blocking one says more."""
+SLOWEST_HZ = 1
+UNCERTAIN = 1.64
+"""One-sided 95 % of a normal distribution."""
+
+
+class Probe(Model):
+    """What the probe before the recording saw."""
+
+    rate_hz: float
+    seconds: float
+    held: int
+    """Readings that found the target held by the tracer."""
+    readings: int
+    nonblocking: bool = False
+
+    @property
+    def paused_share(self) -> float:
+        return self.held / self.readings if self.readings else 0.0
+
+
+class RatePlan(Model):
+    """At what rate to record, and what that is expected to cost."""
+
+    rate_hz: int
+    nonblocking: bool = False
+    expected_paused_share: float = 0.0
+    """Share of the target's time."""
+    within_budget: bool = True
+    """False where even the slowest rate is expected to cost more than the budget."""
+    note: str = ""
+    """One sentence for the report."""
+
+
+def plan_rate(threads: int, wanted_hz: float, budget_share: float, probe: Probe | None, *, holds_target: bool = True) -> RatePlan:
+    """The rate for a target with this many threads.
+
+    Without a probe: the rate to probe at, from the assumed cost. With one: the rate to record at, from the measured cost, never more than
+    wanted. `budget_share` is the share of the target's time that the collectors may take. `holds_target`: whether the tool stops its target
+    for a sample; one that does not samples as wanted.
+    """
+    if not holds_target:
+        return RatePlan(rate_hz=_whole(wanted_hz), note=f"The tool never stops the target: {_whole(wanted_hz)} Hz as asked.")
+    if probe is None:
+        assumed = _assumed_pause_s(threads)
+        rate = _whole(min(wanted_hz, PROBE_FACTOR * budget_share / assumed))
+        note = f"{threads} threads, {assumed * 1000:.2f} ms per sample assumed: probed at {rate} Hz."
+        return RatePlan(rate_hz=rate, expected_paused_share=rate * assumed, note=note)
+    blocking_s = _pause_per_sample(threads, probe)
+    told = f"Probe of {probe.seconds:.1f} s at {probe.rate_hz:g} Hz, {threads} threads: held {probe.paused_share:.1%} of the time"
+    payable = HEADROOM * budget_share / blocking_s
+    rate = _whole(min(wanted_hz, payable))
+    if payable >= min(wanted_hz, LEAST_USEFUL_HZ):
+        cost = rate * blocking_s
+        slower = f" instead of {wanted_hz:g} Hz to stay within {budget_share:.1%}" if rate < math.floor(wanted_hz) else ""
+        return RatePlan(rate_hz=rate, expected_paused_share=cost, note=f"{told}. Recorded at {rate} Hz{slower}; {cost:.1%} expected.")
+    nonblocking_s = blocking_s * NONBLOCKING_COST
+    rate = _whole(min(wanted_hz, HEADROOM * budget_share / nonblocking_s))
+    cost = rate * nonblocking_s
+    note = f"{told}. Recorded at {rate} Hz without stopping it (some stacks may be torn); {cost:.1%} expected."
+    if cost > budget_share:
+        note += f" That is more than the budget of {budget_share:.1%}: expect the recording to be stopped, or give it a larger budget."
+    return RatePlan(rate_hz=rate, nonblocking=True, expected_paused_share=cost, within_budget=cost <= budget_share, note=note)
+
+
+def _assumed_pause_s(threads: int) -> float:
+    return ASSUMED_PAUSE_S + ASSUMED_PAUSE_PER_THREAD_S * max(1, threads)
+
+
+def _pause_per_sample(threads: int, probe: Probe) -> float:
+    """Seconds that one blocking sample holds the target: what the probe saw, drawn towards the assumption by `GUESS_READINGS`."""
+    assumed = _assumed_pause_s(threads)
+    if probe.nonblocking or probe.rate_hz <= 0:
+        return assumed
+    expected = min(1.0, assumed * probe.rate_hz)
+    return (probe.held + GUESS_READINGS * expected) / (probe.readings + GUESS_READINGS) / probe.rate_hz
+
+
+def _whole(rate: float) -> int:
+    return max(SLOWEST_HZ, math.floor(rate))
+
+
+def over_budget(held: int, readings: int, budget_share: float) -> bool:
+    """Whether the target is surely held for more than the budget: the lower end of Wilson's one-sided 95 % interval is above it.
+
+    To be asked again and again while recording; a few unlucky readings do not stop it.
+    """
+    if readings == 0:
+        return False
+    share, z = held / readings, UNCERTAIN
+    middle = (share + z * z / (2 * readings)) / (1 + z * z / readings)
+    half = z / (1 + z * z / readings) * math.sqrt(share * (1 - share) / readings + z * z / (4 * readings * readings))
+    return middle - half > budget_share

@@ -1,0 +1,48 @@
+"""How a recording is divided among passes: one tracer at a time may attach, so passes alternate in slices.
+
+The on-CPU pass gets every other slice, because shares and their intervals are read from it; the other passes take turns in between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfwright.models.profile import PassKind
+
+SHORTEST_SLICE_S = 1.0
+"""A slice shorter than this is mostly attaching and detaching; and py-spy counts in whole seconds."""
+BLOCK_S = 1.0
+"""Aim for one block of the bootstrap per second: longer than the correlation of neighbouring samples, short enough for many blocks."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One uninterrupted piece of one pass."""
+
+    index: int
+    kind: PassKind
+    seconds: float
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that this slice is cut into."""
+        return max(1, round(self.seconds / BLOCK_S))
+
+
+def plan_slices(passes: Sequence[PassKind], duration_s: float, slice_s: float) -> tuple[Slice, ...]:
+    """Slices of whole seconds that fill `duration_s`; every pass gets at least one where there are seconds enough.
+
+    >>> [s.kind for s in plan_slices(("on_cpu", "wall", "gil"), 30, 5)]
+    ['on_cpu', 'wall', 'on_cpu', 'gil', 'on_cpu', 'wall']
+    """
+    first, others = passes[0], tuple(passes[1:])
+    longest = max(1, int(duration_s / SHORTEST_SLICE_S))
+    count = min(longest, max(2 * len(others), round(duration_s / slice_s), 1))
+    kinds = [first if index % 2 == 0 or not others else others[index // 2 % len(others)] for index in range(count)]
+    base, left = divmod(round(duration_s), count)
+    longer = sorted(range(count), key=lambda index: index % 2)[:left]
+    return tuple(Slice(index, kind, float(base + (index in longer))) for index, kind in enumerate(kinds))
+
+
+def block_of(position: int, length: int, blocks: int) -> int:
+    """The block of the `position`-th of `length` samples in order: equal pieces of time for tools that tell order but not time."""
+    return min(blocks - 1, position * blocks // length) if length else 0

@@ -1,0 +1,36 @@
+"""A command that runs beside a measurement: the launched target, or a workload that loads it."""
+
+from perfwright.models.target import Argument, EnvironmentVariable
+from perfwright.models.vocabulary import Model
+
+
+class CommandRun(Model):
+    """What to run, and under which key the other steps of the recording find it."""
+
+    key: str
+    """Folder of the recording, unique per recording and role."""
+    title: str
+    command: tuple[Argument, ...]
+    working_directory: str | None = None
+    environment_names: tuple[EnvironmentVariable, ...] = ()
+    limit_s: float
+    """It is stopped after this long, whatever happens."""
+    profiling_flags: bool = False
+    """Whether runtime flags that make profiles exact are added by environment (JAVA_TOOL_OPTIONS, ...)."""
+
+
+class CommandEnd(Model):
+    """How it ended."""
+
+    pid: int
+    returncode: int | None
+    stopped_by_us: bool
+    seconds: float
+    output_tail: str = ""
+
+
+class RunningCommand(Model):
+    """Where the running command is found."""
+
+    pid: int
+    create_time_s: float

@@ -1,0 +1,127 @@
+"""The processes that exist: one literal list, from which `processes`, `describe`, completion and the generated docs follow.
+
+Nothing is imported here but the standard library: the request models are loaded when a process is described or started, Temporal never.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starter.refusals import UnknownProcess, nearest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class GateEntry:
+    """A question that the process puts to a person."""
+
+    name: str
+    kind: str
+    """`review`, `change` or `keep`."""
+    question: str
+    may_change: str = ""
+    """What `request_changes` re-runs; empty: it takes comments only."""
+
+
+@dataclass(frozen=True)
+class ProcessEntry:
+    """One process as people choose it."""
+
+    name: str
+    """The workflow type."""
+    category: str
+    question: str
+    targets: str
+    """What it can examine, in words."""
+    models: str
+    """The module that holds its request and its details."""
+    request_name: str
+    details_name: str
+    steps: tuple[tuple[str, str], ...]
+    """Name of a step as the run shows it, and what happens in it."""
+    gates: tuple[GateEntry, ...]
+    changes: tuple[str, ...]
+    """What it can change on a target; empty: nothing."""
+    outputs: tuple[str, ...]
+    """What `details` and the report hold beyond the common result."""
+    short_form: str = ""
+    """The command for a first look, `perfwright cpu`."""
+
+    @property
+    def slug(self) -> str:
+        """`cpu-profiling-investigation`: the first half of its workflow ids."""
+        return "".join(f"-{c.lower()}" if c.isupper() else c for c in self.name).lstrip("-")
+
+    @property
+    def request(self) -> "type[BaseModel]":
+        """The model of its input."""
+        return self._load(self.request_name)  # type: ignore[no-any-return]
+
+    @property
+    def details(self) -> "type[BaseModel]":
+        """The model of what it adds to the common result."""
+        return self._load(self.details_name)  # type: ignore[no-any-return]
+
+    def workflow_id(self, request: "BaseModel") -> str:
+        """A function of the input: one run per target at a time."""
+        of: Callable[[Any], str] = self._load("workflow_id")
+        return of(request)
+
+    def gate(self, name: str) -> GateEntry | None:
+        return next((gate for gate in self.gates if gate.name == name), None)
+
+    def _load(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.models), name)
+
+
+PROCESSES: tuple[ProcessEntry, ...] = (
+    ProcessEntry(
+        name="CpuProfilingInvestigation",
+        category="CPU",
+        question="Where does the CPU time go, which line, and how much could be won?",
+        targets="a running process (pid, port, program name, pid file) or a command; Python, JVM, Node, native",
+        models="perfwright.models.cpu_profiling",
+        request_name="CpuProfilingRequest",
+        details_name="CpuProfilingDetails",
+        steps=(
+            ("Preflight", "target looked up, its host's worker reached, runtime detected, profiler chosen with the reason"),
+            ("Record", "on-CPU, idle, GIL and native stacks in alternating slices, under an overhead budget; CPU, threads and switches beside"),
+            ("Judge the profile", "samples, failed samples and the profiler's own overhead against their limits"),
+            ("Draw flame graphs", "on-CPU, waiting, and the difference to an earlier run of the same target"),
+            ("Find hot paths", "self and total time by function and line, with intervals"),
+            ("Classify utilisation", "one thread saturated, GIL-bound, kernel-heavy, waiting, balanced, idle"),
+            ("Rank findings", "recommendations by gain (Amdahl) over effort, a brief for each"),
+            ("Write the report", "HTML, Markdown, JSON"),
+            ("Record in the history", "kept for later comparison"),
+        ),
+        gates=(
+            GateEntry(
+                "profile_review",
+                "review",
+                "Is this profile usable?",
+                "records again with another duration_s, rate_hz, passes, workload or overhead_budget_share",
+            ),
+            GateEntry("findings_review", "review", "Do the findings hold?"),
+        ),
+        changes=(),
+        outputs=(
+            "hot functions and lines, self and total, with intervals",
+            "thread table and utilisation patterns",
+            "flame graphs: on-CPU, waiting, difference",
+            "the profiler that was chosen, why, and what it cost the target",
+        ),
+        short_form="cpu",
+    ),
+)
+
+
+def find_process(name: str) -> ProcessEntry:
+    """The process of that name, or of its slug; raises UnknownProcess with the nearest names."""
+    for entry in PROCESSES:
+        if name in (entry.name, entry.slug):
+            return entry
+    names = [entry.name for entry in PROCESSES]
+    raise UnknownProcess(f'no process "{name[:100]}"{nearest(name, [*names, *(entry.slug for entry in PROCESSES)])}')

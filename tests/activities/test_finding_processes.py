@@ -1,0 +1,134 @@
+"""Which process a selector means, tried on real processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.finding_processes import describe, find_process, refuse_if_untouchable, still_there, through_wrappers
+from perfwright.models.target import ProcessSelector
+
+SERVER = "import socket,sys,time; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def program(*argv: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with program(sys.executable, "-c", SERVER) as process:
+        assert process.stdout
+        yield process, int(process.stdout.readline())
+
+
+def kind_of(trouble: pytest.ExceptionInfo[ApplicationError]) -> str:
+    return str(trouble.value.type)
+
+
+def test_found_by_port_and_by_pid_file(server: tuple[subprocess.Popen[str], int], tmp_path: Path) -> None:
+    """The process that listens on a port is found, and the one whose pid stands in a file."""
+    process, port = server
+    assert find_process(ProcessSelector(port=port)).pid == process.pid
+    (tmp_path / "server.pid").write_text(f"{process.pid}\n")
+    assert find_process(ProcessSelector(pid_file=str(tmp_path / "server.pid"))).pid == process.pid
+
+
+def test_python_is_told_from_what_it_maps(server: tuple[subprocess.Popen[str], int]) -> None:
+    """Runtime and version are known without running or stopping the target."""
+    found = describe(psutil.Process(server[0].pid))
+    assert found.runtime == "python"
+    assert found.runtime_version == f"CPython {sys.version_info.major}.{sys.version_info.minor}"
+    assert found.own_namespace
+
+
+def test_a_free_port_is_told() -> None:
+    """Nothing listening is TargetGone, naming field and port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(ApplicationError, match=f"process.port: nothing listens on port {port}") as trouble:
+            find_process(ProcessSelector(port=port))
+    assert kind_of(trouble) == "TargetGone"
+
+
+def test_an_exited_pid_is_told() -> None:
+    """A pid without a process is TargetGone."""
+    with program(sys.executable, "-c", "") as process:
+        process.wait()
+    with pytest.raises(ApplicationError, match=f"process.pid: no process {process.pid}") as trouble:
+        find_process(ProcessSelector(pid=process.pid))
+    assert kind_of(trouble) == "TargetGone"
+
+
+@pytest.mark.parametrize("content", ["", "abc", "-5", "12 34"])
+def test_a_pid_file_without_a_pid_is_told(content: str, tmp_path: Path) -> None:
+    """Garbage in the file is InvalidInput, naming the file."""
+    (tmp_path / "x.pid").write_text(content)
+    with pytest.raises(ApplicationError, match=r"x\.pid does not hold a process id") as trouble:
+        find_process(ProcessSelector(pid_file=str(tmp_path / "x.pid")))
+    assert kind_of(trouble) == "InvalidInput"
+
+
+def test_an_ambiguous_name_lists_the_candidates() -> None:
+    """A name that fits unrelated processes is refused with their pids."""
+    marker = f"marker-{os.getpid()}"
+    code = f"import sys; sys.stdin.read()  # {marker}"
+    with program(sys.executable, "-c", code) as one, program(sys.executable, "-c", code) as two:
+        with pytest.raises(ApplicationError, match="fits 2 unrelated processes") as trouble:
+            find_process(ProcessSelector(name=marker))
+        assert str(one.pid) in str(trouble.value)
+        assert str(two.pid) in str(trouble.value)
+
+
+def test_a_server_with_workers_is_its_parent() -> None:
+    """Of a process and the children it forked, the parent is meant."""
+    marker = f"family-{os.getpid()}"
+    code = f"import os,sys\nfor _ in range(2):\n  if not os.fork(): sys.stdin.read(); os._exit(0)\nprint('up',flush=True); sys.stdin.read()  # {marker}"
+    with program(sys.executable, "-c", code) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        assert find_process(ProcessSelector(name=marker)).pid == parent.pid
+
+
+def test_a_wrapper_is_looked_through() -> None:
+    """`timeout 60 python ...` means the Python program."""
+    with program("timeout", "60", sys.executable, "-c", SERVER) as wrapper:
+        assert wrapper.stdout
+        wrapper.stdout.readline()
+        inner, note = through_wrappers(psutil.Process(wrapper.pid))
+        assert inner.pid != wrapper.pid
+        assert describe(inner).runtime == "python"
+        assert str(wrapper.pid) in note
+
+
+def test_a_stopped_target_is_refused_with_the_way_out(server: tuple[subprocess.Popen[str], int]) -> None:
+    """Nothing attaches to a stopped process: attaching could continue or kill it."""
+    process = server[0]
+    process.send_signal(signal.SIGSTOP)
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        pass
+    with pytest.raises(ApplicationError, match=f"kill -CONT {process.pid}") as trouble:
+        refuse_if_untouchable(describe(psutil.Process(process.pid)))
+    assert kind_of(trouble) == "TargetStopped"
+
+
+def test_a_reused_pid_is_not_the_target(server: tuple[subprocess.Popen[str], int]) -> None:
+    """A process that began at another time is another process, even with the same pid."""
+    found = describe(psutil.Process(server[0].pid))
+    assert still_there(found) is not None
+    assert still_there(found.model_copy(update={"create_time_s": found.create_time_s - 5})) is None

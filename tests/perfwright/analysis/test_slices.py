@@ -1,0 +1,35 @@
+"""Passes alternate in whole seconds and fill the recording."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfwright.analysis.slices import block_of, plan_slices
+
+PASSES = st.lists(st.sampled_from(["on_cpu", "wall", "gil", "native"]), min_size=1, max_size=4, unique=True)
+
+
+@given(PASSES, st.floats(2, 3600), st.floats(1, 60))
+def test_slices_fill_the_recording(passes: list, duration_s: float, slice_s: float) -> None:
+    """Whatever was asked, slices add up to the duration, none is shorter than a second, and the first pass gets at least its share."""
+    slices = plan_slices(tuple(passes), duration_s, slice_s)
+    assert sum(one.seconds for one in slices) == round(duration_s)
+    assert all(one.seconds >= 1 for one in slices)
+    assert [one.index for one in slices] == list(range(len(slices)))
+    recorded = {kind: sum(one.seconds for one in slices if one.kind == kind) for kind in passes}
+    assert recorded[passes[0]] == max(recorded.values()) or recorded[passes[0]] >= duration_s / 2 - slice_s
+
+
+@given(PASSES, st.integers(8, 600))
+def test_no_pass_is_forgotten(passes: list, duration_s: int) -> None:
+    """From eight seconds on, every pass that was asked for is recorded."""
+    assert {one.kind for one in plan_slices(tuple(passes), duration_s, 5.0)} == set(passes)
+
+
+@given(st.integers(1, 5_000), st.integers(1, 60))
+def test_blocks_are_equal_runs(length: int, blocks: int) -> None:
+    """Samples in order are cut into runs whose lengths differ by one at most."""
+    placed = [block_of(position, length, blocks) for position in range(length)]
+    assert placed == sorted(placed)
+    sizes = [placed.count(block) for block in range(blocks)]
+    assert sum(sizes) == length
+    assert max(sizes) - min(sizes) <= 1

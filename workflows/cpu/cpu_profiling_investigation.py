@@ -1,0 +1,420 @@
+"""Where does the CPU time go, which line, and how much could be won?
+
+preflight -> lease -> record (on-CPU | idle and GIL | native slices || process and thread sampler || workload) -> profile review
+-> flame graphs || hot paths || utilisation -> ranking -> report -> findings review -> record in the history
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import workflow
+
+from activities.cpu_analysis import CpuAnalysis
+from activities.history import History
+from activities.jfr import Jfr
+from activities.node_inspector import NodeInspector
+from activities.perf import Perf
+from activities.processes import Processes
+from activities.pyspy import PySpy
+from activities.reports import Reports
+from activities.targets import TargetQuery, Targets
+from perfwright.models.cpu_profiling import (
+    OVERRIDABLE,
+    PROCESS,
+    CpuProfilingDetails,
+    CpuProfilingRequest,
+    FindingsToRank,
+    FlameGraphsToDraw,
+    InspectTarget,
+    Preflight,
+    PreviousProfile,
+    ProfileJudgement,
+    ProfilerName,
+    ProfileToJudge,
+    ProfileToRead,
+    Recording,
+    StackProfile,
+    StackRecording,
+    UseSampling,
+)
+from perfwright.models.gate import GateQuestion
+from perfwright.models.history import PreviousProfileQuery, RecordedProfile, RunRecord, RunStart
+from perfwright.models.host import HostFacts
+from perfwright.models.result import ProcessResult, ReportToPublish, Verdict
+from perfwright.models.target import Target
+from workflows.plugin.mistakes import describe_mistakes
+from workflows.shared.commands import launched, loaded
+from workflows.shared.hosts import reach_host
+from workflows.shared.human_gates import HumanGates
+from workflows.shared.leasing import LeaseHolder, target_lease
+from workflows.shared.options import COMPUTE, READ, measuring
+from workflows.shared.waiting import to_the_end, together
+
+RECORDERS: dict[ProfilerName, Any] = {
+    "py-spy": PySpy.record_python_stacks,
+    "jfr": Jfr.record_jvm_stacks,
+    "node-inspector": NodeInspector.record_node_stacks,
+    "perf": Perf.record_native_stacks,
+}
+
+Result = ProcessResult[CpuProfilingDetails]
+
+
+@workflow.defn
+class CpuProfilingInvestigation(HumanGates, LeaseHolder):
+    """Where does the CPU time go, which line, and how much could be won?"""
+
+    gate_names = ("profile_review", "findings_review")
+    _host: HostFacts
+
+    @workflow.run
+    async def run(self, request: CpuProfilingRequest) -> Result:
+        target, run = await self._preflight(request)
+        recording = await self._take_recording(target, request, revision=1)
+        judgement = await self._judge(request, recording)
+        while (decision := await self.ask(profile_review(judgement, recording, request), **self._patience(request))).wants_changes:
+            request = request.revised(decision.overrides)
+            recording = await self._take_recording(target, request, revision=recording.revision + 1)
+            judgement = await self._judge(request, recording)
+        if decision.refused:
+            summary = f"The profile was refused by {decision.by}: {decision.comment}"
+            return await self._close(self._result(request, target, "rejected", summary, recording, judgement), run)
+
+        self.phase("Analysis")
+        previous = await self._find_previous(request, target)
+        graphs, hot_paths, utilisation = await together(
+            self._draw_flame_graphs(target, recording, previous),
+            self._find_hot_paths(request, recording),
+            self._classify_utilisation(recording),
+        )
+        with self.step("Rank findings", "analysis"):
+            ranked = await workflow.execute_activity_method(
+                CpuAnalysis.rank_findings,
+                FindingsToRank(
+                    request=request,
+                    recording=recording,
+                    hot_paths=hot_paths,
+                    utilisation=utilisation,
+                    quality_gates=judgement.quality_gates,
+                ),
+                summary=f"Rank what was found in {target.title} by gain over effort",
+                **COMPUTE,
+            )
+        result = self._result(
+            request,
+            target,
+            "passed" if judgement.believable else "inconclusive",
+            ranked.summary if judgement.believable else judgement.problem,
+            recording,
+            judgement,
+            findings=ranked.findings,
+            recommendations=ranked.recommendations,
+            details={
+                "flame_graphs": graphs.graphs,
+                "hot_paths": hot_paths,
+                "utilisation": utilisation,
+                "compared_with": previous.run if previous else "",
+                "biggest_win": ranked.biggest_win,
+            },
+        )
+        for finding in result.findings[:3]:
+            self.say(f"{finding.severity}: {finding.title}")
+        self.phase("Findings review")
+        result = await self._publish(result, run)
+        decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
+        if decision.refused:
+            result = result.model_copy(
+                update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
+            )
+        return await self._close(result.model_copy(update={"reviewed": decision.outcome != "unreviewed"}), run)
+
+    async def _preflight(self, request: CpuProfilingRequest) -> tuple[Target, str]:
+        with self.step("Preflight", "validation"):
+            target = await workflow.execute_activity_method(
+                Targets.resolve_target,
+                TargetQuery(target=request.target, operation="profile"),
+                summary=f"Look up {request.target_name} in the registry",
+                **READ,
+            )
+            self.about(target, "Preflight")
+            info = workflow.info()
+            run = await workflow.execute_activity_method(
+                History.number_run,
+                RunStart(
+                    process=PROCESS,
+                    target=target.name,
+                    environment=target.environment,
+                    workflow_id=info.workflow_id,
+                    run_id=info.run_id,
+                    started_at=info.start_time.isoformat(),
+                    request=request.model_dump(mode="json"),
+                ),
+                summary=f"Number this run of {target.title}",
+                **READ,
+            )
+            self._host = await reach_host(target.host)
+            await self._inspect(target, request)
+            if request.compare_with not in ("latest", "none"):
+                await self._find_previous(request, target)
+        return target, run
+
+    async def _inspect(self, target: Target, request: CpuProfilingRequest, launched_pid: int | None = None) -> Preflight:
+        return await workflow.execute_activity_method(
+            Processes.inspect_target,
+            InspectTarget(target=target, host=self._host, passes=request.passes, launched_pid=launched_pid),
+            summary=f"Find the process of {target.title}, its runtime and its profiler",
+            **measuring(10, on=target.host),
+        )
+
+    async def _take_recording(self, target: Target, request: CpuProfilingRequest, revision: int) -> Recording:
+        self.phase("Recording")
+        prefix = f"cpu-profiling-investigation/{target.name}/{workflow.info().run_id}/{revision}"
+        with self.step(f"Record revision {revision}" if revision > 1 else "Record", "profiling") as step:
+            async with (
+                target_lease(self, target.resources, on_waiting=self.waits_for_lease),
+                launched(target, prefix, request.duration_s) as pid,
+                loaded(request.workload, target, prefix, request.duration_s),
+            ):
+                preflight = await self._inspect(target, request, pid)
+                assert preflight.process is not None and preflight.choice is not None
+                process, choice = preflight.process, preflight.choice
+                step.note = f"{choice.tool}: {choice.reason}"
+                stacks, usage = await together(
+                    self._record_stacks(target, request, preflight, prefix),
+                    workflow.execute_activity_method(
+                        Processes.sample_threads,
+                        UseSampling(
+                            target=target.name,
+                            process=process,
+                            duration_s=request.duration_s,
+                            subprocesses=request.subprocesses,
+                            artifact_prefix=prefix,
+                        ),
+                        summary=f"Sample CPU, threads and switches of {target.title} (pid {process.pid})",
+                        **measuring(request.duration_s, on=target.host),
+                    ),
+                )
+        recording = Recording(
+            stacks=stacks,
+            usage=usage,
+            process=process,
+            choice=choice,
+            environment=preflight.environment,
+            revision=revision,
+            warnings=preflight.warnings,
+        )
+        self.say(recording.sentence)
+        return recording
+
+    async def _record_stacks(self, target: Target, request: CpuProfilingRequest, preflight: Preflight, prefix: str) -> StackProfile:
+        process, choice = preflight.process, preflight.choice
+        assert process is not None and choice is not None
+        passes = " | ".join(kind.replace("_", "-") for kind in choice.passes)
+        return await workflow.execute_activity_method(
+            RECORDERS[choice.tool],
+            StackRecording(
+                target=target.name,
+                process=process,
+                choice=choice,
+                duration_s=request.duration_s,
+                rate_hz=request.rate_hz,
+                slice_s=request.slice_s,
+                overhead_budget_share=request.overhead_budget_share,
+                subprocesses=request.subprocesses,
+                artifact_prefix=prefix,
+            ),
+            summary=f"Record {passes} stacks of {target.title} (pid {process.pid}) with {choice.tool} for {request.duration_s:g} s",
+            **measuring(request.duration_s, on=target.host),
+        )
+
+    async def _judge(self, request: CpuProfilingRequest, recording: Recording) -> ProfileJudgement:
+        self.phase("Profile review")
+        with self.step("Judge the profile", "validation"):
+            return await workflow.execute_activity_method(
+                CpuAnalysis.judge_profile,
+                ProfileToJudge(recording=recording, request=request),
+                summary=f"Check samples, errors and overhead of the profile of {request.target_name}",
+                **READ,
+            )
+
+    async def _find_previous(self, request: CpuProfilingRequest, target: Target) -> PreviousProfile | None:
+        return await workflow.execute_activity_method(
+            History.find_previous_profile,
+            PreviousProfileQuery(process=PROCESS, target=target.name, compare_with=request.compare_with, run_id=workflow.info().run_id),
+            summary=f"Find an earlier profile of {target.title} ({request.compare_with})",
+            **READ,
+        )
+
+    async def _draw_flame_graphs(self, target: Target, recording: Recording, previous: PreviousProfile | None) -> Any:
+        with self.step("Draw flame graphs", "analysis") as step:
+            step.note = f"compared with {previous.run}" if previous else "no earlier run to compare with"
+            prefix = recording.stacks.profile.uri.rpartition("/")[0]
+            return await workflow.execute_activity_method(
+                CpuAnalysis.draw_flame_graphs,
+                FlameGraphsToDraw(
+                    target=target.name,
+                    profile=recording.stacks.profile,
+                    previous=previous,
+                    runtime=recording.process.runtime,
+                    usage=recording.usage,
+                    artifact_prefix=prefix,
+                ),
+                summary=f"Draw flame graphs of {target.title}: on-CPU, waiting" + (f", change since {previous.run}" if previous else ""),
+                **COMPUTE,
+            )
+
+    async def _find_hot_paths(self, request: CpuProfilingRequest, recording: Recording) -> Any:
+        with self.step("Find hot paths", "analysis"):
+            return await workflow.execute_activity_method(
+                CpuAnalysis.find_hot_paths,
+                ProfileToRead(recording=recording, top=request.top),
+                summary=f"Self and total time of {request.target_name} by function and line, with intervals",
+                **COMPUTE,
+            )
+
+    async def _classify_utilisation(self, recording: Recording) -> Any:
+        with self.step("Classify utilisation", "analysis"):
+            return await workflow.execute_activity_method(
+                CpuAnalysis.classify_utilisation,
+                ProfileToRead(recording=recording),
+                summary="Name how threads use the CPUs, and where they wait",
+                **COMPUTE,
+            )
+
+    def _patience(self, request: CpuProfilingRequest, revisions: int | None = None) -> dict[str, Any]:
+        return {
+            "deadline_s": request.review_deadline_s,
+            "max_revisions": request.max_revisions if revisions is None else revisions,
+            "validate_overrides": lambda overrides: problems_of(request, overrides),
+        }
+
+    def _result(
+        self,
+        request: CpuProfilingRequest,
+        target: Target,
+        verdict: Verdict,
+        summary: str,
+        recording: Recording,
+        judgement: ProfileJudgement,
+        details: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Result:
+        info = workflow.info()
+        warnings = (*recording.warnings, *recording.stacks.warnings, *(gap.title for gap in recording.stacks.gaps))
+        return Result(
+            process=PROCESS,
+            target=target.name,
+            environment=target.environment,
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            verdict=verdict,
+            summary=summary,
+            quality_gates=judgement.quality_gates,
+            artifacts=(recording.stacks.profile,),
+            request=request.model_dump(mode="json"),
+            started_at=info.start_time.isoformat(),
+            details=CpuProfilingDetails(
+                choice=recording.choice,
+                process=recording.process,
+                environment=recording.environment,
+                stacks=recording.stacks,
+                usage=recording.usage,
+                warnings=warnings,
+                **(details or {}),
+            ),
+            **more,
+        )
+
+    async def _publish(self, result: Result, run: str) -> Result:
+        """Write the report as things stand; called again at the end with the decisions in it."""
+        result = self._as_things_stand(result)
+        with self.step("Write the report", "documentation"):
+            report = await workflow.execute_activity_method(
+                Reports.publish_report,
+                ReportToPublish(
+                    result=result.model_dump(mode="json"),
+                    run=run,
+                    artifact_prefix=f"cpu-profiling-investigation/{result.target}/{result.run_id}",
+                ),
+                summary=f"Write the report of {run}: HTML, Markdown, JSON",
+                **COMPUTE,
+            )
+        return result.model_copy(update={"report": report})
+
+    async def _close(self, result: Result, run: str) -> Result:
+        """Objections, the final report, the history; carried out to the end even when a cancellation comes meanwhile."""
+        objections = await self.finish()
+        if objections and result.verdict != "rejected":
+            first = objections[0]
+            result = result.model_copy(update={"verdict": "rejected", "summary": f"{result.summary} {first.by} objected: {first.comment}"})
+        return await to_the_end(self._file(result, run))
+
+    async def _file(self, result: Result, run: str) -> Result:
+        result = await self._publish(result, run)
+        assert result.details.stacks is not None
+        with self.step("Record in the history", "documentation"):
+            await workflow.execute_activity_method(
+                History.record_run,
+                RunRecord.of(
+                    result,
+                    workflow.now().isoformat(),
+                    fingerprint=result.details.environment,
+                    profiles=(RecordedProfile(kind="cpu", artifact=result.details.stacks.profile),),
+                ),
+                summary=f"Keep {run} for later comparison: {result.verdict}",
+                **READ,
+            )
+        self.say(result.summary)
+        self.conclude(result.verdict)
+        return self._as_things_stand(result)
+
+    def _as_things_stand(self, result: Result) -> Result:
+        return result.model_copy(
+            update={
+                "decisions": tuple(self.decisions()),
+                "refused_decisions": self.refused_messages,
+                "steps": self.steps,
+                "duration_s": round((workflow.now() - workflow.info().start_time).total_seconds(), 3),
+            }
+        )
+
+
+def profile_review(judgement: ProfileJudgement, recording: Recording, request: CpuProfilingRequest) -> GateQuestion:
+    """Is the profile good enough to believe what follows from it?"""
+    return GateQuestion(
+        name="profile_review",
+        kind="review",
+        question=f"Is this profile of {request.target_name} usable?",
+        consequence="Approval goes on to the analysis. Nothing is changed on the target.",
+        evidence=judgement.statements,
+        artifacts=(recording.stacks.profile,),
+        overrides=OVERRIDABLE,
+        quality_passed=judgement.believable,
+    )
+
+
+def findings_review(result: Result) -> GateQuestion:
+    """Do the findings hold?"""
+    shown = [f"**{finding.severity}** {finding.title}" for finding in result.findings[:5]] or ["No finding costs enough to act on."]
+    advice = [f"To do: {one.title}" for one in result.recommendations[:3]]
+    report = tuple(ref for ref in (result.report.html, result.report.markdown) if ref)
+    return GateQuestion(
+        name="findings_review",
+        kind="review",
+        question=f"Do the findings on {result.target} hold?",
+        consequence="Approval ends the investigation and keeps its findings. Nothing is changed on the target.",
+        evidence=(result.summary, *shown, *advice),
+        artifacts=report,
+        quality_passed=all(gate.outcome == "passed" for gate in result.quality_gates),
+    )
+
+
+def problems_of(request: CpuProfilingRequest, overrides: dict[str, Any]) -> list[str]:
+    """What is wrong with a reviewer's overrides, one sentence each; empty when nothing is."""
+    if unknown := sorted(set(overrides) - set(OVERRIDABLE)):
+        return [f"{name}: cannot be changed here; allowed: {', '.join(OVERRIDABLE)}" for name in unknown]
+    try:
+        request.revised(overrides)
+    except ValidationError as mistakes:
+        return list(describe_mistakes(mistakes, CpuProfilingRequest))
+    return []

@@ -1,0 +1,6 @@
+"""Every workflow type there is. A test holds it against the files on disk."""
+
+from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
+from workflows.shared.target_lease import TargetLease
+
+WORKFLOWS: tuple[type, ...] = (CpuProfilingInvestigation, TargetLease)

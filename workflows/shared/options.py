@@ -1,0 +1,97 @@
+"""How activities are called, named by behaviour: `**READ`, `**COMPUTE`, `**CHANGE`, `**measuring(seconds, on=host)`, `**probing(host)`.
+
+Decided in this order: where it runs, how long it may take, how its worker's death is noticed, whether it may be repeated, what a
+cancel does. Central steps name no task queue: they run on the one of their workflow. Measuring steps are resumed from their
+checkpoint and never silently repeated; attempts are unlimited, because a worker's shutdown burns one, and bounded by the time
+they may take in all.
+"""
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio.common import Priority, RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from perfwright.models.queues import host_queue, probe_queue
+
+TOOL_HEARTBEAT_S = 15.0
+"""Tools stop slowly and may hold the interpreter for seconds; a killed worker is noticed after this time (temporal.md)."""
+COMPUTE_HEARTBEAT_S = 30.0
+MEASURING_MARGIN_S = 180.0
+"""Starting and stopping tools, reading and storing what they wrote: beyond the seconds measured."""
+RETURN_OF_A_HOST_S = 900.0
+"""How long a measurement waits for a host that restarts, or for a free slot on it."""
+PROBE_WAIT_S = 30.0
+
+
+class ActivityOptions(TypedDict, total=False):
+    """What `workflow.execute_activity_method` takes besides method, argument and summary."""
+
+    task_queue: str
+    schedule_to_close_timeout: timedelta
+    schedule_to_start_timeout: timedelta
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+    cancellation_type: ActivityCancellationType
+    priority: Priority
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+_PATIENT = RetryPolicy(initial_interval=_seconds(0.5), backoff_coefficient=2.0, maximum_interval=_seconds(10))
+
+READ: ActivityOptions = {
+    "start_to_close_timeout": _seconds(30),
+    "schedule_to_close_timeout": _seconds(300),
+    "retry_policy": _PATIENT,
+}
+"""Short, changes nothing, repeated for up to five minutes: the registry, the history, a small file."""
+
+COMPUTE: ActivityOptions = {
+    "start_to_close_timeout": _seconds(900),
+    "schedule_to_close_timeout": _seconds(3_600),
+    "heartbeat_timeout": _seconds(COMPUTE_HEARTBEAT_S),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=_seconds(10), maximum_attempts=5),
+    "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    "priority": Priority(priority_key=4),
+}
+"""Heavy analysis over artifacts, with heartbeats; five attempts, because what exhausts memory does so every time."""
+
+CHANGE: ActivityOptions = {
+    "start_to_close_timeout": _seconds(600),
+    "schedule_to_close_timeout": _seconds(1_800),
+    "heartbeat_timeout": _seconds(TOOL_HEARTBEAT_S),
+    "retry_policy": _PATIENT,
+    "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    "priority": Priority(priority_key=1),
+}
+"""Applies, releases or undoes something; idempotent, with heartbeats, and awaited to its end when cancelled."""
+
+
+def measuring(seconds: float, *, on: str) -> ActivityOptions:
+    """A step of `seconds` that measures on host `on`: heartbeats progress, resumes after a crash, is awaited when cancelled."""
+    attempt_s = seconds + MEASURING_MARGIN_S
+    return {
+        "task_queue": host_queue(on),
+        "start_to_close_timeout": _seconds(attempt_s),
+        "schedule_to_close_timeout": _seconds(2 * attempt_s + RETURN_OF_A_HOST_S),
+        "heartbeat_timeout": _seconds(TOOL_HEARTBEAT_S),
+        "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=_seconds(10)),
+        "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        "priority": Priority(priority_key=3),
+    }
+
+
+def probing(host: str, *, wait_s: float = PROBE_WAIT_S) -> ActivityOptions:
+    """Is there a worker on `host`? The only call with a limit on waiting for one: on a long step it would end it on a reboot."""
+    return {
+        "task_queue": probe_queue(host),
+        "schedule_to_start_timeout": _seconds(wait_s),
+        "start_to_close_timeout": _seconds(15),
+        "schedule_to_close_timeout": _seconds(wait_s + 20),
+        "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_attempts=3),
+        "priority": Priority(priority_key=2),
+    }
