@@ -19,19 +19,15 @@ from perfwright.analysis.tree_weights import CallTree
 from perfwright.analysis.utilisation import describe_utilisation
 from perfwright.analysis.waits import off_cpu
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.cpu_profiling import (
+from perfwright.models.cpu_profiling import FlameGraph, HotPaths, ProcessUse, Runtime, Utilisation
+from perfwright.models.cpu_steps import (
     FindingsToRank,
-    FlameGraph,
     FlameGraphs,
     FlameGraphsToDraw,
-    HotPaths,
-    ProcessUse,
     ProfileJudgement,
     ProfileToJudge,
     ProfileToRead,
     RankedFindings,
-    Runtime,
-    Utilisation,
 )
 from perfwright.models.finding import Finding, Recommendation
 from perfwright.models.profile import PassKind

@@ -18,7 +18,8 @@ from activities.recording_folder import RecordingFolder
 from activities.usage_sampler import SWEEP_BUDGET_SHARE, Sweep, UsageReader
 from perfwright.analysis.process_use import ThreadSwitches, UseStep, summarise_use, use_series
 from perfwright.analysis.profiler_choice import NoProfiler, choose_profiler
-from perfwright.models.cpu_profiling import InspectTarget, Preflight, ProcessUse, UseSampling
+from perfwright.models.cpu_profiling import Preflight, ProcessUse
+from perfwright.models.cpu_steps import InspectTarget, UseSampling
 from perfwright.models.errors import ErrorType
 
 STEPS_FILE = "use.jsonl"

@@ -92,9 +92,6 @@ def main() -> int:
     utilisation = timed("utilisation", lambda: describe_utilisation(seen, None))
     findings, _ = timed("findings", lambda: analyse_findings(seen, hot_paths, utilisation, None))
     seconds, peak = time.perf_counter() - began, peak_bytes()
-    print(
-        f"{drawing.boxes} boxes drawn, {drawing.pruned_share:.0%} too thin; {len(findings)} findings, {len(recommendations)} recommendations"
-    )
     print(f"{'all':24}{seconds:7.2f} s of {LIMIT_S:.0f}   peak {peak / 1e6:,.0f} MB of {LIMIT_BYTES / 1e6:,.0f}")
     return 0 if seconds <= LIMIT_S and peak <= LIMIT_BYTES else 1
 

@@ -88,7 +88,10 @@ PROCESSES: tuple[ProcessEntry, ...] = (
         details_name="CpuProfilingDetails",
         steps=(
             ("Preflight", "target looked up, its host's worker reached, runtime detected, profiler chosen with the reason"),
-            ("Record", "on-CPU, idle, GIL and native stacks in alternating slices, under an overhead budget; CPU, threads and switches beside"),
+            (
+                "Record",
+                "on-CPU, idle, GIL and native stacks in alternating slices, under an overhead budget; CPU, threads and switches beside",
+            ),
             ("Judge the profile", "samples, failed samples and the profiler's own overhead against their limits"),
             ("Draw flame graphs", "on-CPU, waiting, and the difference to an earlier run of the same target"),
             ("Find hot paths", "self and total time by function and line, with intervals"),

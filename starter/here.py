@@ -57,7 +57,9 @@ class Here:
     def require_registry(self) -> Registry:
         registry = self.registry()
         if registry is None:
-            raise Refused("no target registry here", way_out="Write one with `perfwright init`, or name one with --config or PERFWRIGHT_CONFIG")
+            raise Refused(
+                "no target registry here", way_out="Write one with `perfwright init`, or name one with --config or PERFWRIGHT_CONFIG"
+            )
         return registry
 
     def artifacts(self) -> "ArtifactStore":

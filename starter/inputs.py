@@ -77,7 +77,12 @@ def build_request(
     except (TypeError, ValueError, RecursionError) as error:
         told.append(f"input: cannot be written as JSON: {str(error)[:200]}")
     target = given.get("target")
-    if registry is not None and isinstance(target, str) and target not in registry.targets and not any(m.startswith("target:") for m in told):
+    if (
+        registry is not None
+        and isinstance(target, str)
+        and target not in registry.targets
+        and not any(m.startswith("target:") for m in told)
+    ):
         told.append(f'target: the registry here names no "{target[:63]}"{nearest(target, registry.targets)}')
     if told or request is None:
         raise InvalidRequest(process.name, told, way_out=f"`perfwright describe {process.name}` shows its inputs")

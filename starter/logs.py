@@ -59,7 +59,7 @@ def set_up_logs(environ: Mapping[str, str] | None = None) -> None:
             )
         )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("aiosqlite", "sqlalchemy", "alembic", "asyncio", "httpx", "apprise"):
+    for noisy in ("temporalio.worker", "aiosqlite", "sqlalchemy", "alembic", "asyncio", "httpx", "apprise"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     temporalio.workflow.logger.workflow_info_on_message = False  # it stands in fields of its own
     temporalio.activity.logger.activity_info_on_message = False

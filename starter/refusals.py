@@ -1,16 +1,16 @@
 """What people are told when a request of theirs is not taken: one clear line with the way out, never a stack trace.
 
-    Refused                 exit code 2: what was asked for does not exist or is not allowed
-    ├── UnknownProcess
-    ├── UnknownTarget
-    ├── UnknownRun          also: a name that several runs go by
-    ├── InvalidRequest      fields; all mistakes at once
-    └── DecisionRefused     the run did not take the decision, and says why
-    NotCarriedOut           exit code 5: it was right, and could not be done
-    ├── AlreadyRunning      one run per process and target at a time
-    ├── NoWorkerAnswers     nobody polls, or the worker does not answer
-    ├── NoStoreHere         artifacts or history are not reached from this machine
-    └── ProcessFailed       the run ended with an error, a cancellation or a termination
+Refused                 exit code 2: what was asked for does not exist or is not allowed
+├── UnknownProcess
+├── UnknownTarget
+├── UnknownRun          also: a name that several runs go by
+├── InvalidRequest      fields; all mistakes at once
+└── DecisionRefused     the run did not take the decision, and says why
+NotCarriedOut           exit code 5: it was right, and could not be done
+├── AlreadyRunning      one run per process and target at a time
+├── NoWorkerAnswers     nobody polls, or the worker does not answer
+├── NoStoreHere         artifacts or history are not reached from this machine
+└── ProcessFailed       the run ended with an error, a cancellation or a termination
 """
 
 import difflib

@@ -1,7 +1,7 @@
 """The events of a run as they happen: long polls that survive a restarted server, and follow a run that continues as new."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ CLOSING = frozenset(
 )
 
 
-async def batches(client: Client, workflow_id: str, run_id: str | None, *, tick_s: float = 1.0) -> AsyncIterator[list[HistoryEvent]]:
+async def batches(client: Client, workflow_id: str, run_id: str | None, *, tick_s: float = 1.0) -> AsyncGenerator[list[HistoryEvent], None]:
     """Lists of new events, oldest first; an empty one every `tick_s` in which nothing happened. Ends after the closing event.
 
     Raises RPCError when there is no such run, or when the server is away for longer than two minutes.

@@ -60,8 +60,7 @@ async def _by_target(client: Client, target: str) -> FoundRun | None:
     still_open = [one for one in found if one.status == WorkflowExecutionStatus.RUNNING]
     if len(found) > 1 and len(still_open) != 1:
         raise UnknownRun(f'several runs go by "{target}": {", ".join(one.id for one in found)}', way_out="Name one of them")
-    chosen = (still_open or found or [None])[0]
-    return FoundRun(chosen.id, chosen.run_id) if chosen else None
+    return next((FoundRun(one.id, one.run_id) for one in (*still_open, *found)), None)
 
 
 async def _by_number(here: Here, name: str, slug: str, target: str, number: int) -> FoundRun:

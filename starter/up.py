@@ -25,6 +25,8 @@ LAB_TIMEOUT_S = 180.0
 WORKER_GRACE_S = 30.0
 """More than the worker's own grace: its running steps are told first, then cancelled, then handed on."""
 LAB_LOAD_S = 3_600
+LAB_STORE = '\n[store]\nartifacts = "file://./artifacts"\nhistory = "sqlite+aiosqlite:///history.db"\n'
+"""The lab's registry lies in `.perfwright` itself: the default stores would make another one inside."""
 
 Say = Callable[[str], None]
 
@@ -127,6 +129,8 @@ def started(
             command = [sys.executable, "-m", "lab.up", "--registry", str(targets), *lab_options]
             lab_child = running.enter_context(Child("lab", command, env=ours, cwd=ROOT, echo=echo, on_end=on_end))
             lab_told = lab_child.wait_ready(LAB_TIMEOUT_S)
+            with targets.open("a") as file:
+                file.write(LAB_STORE)
         if config is not None:
             ours[REGISTRY] = str(config.resolve())
         say("starting the worker")

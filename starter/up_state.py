@@ -52,7 +52,8 @@ def running_up(folder: Path = FOLDER) -> UpState | None:
     except (OSError, json.JSONDecodeError, ValidationError):
         return None
     with contextlib.suppress(psutil.Error):
-        if abs(psutil.Process(state.pid).create_time() - state.started_s) < 2:
+        process = psutil.Process(state.pid)
+        if abs(process.create_time() - state.started_s) < 2 and process.status() != psutil.STATUS_ZOMBIE:
             return state
     return None
 

@@ -165,8 +165,8 @@ def _groups_of_place(place: int, framework: bool, lines: dict[int, list[int]], s
     groups = [_Group(place, SHAPES[one], numbers, float(weights[numbers].sum()), framework) for one, numbers in by_shape.items()]
     for numbers in calls.values():
         weight = float(weights[numbers].sum())
-        if numbers and weight >= DOMINATES * remaining:
-            groups.append(_Group(place, FRAMEWORK if framework else LIBRARY_CALL, numbers, weight, framework))
+        if numbers and weight >= DOMINATES * remaining and not framework:
+            groups.append(_Group(place, LIBRARY_CALL, numbers, weight, framework))
         else:
             rest += numbers
     if rest:

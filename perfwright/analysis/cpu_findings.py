@@ -28,11 +28,11 @@ from perfwright.models.measurement import Estimate, Interval
 SHARE_OF_CPU = "share of CPU time"
 SHARE_STEPS: dict[CostClass, tuple[float, float, float]] = {
     "avoidable": (0.03, 0.10, 0.25),
-    "own code": (0.10, 0.20, 0.40),
+    "own code": (0.08, 0.20, 0.40),
     "library work": (0.25, 0.40, 0.65),
 }
 """Lower end of the share from which a cost is low, medium, high. Amdahl: 3 % won is a speed-up of 1.03, the least that interleaved trials
-on ordinary machines can prove; 10 % of own code is a fix worth 5 % when it halves; serialising and querying are usually the job itself."""
+on ordinary machines can prove; 8 % of own code is a fix worth 4 % when it halves; serialising and querying are usually the job itself."""
 CORES_STEPS = (0.02, 0.08, 0.20)
 """Cores used by the cost below which it is information, at most low, at most medium: a fiftieth of a core pays no one's hour."""
 CRITICAL_SHARE, CRITICAL_CORES = 0.6, 0.5
@@ -69,7 +69,8 @@ def analyse_findings(
     for cost, name in zip(costs, named, strict=True):
         severity = severity_of(cost, cores, saturated)
         if severity != "information" or cost.interval.low >= INFORMATION_SHARE:
-            told.append((cost, _finding(seen, cost, name, severity, cores, profile)))
+            waits = _waits_at(seen, cost, utilisation)
+            told.append((cost, _finding(seen, cost, name, severity, cores, profile, waits)))
     quiet = [finding for _, finding in told if finding.severity == "information"][INFORMATION_LISTED:]
     told = [(cost, finding) for cost, finding in told if finding not in quiet]
     of_patterns = [_pattern_finding(pattern, utilisation, usage, profile) for pattern in utilisation.patterns]
@@ -97,16 +98,10 @@ def severity_of(cost: Cost, cores: float, saturated: bool) -> Severity:
 
 def _identified(costs: tuple[Cost, ...]) -> list[str]:
     """Ids that are the same in the next run: kind, file name, function; a folder more where two would be equal."""
-    names = []
-    for depth in range(1, 8):
-        names = [_identity(cost, depth) for cost in costs]
-        if max(Counter(names).values(), default=1) == 1:
-            break
-    seen: Counter[str] = Counter()
-    for number, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] > 1:
-            names[number] = f"{name}:{seen[name]}"
+    names = [_identity(cost, 1) for cost in costs]
+    for depth in range(2, 8):
+        same = Counter(names)
+        names = [_identity(cost, depth) if same[name] > 1 else name for cost, name in zip(costs, names, strict=True)]
     return names
 
 
@@ -116,7 +111,7 @@ def _identity(cost: Cost, depth: int) -> str:
     return f"{kind}:{file}:{cost.function.replace('.<locals>', '')}"[:200]
 
 
-def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: float, profile: ArtifactRef | None) -> Finding:
+def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: float, profile: ArtifactRef | None, waits: str) -> Finding:
     function = short_function(cost.function, seen.runtime)
     file = seen.files.get(cost.file, cost.file)
     place = f"{file}:{cost.line}" if cost.line else file
@@ -147,6 +142,8 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         evidence.append(Evidence(statement=f"Heaviest way here: {' > '.join(cost.chain)}", artifact=profile))
     if cost.threads:
         evidence.append(Evidence(statement=f"Threads: {', '.join(cost.threads)}"))
+    if waits:
+        evidence.append(Evidence(statement=waits))
     if seen.note:
         evidence.append(Evidence(statement=seen.note))
     others = tuple(Location(file=file, line=line, function=function) for line, _ in cost.lines[1:3] if line)
@@ -160,6 +157,13 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         evidence=tuple(evidence),
         confidence=_confidence(cost),
     )
+
+
+def _waits_at(seen: OnCpu, cost: Cost, utilisation: Utilisation) -> str:
+    """What threads wait for at this place when they do not run: work of several threads that take turns at the GIL shows here."""
+    file, function = seen.files.get(cost.file, cost.file), short_function(cost.function, seen.runtime)
+    spots = [spot for spot in utilisation.waiting if spot.file == file and spot.function.startswith(f"{function}: ")]
+    return "; ".join(f"{spot.function} at line {spot.line} ({spot.self_share:.0%} of all waiting)" for spot in spots[:2])
 
 
 def _confidence(cost: Cost) -> Confidence:
@@ -176,7 +180,7 @@ def _pattern_finding(pattern: Pattern, utilisation: Utilisation, usage: ProcessU
     severity: Severity = "information"
     cost: Estimate | None = None
     locations: tuple[Location, ...] = ()
-    waits = {"GIL-bound": "GIL", "waiting on locks": "lock"}
+    waits = {"GIL-bound": "GIL", "waiting on locks": "for a lock"}
     if pattern.name == "GIL-bound":
         severity = "medium" if pattern.confidence == "high" else "low"
         cost = Estimate(value=utilisation.gil_busy_share or 0.0, unit="share of time that the GIL is held")

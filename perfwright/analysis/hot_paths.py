@@ -11,7 +11,7 @@ import numpy as np
 
 from perfwright.analysis.attribution import Attribution, attribute
 from perfwright.analysis.frames import short_files, short_function
-from perfwright.analysis.running import by_thread_name, weigh_running
+from perfwright.analysis.running import by_thread_name, weigh_running, without_waits
 from perfwright.analysis.statistics import share_intervals
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
 from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Runtime
@@ -51,7 +51,9 @@ def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime 
             continue
         if kind == "native":
             rows = _without_compiled_leaves(tree, rows)
-        rows, note = weigh_running(tree, rows, usage)
+        rows, waits = without_waits(tree, rows)
+        rows, slept = weigh_running(tree, rows, usage)
+        note = " ".join(one for one in (waits, slept) if one)
         files = short_files(dict.fromkeys(tree.profile.frames.file))
         return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note)
     raise ValueError(f"the profile has none of the passes {', '.join(wanted)}")

@@ -1,12 +1,14 @@
 """What a reviewer is shown of a recording before anything is concluded from it."""
 
 from perfwright.analysis.recording_quality import quality_gates
-from perfwright.models.cpu_profiling import CpuProfilingRequest, ProfileJudgement, Recording
+from perfwright.models.cpu_profiling import CpuProfilingRequest, Recording
+from perfwright.models.cpu_steps import ProfileJudgement
+from perfwright.models.quality import QualityGate
 
 
 def judge(recording: Recording, request: CpuProfilingRequest) -> ProfileJudgement:
     """Quality gates, whether the profile is believable, and the statements for the gate (Markdown, one line each)."""
-    gates = quality_gates(recording.stacks, request, usage=recording.usage)
+    gates = (*quality_gates(recording.stacks, request, usage=recording.usage), _held_alone(recording))
     missed = [gate for gate in gates if gate.outcome != "passed"]
     believable = not missed
     problem = "; ".join(f"{gate.name}: {gate.note or 'no data'}".rstrip(".") for gate in missed)
@@ -15,6 +17,20 @@ def judge(recording: Recording, request: CpuProfilingRequest) -> ProfileJudgemen
         believable=believable,
         statements=tuple(_statements(recording)) + tuple(f"**{gate.name}: {gate.outcome}.** {gate.note}" for gate in missed),
         problem="" if believable else f"The profile is not enough to conclude from ({problem}).",
+    )
+
+
+def _held_alone(recording: Recording) -> QualityGate:
+    """Two processes that measure one target at a time measure each other."""
+    return QualityGate(
+        name="target measured by nobody else",
+        metric="leases lost",
+        comparison="<=",
+        threshold=0,
+        observed=1 if recording.disturbed else 0,
+        unit="leases",
+        outcome="failed" if recording.disturbed else "passed",
+        note=recording.disturbed,
     )
 
 

@@ -1,8 +1,11 @@
 """Samples of threads that run, held against what the kernel says they ran.
 
-A sampler looks at a thread a moment after it asked whether it runs, and a thread that wakes on a timer tends to be awake when the sampler
-is: many short sleepers look busy. The process sampler knows each thread's CPU seconds exactly. A thread seen running much more often than
-it ran is weighed down to what it ran; the others are left as they are.
+A sampler looks at a thread a moment after it asked whether it runs; on a busy machine most "running" samples of a pool can be threads that
+wait for work. Two corrections make shares of CPU time of shares of samples:
+
+- a sample whose stack ends in a call that only waits (a poll, an empty queue, a sleep) is no CPU time and is left out;
+- the process sampler knows each thread's CPU seconds exactly: a thread seen running much more often than it ran is weighed down to what it
+  ran. The others are left as they are.
 """
 
 from dataclasses import replace
@@ -10,19 +13,34 @@ from dataclasses import replace
 import numpy as np
 
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, PassWeights, summed
+from perfwright.analysis.waits import KINDS, wait_kinds
 from perfwright.models.cpu_profiling import ProcessUse
 
 CONTRADICTED = 0.5
 """CPU seconds below this share of the samples' seconds contradict them; above it, sampling error and different moments explain it."""
 FEWEST_SAMPLES = 10
 """Samples of a thread below which the two cannot be told apart."""
+WORTH_TELLING = 0.02
+_ONLY_WAITING = tuple(KINDS.index(kind) for kind in ("for work", "lock", "GIL", "sleep", "child process"))
+"""Waits that use no CPU. Waiting for I/O is not among them: copying to and from the kernel is work."""
 LONG_LIVED = 0.5
 """A thread seen in this share of the blocks and missing among the busiest used next to nothing; a shorter one may just have been missed."""
 
 
+def without_waits(tree: CallTree, rows: PassWeights) -> tuple[PassWeights, str]:
+    """The pass without samples of threads that wait, and a sentence that says so where they were many."""
+    waits = np.isin(wait_kinds(tree)[rows.node], _ONLY_WAITING)
+    share = float(rows.count[waits].sum()) / max(1.0, rows.samples)
+    if not waits.any():
+        return rows, ""
+    kept = ~waits
+    left = replace(rows, node=rows.node[kept], thread=rows.thread[kept], block=rows.block[kept], count=rows.count[kept])
+    return left, f"{share:.0%} of the samples were of threads that wait for work, and are left out." if share >= WORTH_TELLING else ""
+
+
 def weigh_running(tree: CallTree, rows: PassWeights, usage: ProcessUse | None) -> tuple[PassWeights, str]:
     """The pass with samples of threads that hardly ran weighed down, and a sentence that says so (empty when none was)."""
-    ticks = recorded_ticks(tree, rows)
+    ticks = rows.ticks
     if usage is None or not usage.threads or ticks <= 0:
         return rows, ""
     ran = {(one.pid, one.tid): one.user_share + one.system_share for one in usage.threads}
@@ -52,12 +70,6 @@ def weigh_running(tree: CallTree, rows: PassWeights, usage: ProcessUse | None) -
     )
 
 
-def recorded_ticks(tree: CallTree, rows: PassWeights) -> float:
-    """Moments at which every thread was looked at: seconds times rate."""
-    found = next(one for one in tree.profile.passes if one.kind == rows.kind)
-    return found.seconds * found.rate_hz
-
-
 def _blocks_seen(rows: PassWeights, threads: int) -> Ints:
     pairs = np.unique(rows.thread * rows.blocks + rows.block)
     return np.bincount(pairs // rows.blocks, minlength=threads).astype(np.int64)
@@ -65,8 +77,7 @@ def _blocks_seen(rows: PassWeights, threads: int) -> Ints:
 
 def mean_threads(tree: CallTree, rows: PassWeights) -> float | None:
     """Threads in this state at a time, on average: samples over moments. None where nothing was recorded."""
-    ticks = recorded_ticks(tree, rows)
-    return rows.samples / ticks if ticks > 0 else None
+    return rows.samples / rows.ticks if rows.ticks > 0 else None
 
 
 def by_thread_name(tree: CallTree, thread: Ints, count: Floats) -> list[tuple[str, float]]:

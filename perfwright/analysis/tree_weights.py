@@ -70,6 +70,8 @@ class PassWeights:
     count: Floats
     """Samples; not whole numbers once they were weighed by what their thread really ran."""
     blocks: int
+    ticks: float
+    """Moments at which every thread was looked at: seconds times rate. Samples over ticks is the mean number of threads."""
 
     @property
     def samples(self) -> float:
@@ -134,6 +136,7 @@ class CallTree:
                 _ints(one.block),
                 np.array(one.count, dtype=np.float64),
                 blocks=max(1, len(one.block_seconds)),
+                ticks=one.seconds * one.rate_hz,
             )
             for column, bound in ((rows.node, len(self.parent)), (rows.thread, len(self.profile.threads)), (rows.block, rows.blocks)):
                 if len(column) and not 0 <= column.min() <= column.max() < bound:

@@ -54,6 +54,7 @@ def describe_utilisation(seen: OnCpu, usage: ProcessUse | None, *, seed: int = 1
     running = mean_threads(seen.tree, seen.rows)
     runnable = running + waited.mean_threads("GIL") if running is not None and waited is not None else running
     cores = usage.user_share + usage.system_share if usage else running or 0.0
+    crowded = usage is not None and usage.machine_busy_share >= MACHINE_BUSY
     patterns = [
         *_saturation(usage, cores),
         *_gil(usage, gil_busy, runnable),
@@ -64,7 +65,7 @@ def describe_utilisation(seen: OnCpu, usage: ProcessUse | None, *, seed: int = 1
         patterns.append(_untroubled(cores, usage))
     return Utilisation(
         patterns=tuple(patterns),
-        waiting=_waiting_spots(seen, waited, seed) if waited else (),
+        waiting=_waiting_spots(seen, waited, crowded, seed) if waited else (),
         gil_busy_share=gil_busy,
         runnable_threads=runnable,
     )
@@ -96,9 +97,10 @@ def _gil(usage: ProcessUse | None, busy: float | None, runnable: float | None) -
     sharing = [one for one in usage.threads if one.user_share + one.system_share >= SHARING_THREAD] if usage else []
     if usage is not None and len(sharing) < 2:
         return []
+    crowded = usage is not None and usage.machine_busy_share >= MACHINE_BUSY
     told = f"; {len(sharing)} threads share {sum(one.user_share + one.system_share for one in sharing):.2f} cores" if sharing else ""
     statement = f"The GIL was held {busy:.0%} of the time and {runnable:.1f} Python threads wanted to run at a time{told}."
-    return [Pattern(name="GIL-bound", statement=statement, confidence="high" if sharing and runnable >= 2 else "medium")]
+    return [Pattern(name="GIL-bound", statement=statement, confidence="high" if sharing and runnable >= 2 and not crowded else "medium")]
 
 
 def _kernel(usage: ProcessUse | None, cores: float) -> list[Pattern]:
@@ -162,7 +164,7 @@ def _untroubled(cores: float, usage: ProcessUse | None) -> Pattern:
 
 
 def _kept_from_running(seen: OnCpu, waited: OffCpu) -> OffCpu:
-    """Waits without a frame at lines where the same thread is often on the CPU: it is kept from running, by the GIL where there is one.
+    """Waits without a frame below lines where the same thread is often on the CPU: it is kept from running, by the GIL where there is one.
 
     Only needed where no native pass tells such waits by their C frames.
     """
@@ -171,16 +173,12 @@ def _kept_from_running(seen: OnCpu, waited: OffCpu) -> OffCpu:
     unknown = waited.kind == KINDS.index("unknown")
     lines, threads = seen.tree.names.line[seen.tree.frame] + 1, len(seen.tree.profile.threads)
     size = (len(seen.tree.names.lines) + 1) * threads
+    lines = lines[seen.attribution.owner]
     place = lines[waited.rows.node] * threads + waited.rows.thread
     waiting = summed(place[unknown], waited.rows.count[unknown], size)
-    ran = summed(lines[seen.rows.node] * threads + seen.rows.thread, seen.rows.count, size) * waited.ticks / max(1.0, _ticks(seen))
+    ran = summed(lines[seen.rows.node] * threads + seen.rows.thread, seen.rows.count, size) * waited.ticks / max(1.0, seen.rows.ticks)
     kept = unknown & (ran >= WANTS_TO_RUN * (waiting + ran))[place]
     return replace(waited, kind=np.where(kept, KINDS.index("GIL"), waited.kind))
-
-
-def _ticks(seen: OnCpu) -> float:
-    running = mean_threads(seen.tree, seen.rows)
-    return seen.rows.samples / running if running else 0.0
 
 
 def _where(seen: OnCpu, waited: OffCpu, kind: str) -> str:
@@ -194,7 +192,7 @@ def _where(seen: OnCpu, waited: OffCpu, kind: str) -> str:
     return f"most at {seen.title(frames.function[one], frames.file[one], frames.line[one])}"
 
 
-def _waiting_spots(seen: OnCpu, waited: OffCpu, seed: int) -> tuple[HotSpot, ...]:
+def _waiting_spots(seen: OnCpu, waited: OffCpu, crowded: bool, seed: int) -> tuple[HotSpot, ...]:
     """Lines at which threads wait for something else than work, commonest first; shares are of all wall-clock samples that wait so."""
     held_up = waited.kind != KINDS.index("for work")
     node, count = waited.rows.node[held_up], waited.rows.count[held_up]
@@ -218,7 +216,7 @@ def _waiting_spots(seen: OnCpu, waited: OffCpu, seed: int) -> tuple[HotSpot, ...
         origin = frames.origin[int(tree.frame[seen.attribution.owner[node[mine][0]]])]
         spots.append(
             HotSpot(
-                function=f"{seen.title(function, file).split(' (')[0]}: {_told(KINDS[int(kinds.argmax())])}",
+                function=f"{seen.title(function, file).split(' (')[0]}: {_told(KINDS[int(kinds.argmax())], crowded)}",
                 file=seen.files.get(file, file),
                 line=number,
                 origin=origin,
@@ -233,6 +231,8 @@ def _waiting_spots(seen: OnCpu, waited: OffCpu, seed: int) -> tuple[HotSpot, ...
     return tuple(spots)
 
 
-def _told(kind: str) -> str:
+def _told(kind: str, crowded: bool) -> str:
+    if kind == "GIL" and crowded:
+        return "is kept from running (GIL, or no free CPU)"
     special = {"unknown": "waits in a call without a frame", "GIL": "waits for the GIL", "lock": "waits for a lock", "sleep": "sleeps"}
     return special.get(kind) or ("waits for a child process" if kind == "child process" else f"waits for {kind}")

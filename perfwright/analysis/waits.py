@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from perfwright.analysis.running import recorded_ticks
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, PassWeights, summed
 from perfwright.models.cpu_profiling import ProcessUse
 from perfwright.models.profile import PassKind
@@ -92,8 +91,8 @@ def off_cpu(tree: CallTree, usage: ProcessUse | None = None) -> OffCpu | None:
             count = np.where(waits >= 0, count, 0.0)
         kept = count > 0
         kind = np.where(waits[kept] >= 0, waits[kept], _UNKNOWN)
-        waited = PassWeights("off_cpu", rows.node[kept], rows.thread[kept], rows.block[kept], count[kept], rows.blocks)
-        return OffCpu(waited, _told_by_native(tree, kinds, waited, kind), recorded_ticks(tree, rows))
+        waited = PassWeights("off_cpu", rows.node[kept], rows.thread[kept], rows.block[kept], count[kept], rows.blocks, rows.ticks)
+        return OffCpu(waited, _told_by_native(tree, kinds, waited, kind), rows.ticks)
     return None
 
 
@@ -122,14 +121,14 @@ def _waiting(tree: CallTree, rows: PassWeights, waits: Ints, usage: ProcessUse |
     seen = summed(rows.thread, rows.count, threads)
     certain = summed(rows.thread[known], rows.count[known], threads)
     running_rows = tree.weights("on_cpu")
-    ticks = recorded_ticks(tree, rows)
+    ticks = rows.ticks
     span = len(tree.parent)
     pair = rows.thread * span + rows.node
     pairs, where = np.unique(pair, return_inverse=True)
     ran_at = np.zeros(len(pairs))
     ran = np.zeros(threads)
     if running_rows is not None and running_rows.samples > 0:
-        scale = ticks / max(1.0, recorded_ticks(tree, running_rows))
+        scale = ticks / max(1.0, running_rows.ticks)
         running_pair = running_rows.thread * span + running_rows.node
         spot = np.searchsorted(pairs, running_pair)
         hit = (spot < len(pairs)) & (pairs[np.minimum(spot, len(pairs) - 1)] == running_pair)

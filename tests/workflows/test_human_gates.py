@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
@@ -92,8 +93,8 @@ async def refusals(run: WorkflowHandle[Any, Any], count: int = 1) -> list[Any]:
 
 
 async def details_of(client: Client, run: WorkflowHandle[Any, Any]) -> str:
-    metadata = await run.query("__temporal_workflow_metadata", result_type=dict)
-    return str(metadata["currentDetails"])
+    metadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return str(metadata.current_details)
 
 
 async def pending_attribute(run: WorkflowHandle[Any, Any]) -> Any:

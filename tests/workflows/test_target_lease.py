@@ -15,9 +15,21 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, RPCError, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import ActivityEnvironment
 from temporalio.worker import Replayer
 
-from perfwright.models.lease import LeaseHolderId, LeaseRequest, LeaseSettings, LeaseState, LeaseTicket, LeaseView, lease_workflow_id
+from activities.leases import Leases
+from perfwright.models.lease import (
+    LeaseHolderId,
+    LeaseMember,
+    LeaseRequest,
+    LeaseSettings,
+    LeaseState,
+    LeaseTicket,
+    LeaseView,
+    Watch,
+    lease_workflow_id,
+)
 from tests.workflows.lease_processes import Careless, Held, Hold, Measuring
 from tests.workflows.lease_worker import QUICK, lease_activities
 from workflows.plugin.plugin import PerfwrightPlugin
@@ -143,6 +155,23 @@ async def test_a_holder_that_ends_frees_it(worker: None, start: Starter, end: st
     await until(lambda: has_status(second, "holding"))
     await second.signal(Measuring.finish)
     assert not (await second.result()).lost
+
+
+async def test_a_dead_holders_profilers_get_time_to_stop(client: Client, task_queue: str) -> None:
+    """A terminated holder keeps the lease for the settling time, because its steps hear of its end only with their next heartbeat."""
+    holder = await client.start_workflow(Careless.run, id=f"careless-{uuid.uuid4()}", task_queue=task_queue)
+    first_run_id = (await holder.describe()).raw_description.workflow_execution_info.first_run_id
+    known = LeaseHolderId(workflow_id=holder.id, first_run_id=first_run_id, run_id=first_run_id)
+    member = LeaseMember(token="its", holder=known)
+
+    async def over(settle_s: float) -> tuple[str, ...]:
+        watch = Watch(members=(member,), every_s=0.1, for_s=0, settle_s=settle_s)
+        return (await ActivityEnvironment(client=client).run(Leases().watch_holders, watch)).over
+
+    assert await over(settle_s=0) == ()
+    await holder.terminate()
+    assert await over(settle_s=3_600) == ()
+    assert await over(settle_s=0) == ("its",)
 
 
 async def test_a_dead_holder_is_found_also_when_nobody_waits(worker: None, start: Starter, client: Client, resource: str) -> None:

@@ -16,39 +16,43 @@ from activities.node_inspector import NodeInspector
 from activities.perf import Perf
 from activities.processes import Processes
 from activities.pyspy import PySpy
-from activities.reports import Reports
 from activities.targets import TargetQuery, Targets
 from perfwright.models.cpu_profiling import (
     OVERRIDABLE,
     PROCESS,
     CpuProfilingDetails,
     CpuProfilingRequest,
-    FindingsToRank,
-    FlameGraphsToDraw,
-    InspectTarget,
     Preflight,
     PreviousProfile,
-    ProfileJudgement,
+    ProfilerChoice,
     ProfilerName,
-    ProfileToJudge,
-    ProfileToRead,
     Recording,
     StackProfile,
     StackRecording,
+    TargetProcess,
+)
+from perfwright.models.cpu_steps import (
+    FindingsToRank,
+    FlameGraphsToDraw,
+    InspectTarget,
+    ProfileJudgement,
+    ProfileToJudge,
+    ProfileToRead,
     UseSampling,
 )
 from perfwright.models.gate import GateQuestion
-from perfwright.models.history import PreviousProfileQuery, RecordedProfile, RunRecord, RunStart
+from perfwright.models.history import PreviousProfileQuery, RecordedProfile
 from perfwright.models.host import HostFacts
-from perfwright.models.result import ProcessResult, ReportToPublish, Verdict
+from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
 from workflows.plugin.mistakes import describe_mistakes
+from workflows.shared.closing import artifact_folder, close, number_run, publish
 from workflows.shared.commands import launched, loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
-from workflows.shared.leasing import LeaseHolder, target_lease
+from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
 from workflows.shared.options import COMPUTE, READ, measuring
-from workflows.shared.waiting import to_the_end, together
+from workflows.shared.waiting import together
 
 RECORDERS: dict[ProfilerName, Any] = {
     "py-spy": PySpy.record_python_stacks,
@@ -120,13 +124,13 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         for finding in result.findings[:3]:
             self.say(f"{finding.severity}: {finding.title}")
         self.phase("Findings review")
-        result = await self._publish(result, run)
+        result = await publish(self, result, run)
         decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
         if decision.refused:
             result = result.model_copy(
                 update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
             )
-        return await self._close(result.model_copy(update={"reviewed": decision.outcome != "unreviewed"}), run)
+        return await self._close(result.model_copy(update={"reviewed": decision.outcome == "approved"}), run)
 
     async def _preflight(self, request: CpuProfilingRequest) -> tuple[Target, str]:
         with self.step("Preflight", "validation"):
@@ -137,21 +141,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 **READ,
             )
             self.about(target, "Preflight")
-            info = workflow.info()
-            run = await workflow.execute_activity_method(
-                History.number_run,
-                RunStart(
-                    process=PROCESS,
-                    target=target.name,
-                    environment=target.environment,
-                    workflow_id=info.workflow_id,
-                    run_id=info.run_id,
-                    started_at=info.start_time.isoformat(),
-                    request=request.model_dump(mode="json"),
-                ),
-                summary=f"Number this run of {target.title}",
-                **READ,
-            )
+            run = await number_run(target, request)
             self._host = await reach_host(target.host)
             await self._inspect(target, request)
             if request.compare_with not in ("latest", "none"):
@@ -168,47 +158,55 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
 
     async def _take_recording(self, target: Target, request: CpuProfilingRequest, revision: int) -> Recording:
         self.phase("Recording")
-        prefix = f"cpu-profiling-investigation/{target.name}/{workflow.info().run_id}/{revision}"
-        with self.step(f"Record revision {revision}" if revision > 1 else "Record", "profiling") as step:
-            async with (
-                target_lease(self, target.resources, on_waiting=self.waits_for_lease),
-                launched(target, prefix, request.duration_s) as pid,
-                loaded(request.workload, target, prefix, request.duration_s),
-            ):
-                preflight = await self._inspect(target, request, pid)
-                assert preflight.process is not None and preflight.choice is not None
-                process, choice = preflight.process, preflight.choice
-                step.note = f"{choice.tool}: {choice.reason}"
-                stacks, usage = await together(
-                    self._record_stacks(target, request, preflight, prefix),
-                    workflow.execute_activity_method(
-                        Processes.sample_threads,
-                        UseSampling(
-                            target=target.name,
-                            process=process,
-                            duration_s=request.duration_s,
-                            subprocesses=request.subprocesses,
-                            artifact_prefix=prefix,
-                        ),
-                        summary=f"Sample CPU, threads and switches of {target.title} (pid {process.pid})",
-                        **measuring(request.duration_s, on=target.host),
-                    ),
-                )
-        recording = Recording(
+        prefix = f"{artifact_folder(target.name)}/{revision}"
+        recording: Recording | None = None
+        with self.step(f"Record, revision {revision}" if revision > 1 else "Record", "profiling") as step:
+            try:
+                async with (
+                    target_lease(self, target.resources, on_waiting=self.waits_for_lease),
+                    launched(target, prefix, request.duration_s) as pid,
+                    loaded(request.workload, target, prefix, request.duration_s),
+                ):
+                    recording = await self._record(target, request, await self._inspect(target, request, pid), prefix, revision)
+            except LeaseLost as lost:
+                if recording is None:
+                    raise
+                recording = recording.model_copy(update={"disturbed": str(lost)})
+            step.note = f"{recording.choice.tool}: {recording.choice.reason}"
+        self.say(recording.sentence)
+        return recording
+
+    async def _record(self, target: Target, request: CpuProfilingRequest, found: Preflight, prefix: str, revision: int) -> Recording:
+        process, choice = found.process, found.choice
+        assert process is not None and choice is not None, "a target that runs has a process and a profiler"
+        stacks, usage = await together(
+            self._record_stacks(target, request, process, choice, prefix),
+            workflow.execute_activity_method(
+                Processes.sample_threads,
+                UseSampling(
+                    target=target.name,
+                    process=process,
+                    duration_s=request.duration_s,
+                    subprocesses=request.subprocesses,
+                    artifact_prefix=prefix,
+                ),
+                summary=f"Sample CPU, threads and switches of {target.title} (pid {process.pid})",
+                **measuring(request.duration_s, on=target.host),
+            ),
+        )
+        return Recording(
             stacks=stacks,
             usage=usage,
             process=process,
             choice=choice,
-            environment=preflight.environment,
+            environment=found.environment,
             revision=revision,
-            warnings=preflight.warnings,
+            warnings=found.warnings,
         )
-        self.say(recording.sentence)
-        return recording
 
-    async def _record_stacks(self, target: Target, request: CpuProfilingRequest, preflight: Preflight, prefix: str) -> StackProfile:
-        process, choice = preflight.process, preflight.choice
-        assert process is not None and choice is not None
+    async def _record_stacks(
+        self, target: Target, request: CpuProfilingRequest, process: TargetProcess, choice: ProfilerChoice, prefix: str
+    ) -> StackProfile:
         passes = " | ".join(kind.replace("_", "-") for kind in choice.passes)
         return await workflow.execute_activity_method(
             RECORDERS[choice.tool],
@@ -325,58 +323,10 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             **more,
         )
 
-    async def _publish(self, result: Result, run: str) -> Result:
-        """Write the report as things stand; called again at the end with the decisions in it."""
-        result = self._as_things_stand(result)
-        with self.step("Write the report", "documentation"):
-            report = await workflow.execute_activity_method(
-                Reports.publish_report,
-                ReportToPublish(
-                    result=result.model_dump(mode="json"),
-                    run=run,
-                    artifact_prefix=f"cpu-profiling-investigation/{result.target}/{result.run_id}",
-                ),
-                summary=f"Write the report of {run}: HTML, Markdown, JSON",
-                **COMPUTE,
-            )
-        return result.model_copy(update={"report": report})
-
     async def _close(self, result: Result, run: str) -> Result:
-        """Objections, the final report, the history; carried out to the end even when a cancellation comes meanwhile."""
-        objections = await self.finish()
-        if objections and result.verdict != "rejected":
-            first = objections[0]
-            result = result.model_copy(update={"verdict": "rejected", "summary": f"{result.summary} {first.by} objected: {first.comment}"})
-        return await to_the_end(self._file(result, run))
-
-    async def _file(self, result: Result, run: str) -> Result:
-        result = await self._publish(result, run)
-        assert result.details.stacks is not None
-        with self.step("Record in the history", "documentation"):
-            await workflow.execute_activity_method(
-                History.record_run,
-                RunRecord.of(
-                    result,
-                    workflow.now().isoformat(),
-                    fingerprint=result.details.environment,
-                    profiles=(RecordedProfile(kind="cpu", artifact=result.details.stacks.profile),),
-                ),
-                summary=f"Keep {run} for later comparison: {result.verdict}",
-                **READ,
-            )
-        self.say(result.summary)
-        self.conclude(result.verdict)
-        return self._as_things_stand(result)
-
-    def _as_things_stand(self, result: Result) -> Result:
-        return result.model_copy(
-            update={
-                "decisions": tuple(self.decisions()),
-                "refused_decisions": self.refused_messages,
-                "steps": self.steps,
-                "duration_s": round((workflow.now() - workflow.info().start_time).total_seconds(), 3),
-            }
-        )
+        stacks = result.details.stacks
+        profiles = (RecordedProfile(kind="cpu", artifact=stacks.profile),) if stacks else ()
+        return await close(self, result, run, fingerprint=result.details.environment, profiles=profiles)
 
 
 def profile_review(judgement: ProfileJudgement, recording: Recording, request: CpuProfilingRequest) -> GateQuestion:
@@ -385,7 +335,7 @@ def profile_review(judgement: ProfileJudgement, recording: Recording, request: C
         name="profile_review",
         kind="review",
         question=f"Is this profile of {request.target_name} usable?",
-        consequence="Approval goes on to the analysis. Nothing is changed on the target.",
+        consequence="Approval goes on to the analysis.",
         evidence=judgement.statements,
         artifacts=(recording.stacks.profile,),
         overrides=OVERRIDABLE,
@@ -402,7 +352,7 @@ def findings_review(result: Result) -> GateQuestion:
         name="findings_review",
         kind="review",
         question=f"Do the findings on {result.target} hold?",
-        consequence="Approval ends the investigation and keeps its findings. Nothing is changed on the target.",
+        consequence="Approval ends the investigation and keeps its findings.",
         evidence=(result.summary, *shown, *advice),
         artifacts=report,
         quality_passed=all(gate.outcome == "passed" for gate in result.quality_gates),

@@ -1,9 +1,13 @@
 """The one plugin, for client, worker, replayer and tests: what runs, replays and reads histories speaks the same way."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, WorkerConfig
+from temporalio.worker import ReplayerConfig, Worker, WorkerConfig
 
 from workflows.plugin.converter import guarded_data_converter
+from workflows.plugin.gate_watch import GateWatch
 from workflows.plugin.interceptors import PerfwrightInterceptor
 from workflows.plugin.sandbox import sandbox
 
@@ -27,3 +31,14 @@ class PerfwrightPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         config["workflow_runner"] = sandbox(config.get("workflow_runner"), config.get("data_converter"))
         return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        if not worker.config(active_config=True).get("workflows"):
+            return await super().run_worker(worker, next)
+        watch = asyncio.create_task(GateWatch(worker.client).run())
+        try:
+            await super().run_worker(worker, next)
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+        return None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 
@@ -78,11 +79,23 @@ async def _running(command: CommandRun, target: Target) -> AsyncIterator[int]:
         if handle.done():
             raise _ended_at_once(command, await handle)
         yield (await finding).pid
-    finally:
-        finding.cancel()
-        handle.cancel()
-        await to_the_end(asyncio.gather(finding, handle, return_exceptions=True))
-        stop_if_cancelled()
+    except GeneratorExit:  # the run is only dropped from memory, by a worker that has stopped: the command goes on
+        raise
+    except BaseException:
+        await _stop(finding, handle)
+        raise
+    await _stop(finding, handle)
+
+
+async def _stop(*steps: asyncio.Task[Any]) -> None:
+    for step in steps:
+        step.cancel()
+    await to_the_end(_ended(steps))
+    stop_if_cancelled()
+
+
+async def _ended(steps: tuple[asyncio.Task[Any], ...]) -> None:
+    await asyncio.gather(*steps, return_exceptions=True)
 
 
 def _ended_at_once(command: CommandRun, end: CommandEnd) -> Exception:

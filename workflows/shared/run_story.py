@@ -116,21 +116,21 @@ class RunStory(RefusedMessages):
             yield note
         except asyncio.CancelledError:
             note.outcome = "cancelled"
-            self._record(name, task, note, began)
+            self._end_step(name, task, note, began)
             raise
         except Exception as error:
             note.outcome = "cancelled" if is_cancelled_exception(error) else "failed"
             note.note = note.note or told(str(getattr(error, "cause", None) or error), LINE_CHARACTERS)
-            self._record(name, task, note, began)
+            self._end_step(name, task, note, began)
             raise
-        self._record(name, task, note, began)
+        self._end_step(name, task, note, began)
 
     def skip_step(self, name: str, task: TaskType, reason: str) -> None:
         """Record a step that was not taken, and why."""
         note = StepNote()
         note.skip(reason)
         self._running.append(name)
-        self._record(name, task, note, workflow.now())
+        self._end_step(name, task, note, workflow.now())
 
     def story(self) -> Progress:
         """What is known here of where the run stands."""
@@ -147,7 +147,7 @@ class RunStory(RefusedMessages):
             elapsed_s=round((workflow.now() - info.workflow_start_time).total_seconds(), 3),
         )
 
-    def _record(self, name: str, task: TaskType, note: StepNote, began: datetime) -> None:
+    def _end_step(self, name: str, task: TaskType, note: StepNote, began: datetime) -> None:
         self._running.remove(name)
         step = Step(
             name=name,

@@ -1,0 +1,181 @@
+"""`make demo`: bring everything up, investigate the lab's programs, say what was found where, and stop everything again.
+
+python -m starter.demo [--keep]        --keep leaves it running until Ctrl-C
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+
+from lab.planted import Planted, planted
+from perfwright.models.finding import Finding
+from perfwright.models.result import ProcessResult
+from starter.client import Perfwright
+from starter.connection import connect
+from starter.dev_server import DEFAULT_PORT, DEFAULT_UI_PORT, NAMESPACE
+from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
+from starter.ports import holder, is_free
+from starter.process_exit import exit_at_once
+from starter.refusals import NotCarriedOut, NoWorkerAnswers, Refused
+from starter.run import Run
+from starter.up import Stack, interrupt_at_signals, say_on_stderr, started
+from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
+from workflows.plugin.plugin import PerfwrightPlugin
+
+LAB = ("--load", "--duration", "600")
+TOP = 8
+SAY_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Act:
+    """One process on one of the lab's targets."""
+
+    target: str
+    duration_s: float
+    needs: tuple[str, ...] = ()
+    """Programs without which the target cannot run."""
+
+
+ACTS = (
+    Act("shop", duration_s=24),
+    Act("jvm", duration_s=8, needs=("java", "javac")),
+    Act("node", duration_s=8, needs=("node",)),
+    Act("native", duration_s=8, needs=("gcc", "perf")),
+)
+"""The shop long enough for stable shares; the others have one hot spot each."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code 0 when every planted problem was named, 1 when one was missed, 5 when the demonstration could not be carried out."""
+    parser = argparse.ArgumentParser(prog="python -m starter.demo", description="Investigate the lab with a server of its own.")
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    options = parser.parse_args(argv)
+    interrupt_at_signals()
+    try:
+        return demonstrate(keep=options.keep)
+    except KeyboardInterrupt:
+        say_on_stderr("stopped")
+        return 130
+    except (CannotStart, NotCarriedOut, Refused) as error:
+        say_on_stderr(f"error: {error}")
+        return CANNOT_BE_CARRIED_OUT
+
+
+def demonstrate(*, keep: bool) -> int:
+    began = time.monotonic()
+    with started(lab=True, port=_free_or_other(DEFAULT_PORT), ui_port=_free_or_other(DEFAULT_UI_PORT), lab_options=LAB) as stack:
+        print(f"up after {time.monotonic() - began:.0f} s; the Temporal UI is on {stack.server.ui_url}", flush=True)
+        missed = asyncio.run(_investigate(stack))
+        print(_by_hand(stack))
+        if keep:
+            print("everything goes on running; Ctrl-C stops it", flush=True)
+            try:
+                print(stack.ended.get().epitaph())
+                return CANNOT_BE_CARRIED_OUT
+            except KeyboardInterrupt:
+                pass
+    print(f"done after {time.monotonic() - began:.0f} s; reports and runs are kept in .perfwright", flush=True)
+    return 1 if missed else 0
+
+
+def _free_or_other(port: int) -> int:
+    """The usual port, or 0 for a free one where it is taken: a demonstration should not fail for that."""
+    if is_free(port):
+        return port
+    say_on_stderr(f"port {port} is in use by {holder(port)}: taking another")
+    return 0
+
+
+async def _investigate(stack: Stack) -> list[Planted]:
+    """Run the acts one after the other (they would measure each other); return the planted problems that no finding named."""
+    client: Client = await connect(plugins=[PerfwrightPlugin()], config={"target_host": stack.server.address, "namespace": NAMESPACE})
+    assert stack.config is not None
+    known = tomllib.loads(stack.config.read_text())["targets"]
+    missed: list[Planted] = []
+    async with Perfwright.connect(client, config=stack.config) as perf:
+        for act in ACTS:
+            lacking = [name for name in act.needs if shutil.which(name) is None]
+            if lacking or act.target not in known:
+                print(f"\n{act.target}: skipped, {', '.join(lacking) or 'its program'} is not here", flush=True)
+                continue
+            print(f"\n{act.target}: CpuProfilingInvestigation for {act.duration_s:g} s", flush=True)
+            run = await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
+            result = await _followed(run)
+            here = [problem for problem in planted(act.target) if problem.process == result.process]
+            named = {problem.name: _names(problem, result.findings) for problem in here}
+            missed += [problem for problem in here if not named[problem.name]]
+            print("\n".join(_told(stack, result)))
+            if here:
+                print(f"  planted: {sum(named.values())} of {len(here)} named, with file and function, in the findings above", flush=True)
+    for problem in missed:
+        print(f"  missed: {problem.name} ({problem.file}:{problem.line} {problem.function})", flush=True)
+    return missed
+
+
+async def _followed(run: Run) -> ProcessResult[Any]:
+    """The result; meanwhile one line for each new phase or step."""
+    result = asyncio.create_task(run.result())
+    last = ""
+    while not (await asyncio.wait([result], timeout=SAY_EVERY_S))[0]:
+        try:
+            progress = await run.progress()
+        except NoWorkerAnswers:
+            continue
+        now = progress.step or progress.phase
+        if now and now != last:
+            print(f"  {progress.elapsed_s:3.0f} s  {now}", flush=True)
+            last = now
+    return result.result()
+
+
+def _told(stack: Stack, result: ProcessResult[Any]) -> list[str]:
+    lines = [f"  {result.verdict}: {result.summary}"]
+    for finding in result.findings[:TOP]:
+        where = finding.locations[0].title if finding.locations else ""
+        cost = f"{finding.cost.value * 100:5.1f} %" if finding.cost is not None and finding.cost.unit == "share" else "       "
+        lines.append(f"  {cost}  {finding.title}" + (f"  [{where}]" if where and where not in finding.title else ""))
+    if result.report.html is not None:
+        lines.append(f"  report: {_path_of(stack, result.report.html.uri)}")
+    lines.append(
+        f"  UI:     {stack.server.ui_url}/namespaces/{NAMESPACE}/workflows/{result.workflow_id.replace('/', '%2F')}/{result.run_id}"
+    )
+    return lines
+
+
+def _path_of(stack: Stack, uri: str) -> Path | str:
+    assert stack.config is not None
+    file = stack.config.parent / "artifacts" / uri
+    return file if file.is_file() else uri
+
+
+def _names(problem: Planted, findings: Sequence[Finding]) -> bool:
+    return any(
+        location.file is not None and location.file.endswith(Path(problem.file).name) and problem.function in (location.function or "")
+        for finding in findings[:TOP]
+        for location in finding.locations
+    )
+
+
+def _by_hand(stack: Stack) -> str:
+    return f"""
+Here the lab's policy let the review gates pass. To answer one by hand, give an environment of perfwright.toml `review = "ask"`; a run
+then waits at its gate, and any of these answers it:
+  perfwright gates
+  perfwright approve cpu-profiling-investigation/shop profile_review --comment "looks right"
+  temporal workflow signal --address {stack.server.address} --workflow-id cpu-profiling-investigation/shop \\
+    --name approve --input '{{"gate": "profile_review", "by": "you"}}'
+  or the signal button of the UI, with the text that the run's current details show"""
+
+
+if __name__ == "__main__":
+    exit_at_once(main(sys.argv[1:]))
