@@ -64,10 +64,21 @@ def main() -> int:
             running.callback(maker.stop)
             told["pids"]["load"] = maker.pid
         if options.registry is not None:
-            commands = {name: build(name).command(options.duration) for name in COMPILED}
+            commands = _commands(options.duration)
             options.registry.write_text(registry(told["port"], told["pids"], commands), encoding="utf-8")
         print(json.dumps(told), flush=True)
         return until_over([shop])
+
+
+def _commands(seconds: float) -> dict[str, list[str]]:
+    """How to run each compiled program; one whose compiler or runtime is missing here is left out, and said."""
+    commands = {}
+    for name in COMPILED:
+        try:
+            commands[name] = build(name).command(seconds)
+        except NotBuilt as missing:
+            print(f"{name} is left out: {missing}", file=sys.stderr, flush=True)
+    return commands
 
 
 def _options() -> argparse.Namespace:

@@ -6,7 +6,7 @@ Nothing is imported here but the standard library: the request models are loaded
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from starter.refusals import UnknownProcess, nearest
 
@@ -19,8 +19,7 @@ class GateEntry:
     """A question that the process puts to a person."""
 
     name: str
-    kind: str
-    """`review`, `change` or `keep`."""
+    kind: Literal["review", "change", "keep"]
     question: str
     may_change: str = ""
     """What `request_changes` re-runs; empty: it takes comments only."""

@@ -25,7 +25,7 @@ from starter.dev_server import DEFAULT_PORT, DEFAULT_UI_PORT, NAMESPACE
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
 from starter.ports import holder, is_free
 from starter.process_exit import exit_at_once
-from starter.refusals import NotCarriedOut, NoWorkerAnswers, Refused
+from starter.refusals import NotCarriedOut, NoWorkerAnswers, ProcessFailed, Refused
 from starter.run import Run
 from starter.up import Stack, interrupt_at_signals, say_on_stderr, started
 from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
@@ -75,7 +75,7 @@ def demonstrate(*, keep: bool) -> int:
     began = time.monotonic()
     with started(lab=True, port=_free_or_other(DEFAULT_PORT), ui_port=_free_or_other(DEFAULT_UI_PORT), lab_options=LAB) as stack:
         print(f"up after {time.monotonic() - began:.0f} s; the Temporal UI is on {stack.server.ui_url}", flush=True)
-        missed = asyncio.run(_investigate(stack))
+        code = asyncio.run(_investigate(stack))
         print(_by_hand(stack))
         if keep:
             print("everything goes on running; Ctrl-C stops it", flush=True)
@@ -85,7 +85,7 @@ def demonstrate(*, keep: bool) -> int:
             except KeyboardInterrupt:
                 pass
     print(f"done after {time.monotonic() - began:.0f} s; reports and runs are kept in .perfwright", flush=True)
-    return 1 if missed else 0
+    return code
 
 
 def _free_or_other(port: int) -> int:
@@ -96,12 +96,12 @@ def _free_or_other(port: int) -> int:
     return 0
 
 
-async def _investigate(stack: Stack) -> list[Planted]:
-    """Run the acts one after the other (they would measure each other); return the planted problems that no finding named."""
+async def _investigate(stack: Stack) -> int:
+    """Run the acts one after the other (they would measure each other); return the exit code."""
     client: Client = await connect(plugins=[PerfwrightPlugin()], config={"target_host": stack.server.address, "namespace": NAMESPACE})
     assert stack.config is not None
     known = tomllib.loads(stack.config.read_text())["targets"]
-    missed: list[Planted] = []
+    code = 0
     async with Perfwright.connect(client, config=stack.config) as perf:
         for act in ACTS:
             lacking = [name for name in act.needs if shutil.which(name) is None]
@@ -110,16 +110,22 @@ async def _investigate(stack: Stack) -> list[Planted]:
                 continue
             print(f"\n{act.target}: CpuProfilingInvestigation for {act.duration_s:g} s", flush=True)
             run = await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
-            result = await _followed(run)
+            try:
+                result = await _followed(run)
+            except ProcessFailed as failed:
+                print(f"  not carried out: {failed}", flush=True)
+                code = CANNOT_BE_CARRIED_OUT
+                continue
             here = [problem for problem in planted(act.target) if problem.process == result.process]
             named = {problem.name: _names(problem, result.findings) for problem in here}
-            missed += [problem for problem in here if not named[problem.name]]
             print("\n".join(_told(stack, result)))
             if here:
                 print(f"  planted: {sum(named.values())} of {len(here)} named, with file and function, in the findings above", flush=True)
-    for problem in missed:
-        print(f"  missed: {problem.name} ({problem.file}:{problem.line} {problem.function})", flush=True)
-    return missed
+            for problem in here:
+                if not named[problem.name]:
+                    code = code or 1
+                    print(f"  missed:  {problem.name} ({problem.file}:{problem.line} {problem.function})", flush=True)
+    return code
 
 
 async def _followed(run: Run) -> ProcessResult[Any]:
@@ -142,8 +148,7 @@ def _told(stack: Stack, result: ProcessResult[Any]) -> list[str]:
     lines = [f"  {result.verdict}: {result.summary}"]
     for finding in result.findings[:TOP]:
         where = finding.locations[0].title if finding.locations else ""
-        cost = f"{finding.cost.value * 100:5.1f} %" if finding.cost is not None and finding.cost.unit == "share" else "       "
-        lines.append(f"  {cost}  {finding.title}" + (f"  [{where}]" if where and where not in finding.title else ""))
+        lines.append(f"    {finding.severity:<11}  {finding.title}" + (f"  [{where}]" if where and where not in finding.title else ""))
     if result.report.html is not None:
         lines.append(f"  report: {_path_of(stack, result.report.html.uri)}")
     lines.append(

@@ -54,7 +54,8 @@ class InvalidRequest(Refused):
     def __init__(self, subject: str, mistakes: Sequence[str], *, way_out: str = "") -> None:
         self.mistakes = tuple(mistakes)
         many = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        super().__init__(f"{subject}: {many}\n" + "\n".join(f"  {line}" for line in mistakes))
+        told = f"{subject}: {many}\n" + "\n".join(f"  {line}" for line in mistakes)
+        super().__init__(f"{told}\n{way_out}" if way_out else told)
         self.way_out = way_out
 
 

@@ -69,7 +69,7 @@ class Run:
         self.run_id = run_id
         self._here = here
         self._entry = entry
-        self._recorded = recorded
+        self.recorded = recorded
 
     @property
     def handle(self) -> WorkflowHandle[Any, Any]:
@@ -82,13 +82,13 @@ class Run:
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
-            gone = "the server keeps it no longer" if self._recorded else "the server knows no such run"
+            gone = "the server keeps it no longer" if self.recorded else "the server knows no such run"
             raise UnknownRun(f"{self.workflow_id} ({self.run_id}): {gone}", way_out="`perfwright list` shows the runs") from None
 
     async def entry(self) -> ProcessEntry | None:
         """The process it is a run of; None for a workflow that is no process."""
         if self._entry is None:
-            name = self._recorded.process if self._recorded else (await self.describe()).workflow_type
+            name = self.recorded.process if self.recorded else (await self.describe()).workflow_type
             self._entry = next((one for one in PROCESSES if one.name == name), None)
         return self._entry
 
@@ -212,13 +212,13 @@ class Run:
 
     async def _stored_result(self, result_type: Any) -> ProcessResult[Any]:
         """What the artifact store has, where the server keeps the run no longer."""
-        if self._recorded is None or self._recorded.report.data is None:
+        if self.recorded is None or self.recorded.report.data is None:
             raise UnknownRun(f"{self.workflow_id} ({self.run_id}): the server knows no such run") from None
-        stored = await self._here.read(self._recorded.report.data)
+        stored = await self._here.read(self.recorded.report.data)
         try:
             result: ProcessResult[Any] = TypeAdapter(result_type).validate_json(stored)
         except ValidationError:
-            raise NoStoreHere(f"the stored result of {self._recorded.name} is of a release that this one cannot read") from None
+            raise NoStoreHere(f"the stored result of {self.recorded.name} is of a release that this one cannot read") from None
         return result
 
     async def _query(self, name: str, result_type: Any) -> Any:

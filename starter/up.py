@@ -124,6 +124,9 @@ def started(
         lab_child, lab_told = None, {}
         if lab:
             say("starting the lab")
+            from lab.problems import VARIABLE  # the lab is no part of what services install
+
+            ours.setdefault(VARIABLE, "all")  # also for what the worker launches
             targets = (folder / "lab.toml").resolve()
             config = config or targets
             command = [sys.executable, "-m", "lab.up", "--registry", str(targets), *lab_options]

@@ -1,9 +1,9 @@
 "use strict";
-// Compares the price lists that suppliers send, one every 20 ms: node prices.js SECONDS
+// Compares the price lists that suppliers send, one every 60 ms: node prices.js SECONDS
 
-const PERIOD_MS = 20;
-const ROWS = 3600;
-const ARTICLES = 3000;
+const PERIOD_MS = 60;
+const ROWS = 6000;
+const ARTICLES = 5000;
 const STARTED = process.hrtime.bigint();
 
 let state = 1;

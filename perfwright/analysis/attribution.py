@@ -16,8 +16,9 @@ import numpy as np
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
 from perfwright.models.profile import Origin
 
-OWN_CODE_MATTERS = 0.2
-"""Share of samples under own code (dispatchers aside) below which the program *is* its libraries, so that they are what can be changed."""
+OWN_CODE_MATTERS = 0.02
+"""Share of samples under own code (dispatchers aside) below which the program *is* its libraries, so that they are what can be changed. A
+server that hardly computes has more than that in its handlers, and its framework is not what to change."""
 CALLS_BACK = 0.5
 """A line whose time is mostly own code called back by foreign code is a dispatcher."""
 CALLS_BACK_NEAR_ROOT = 0.05

@@ -83,7 +83,8 @@ def analyse_findings(
 
 def severity_of(cost: Cost, cores: float, saturated: bool) -> Severity:
     """By share, cores and class; `saturated`: the target has no CPU left where this cost runs."""
-    steps: CostClass = "library work" if cost.framework else cost.shape.cost
+    from_library = cost.framework or (cost.origin == "library" and cost.shape.cost == "own code")
+    steps: CostClass = "library work" if from_library else cost.shape.cost
     low, medium, high = SHARE_STEPS[steps]
     least = cost.interval.low
     level = sum(least >= step for step in (low, medium, high))

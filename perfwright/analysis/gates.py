@@ -13,21 +13,8 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from perfwright.analysis.gate_answers import (
-    ACTIONS,
-    OUTCOMES,
-    OverridesCheck,
-    Unusable,
-    bounded,
-    closed_problem,
-    content_problems,
-    digest_problem,
-    joined,
-    read_decision,
-    signature,
-    text_at,
-    told,
-)
+from perfwright.analysis.gate_answers import OUTCOMES, OverridesCheck, Unusable, bounded, read_decision, signature, text_at, told
+from perfwright.analysis.gate_judging import judge
 from perfwright.analysis.gate_policy import settle
 from perfwright.analysis.gate_times import is_over, reminders_due, seconds_until_due, stamp
 from perfwright.models.gate import (
@@ -44,7 +31,6 @@ from perfwright.models.gate import (
     RefusedDecision,
     is_gate_name,
 )
-from perfwright.models.registry_checks import nearest
 
 KEPT_DECISIONS = 100
 KEPT_REFUSED = 100
@@ -70,16 +56,6 @@ class Due(NamedTuple):
 
     decided: tuple[Decision, ...] = ()
     reminders: tuple[str, ...] = ()
-
-
-class _Judged(NamedTuple):
-    """How a message would be taken; judging changes nothing."""
-
-    reason: str = ""
-    action: Action = "approve"
-    given: DecisionInput | None = None
-    held: HeldGate | None = None
-    duplicate: bool = False
 
 
 class _Early(NamedTuple):
@@ -135,7 +111,8 @@ class GateMachine:
     ) -> Decision | None:
         """Put a question; returns the decision where policy answers at once, None where a person is asked.
 
-        A gate that is open with the same question (carried from an earlier run) stays as it is. Asking again is the next revision.
+        A gate that is open with the same question (carried from an earlier run) stays as it is; one that was answered before the answer
+        was taken gives it now. Asking again is the next revision.
         """
         name = question.name
         if not is_gate_name(name):
@@ -144,8 +121,11 @@ class GateMachine:
             self._checks[name] = check
         self._early.clear()
         held = self.state.gates.get(name)
-        if held and held.status == "open" and held.digest == question.digest(held.revision):
-            return None
+        if held and held.digest == question.digest(held.revision):
+            if held.status == "open":
+                return None
+            if held.decision is not None and not held.answer_taken:
+                return self.take_answer(name)
         revision = held.revision + 1 if held else 1
         digest = question.digest(revision)
         policy = settle(policy, question)
@@ -178,11 +158,12 @@ class GateMachine:
         if policy.policy == "ask":
             return None
         outcome: DecisionOutcome = "noted" if policy.policy == "notify" else "approved"
-        return self._decide(fresh, outcome, BY_POLICY, "policy", now, comment=policy.reason)
+        self._decide(fresh, outcome, BY_POLICY, "policy", now, comment=policy.reason)
+        return self.take_answer(name)
 
     def receive(self, action: object, payload: object, now: datetime, source: DecisionSource = "signal") -> Taken:
         """Take a message, or refuse it with the reason. Never raises, whatever came."""
-        judged = self._judge(action, payload, now)
+        judged = judge(self.state, self._checks, self.expected, action, payload, now)
         given, held = judged.given, judged.held
         if judged.duplicate:
             self._update(duplicates=self.state.duplicates + 1)
@@ -198,7 +179,7 @@ class GateMachine:
 
     def reason_against(self, action: object, payload: object, now: datetime) -> str:
         """Why `receive` would refuse this message; empty when it would take it (or count it as a duplicate)."""
-        return self._judge(action, payload, now).reason
+        return judge(self.state, self._checks, self.expected, action, payload, now).reason
 
     def earlier_decision(self, payload: object) -> Decision | None:
         """For a duplicate: the decision that was taken from the message it repeats."""
@@ -256,6 +237,14 @@ class GateMachine:
         held = self.state.gates.get(name)
         return held.decision if held else None
 
+    def take_answer(self, name: str) -> Decision | None:
+        """The same, for the process that asked: it is not told again."""
+        held = self.state.gates.get(name)
+        if held is None or held.decision is None:
+            return None
+        self._hold(held.model_copy(update={"answer_taken": True}))
+        return held.decision
+
     def is_open(self, name: str) -> bool:
         held = self.state.gates.get(name)
         return held is not None and held.status == "open"
@@ -293,41 +282,6 @@ class GateMachine:
     def objections(self) -> tuple[Decision, ...]:
         """Rejections of reviews that policy let pass."""
         return tuple(decision for decision in self.state.decisions if decision.objection)
-
-    # How a message is judged: from what it is, over which gate it is for, to what it says.
-
-    def _judge(self, action: object, payload: object, now: datetime) -> _Judged:
-        if not isinstance(action, str) or action not in ACTIONS:
-            return _Judged(f"action: one of {', '.join(ACTIONS)} is needed (got {told(action, 60)})")
-        known: Action = action
-        try:
-            given = read_decision(payload)
-        except Unusable as unusable:
-            return _Judged(str(unusable), known)
-        held = self.state.gates.get(given.gate)
-        if given.decision_id is not None and (seen := self.state.seen.get(given.decision_id)):
-            if seen == signature(known, given, with_digest=True):
-                return _Judged("", known, given, held, duplicate=True)
-            return _Judged(f"decision_id: {told(given.decision_id, 60)} was used already, for another decision", known, given, held)
-        if held is None:
-            return _Judged(self._no_such_gate(given.gate), known, given)
-        problem = digest_problem(given, held)
-        if problem and held.status == "open":
-            return _Judged(problem, known, given, held)
-        if (not given.digest or given.digest == held.digest) and signature(known, given, with_digest=False) in held.answers:
-            return _Judged("", known, given, held, duplicate=True)
-        problem = closed_problem(known, held, now) or problem
-        if not problem and held.shown:
-            checks = self._checks.get(held.name)
-            problem = joined(content_problems(known, given, held, held.shown, checks))
-        return _Judged(problem, known, given, held)
-
-    def _no_such_gate(self, name: str) -> str:
-        if name in self.expected:
-            return f"gate {name} is not open yet; it opens later in this run"
-        known = [*self.state.gates, *(gate for gate in self.expected if gate not in self.state.gates)]
-        now_open = ", ".join(gate.name for gate in self.open_gates()) or "none"
-        return f"no gate {told(name, 80)} is open or was open{nearest(name, known)} (open now: {now_open})"
 
     # How the state changes.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from perfwright.analysis.attribution import Attribution, attribute
 from perfwright.analysis.frames import short_files, short_function
-from perfwright.analysis.running import by_thread_name, weigh_running, without_waits
+from perfwright.analysis.running import by_thread_name, nearest_managed, weigh_running, without_waits
 from perfwright.analysis.statistics import share_intervals
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
 from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Runtime
@@ -20,6 +20,8 @@ from perfwright.models.profile import PassKind
 
 BASE_PASSES: tuple[PassKind, ...] = ("on_cpu", "native", "gil")
 """Passes that can stand for time on a CPU, best first."""
+LOOKS_AT_CPUS = "perf"
+"""The tool that samples what is on a CPU; the others look at threads and judge whether they run."""
 CALLERS, THREADS = 3, 3
 
 
@@ -45,18 +47,17 @@ class OnCpu:
 def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime = "unknown", base: PassKind | None = None) -> OnCpu:
     """The pass to analyse: `base`, or the best recorded one. Raises ValueError where the profile has no such pass."""
     wanted = (base,) if base else BASE_PASSES
-    for kind in wanted:
-        rows = tree.weights(kind)
-        if rows is None or (rows.samples <= 0 and kind != wanted[-1] and base is None):
-            continue
-        if kind == "native":
-            rows = _without_compiled_leaves(tree, rows)
-        rows, waits = without_waits(tree, rows)
-        rows, slept = weigh_running(tree, rows, usage)
-        note = " ".join(one for one in (waits, slept) if one)
-        files = short_files(dict.fromkeys(tree.profile.frames.file))
-        return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note)
-    raise ValueError(f"the profile has none of the passes {', '.join(wanted)}")
+    recorded = [rows for rows in map(tree.weights, wanted) if rows is not None]
+    if not recorded:
+        raise ValueError(f"the profile has none of the passes {', '.join(wanted)}")
+    rows = next((one for one in recorded if one.samples > 0), recorded[0])
+    rows, waits = (rows, "") if tree.profile.tool.startswith(LOOKS_AT_CPUS) else without_waits(tree, rows)
+    if rows.kind == "native":
+        rows = _without_compiled_leaves(tree, rows)
+    rows, slept = weigh_running(tree, rows, usage)
+    note = " ".join(one for one in (waits, slept) if one)
+    files = short_files(dict.fromkeys(tree.profile.frames.file))
+    return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note)
 
 
 def _without_compiled_leaves(tree: CallTree, rows: PassWeights) -> PassWeights:
@@ -64,13 +65,7 @@ def _without_compiled_leaves(tree: CallTree, rows: PassWeights) -> PassWeights:
 
     A program with managed frames (Python, Java, JavaScript) is read in its own language; a purely native one is left alone.
     """
-    compiled = tree.names.is_from("native", "kernel")[tree.frame]
-    if compiled.all():
-        return rows
-    managed = np.full(len(tree.parent), -1, dtype=np.int64)
-    for level in tree.levels:
-        above = tree.parent[level]
-        managed[level] = np.where(~compiled[level], level, np.where(above >= 0, managed[above], -1))
+    managed = nearest_managed(tree)
     target = managed[rows.node]
     return replace(rows, node=np.where(target >= 0, target, rows.node))
 

@@ -28,14 +28,27 @@ LONG_LIVED = 0.5
 
 
 def without_waits(tree: CallTree, rows: PassWeights) -> tuple[PassWeights, str]:
-    """The pass without samples of threads that wait, and a sentence that says so where they were many."""
-    waits = np.isin(wait_kinds(tree)[rows.node], _ONLY_WAITING)
+    """The pass without samples of threads that wait, and a sentence that says so where they were many.
+
+    Not for tools that sample what is on a CPU: there, time in `epoll_wait` is the kernel's work. Stacks without managed frames are kept.
+    """
+    waits = np.isin(wait_kinds(tree)[rows.node], _ONLY_WAITING) & (nearest_managed(tree)[rows.node] >= 0)
     share = float(rows.count[waits].sum()) / max(1.0, rows.samples)
     if not waits.any():
         return rows, ""
     kept = ~waits
     left = replace(rows, node=rows.node[kept], thread=rows.thread[kept], block=rows.block[kept], count=rows.count[kept])
     return left, f"{share:.0%} of the samples were of threads that wait for work, and are left out." if share >= WORTH_TELLING else ""
+
+
+def nearest_managed(tree: CallTree) -> Ints:
+    """The nearest frame at or above each node that is not compiled code (Python, Java, JavaScript), -1 where there is none."""
+    compiled = tree.names.is_from("native", "kernel")[tree.frame]
+    managed = np.full(len(tree.parent), -1, dtype=np.int64)
+    for level in tree.levels:
+        above = tree.parent[level]
+        managed[level] = np.where(~compiled[level], level, np.where(above >= 0, managed[above], -1))
+    return managed
 
 
 def weigh_running(tree: CallTree, rows: PassWeights, usage: ProcessUse | None) -> tuple[PassWeights, str]:

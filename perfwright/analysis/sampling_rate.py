@@ -24,8 +24,8 @@ PROBE_FACTOR = 4.0
 LEAST_USEFUL_HZ = 20
 """Below this a recording of half a minute has a few hundred samples, and a non-blocking one says more."""
 SLOWEST_HZ = 1
-UNCERTAIN = 1.64
-"""One-sided 95 % of a normal distribution."""
+SURE, FEWEST_READINGS = 3.0, 50
+"""Standard errors, and readings, before a recording is stopped: the question is asked every second, so chance gets many tries."""
 
 
 class Probe(Model):
@@ -105,13 +105,13 @@ def _whole(rate: float) -> int:
 
 
 def over_budget(held: int, readings: int, budget_share: float) -> bool:
-    """Whether the target is surely held for more than the budget: the lower end of Wilson's one-sided 95 % interval is above it.
+    """Whether the target is surely held for more than the budget: the lower end of Wilson's interval at `SURE` is above it.
 
     To be asked again and again while recording; a few unlucky readings do not stop it.
     """
-    if readings == 0:
+    if readings < FEWEST_READINGS:
         return False
-    share, z = held / readings, UNCERTAIN
+    share, z = held / readings, SURE
     middle = (share + z * z / (2 * readings)) / (1 + z * z / readings)
     half = z / (1 + z * z / readings) * math.sqrt(share * (1 - share) / readings + z * z / (4 * readings * readings))
     return middle - half > budget_share

@@ -214,6 +214,8 @@ class HeldGate(Model):
     """What is on show; None once closed."""
     decision: Decision | None = None
     """The decision in force on this revision; None while open, and when withdrawn."""
+    answer_taken: bool = False
+    """Whether the process that asked has had its answer; a run may continue as new between the two."""
     requests: int = 0
     """Changes requested since the last final decision."""
     max_revisions: int = 0

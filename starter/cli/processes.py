@@ -20,5 +20,3 @@ def processes(json: Annotated[bool, typer.Option("--json", help="JSON instead of
 def complete_process(incomplete: str) -> list[str]:
     """For the shell."""
     return [p.name for p in PROCESSES if p.name.lower().startswith(incomplete.lower())]
-
-

@@ -1,6 +1,5 @@
 """What every command does that talks to the server: connect, run to the end, and leave cleanly at Ctrl-C."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -12,12 +11,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
-Config = Annotated[str, typer.Option("--config", metavar="FILE", help="The target registry (default: PERFWRIGHT_CONFIG, else ./perfwright.toml).")]
+Config = Annotated[
+    str, typer.Option("--config", metavar="FILE", help="The target registry (default: PERFWRIGHT_CONFIG, else ./perfwright.toml).")
+]
 RunName = Annotated[str, typer.Argument(metavar="ID", help="A run: cpu-profiling-investigation/shop, shop, shop#12, or its run id.")]
 
 
 def connected(work: "Callable[[Perfwright], Awaitable[T]]", config: str = "") -> T:
     """Run `work` with a connection."""
+    import asyncio
+
     from starter.client import Perfwright
 
     async def go() -> T:

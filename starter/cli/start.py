@@ -27,9 +27,13 @@ def start(
     json: AsJson = False,
     config: Config = "",
 ) -> None:
-    """Start a process. Exit codes with --wait: 0 passed, 1 failed, 3 inconclusive, 4 rejected, 5 not carried out."""
+    """Start a process on a target.
+
+    With --wait the exit code tells the verdict: 0 passed, 1 failed, 2 bad usage, 3 inconclusive, 4 rejected, 5 not carried out.
+    """
     from starter.catalogue import find_process
-    from starter.inputs import merged, read_assignments, read_object
+    from starter.here import Here
+    from starter.inputs import build_request, merged, read_assignments, read_object
 
     entry = find_process(process)
     mistakes: list[str] = []
@@ -37,6 +41,7 @@ def start(
     given = merged(given, read_assignments(assignments or [], mistakes))
     if target:
         given["target"] = target
+    build_request(entry, given, registry=Here(config or None).registry(), mistakes=mistakes)  # told before any server is asked
     if dry_run:
         from starter.cli.plan import show_plan
 

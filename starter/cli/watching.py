@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from starter.following import Live, Moment
     from starter.run import Run
 
-MARKS = {"done": "done   ", "failed": "failed ", "started": "now    ", "result": "       ", "note": "note   ", "phase": "", "gate": "", "closed": ""}
+MARKS = {
+    "done": "done   ",
+    "failed": "failed ",
+    "started": "now    ",
+    "result": "       ",
+    "note": "note   ",
+    "phase": "",
+    "gate": "",
+    "closed": "",
+}
 STYLES = {"failed": "red", "phase": "bold", "gate": "bold yellow", "started": "dim", "note": "yellow"}
 
 
@@ -40,7 +49,8 @@ async def watch(run: "Run", *, json: bool = False) -> None:
 
 def come_back(run: "Run") -> None:
     """Said when following is interrupted."""
-    note(f"\nThe run goes on. Come back with `perfwright show {run.workflow_id} --follow`, end it with `perfwright cancel {run.workflow_id}`.")
+    name = run.workflow_id
+    note(f"\nThe run goes on. Come back with `perfwright show {name} --follow`, end it with `perfwright cancel {name}`.")
 
 
 def say_moment(run: "Run", one: "Moment") -> None:

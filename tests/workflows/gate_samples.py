@@ -53,11 +53,11 @@ class AskingSample(HumanGates, LeaseHolder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._go = False
+        self._goes = 0
 
     @workflow.signal
     def go(self, _: Any = None) -> None:
-        self._go = True
+        self._goes += 1
 
     @workflow.run
     async def run(self, asking: Asking) -> Asked:
@@ -87,16 +87,15 @@ class AskingSample(HumanGates, LeaseHolder):
                 if not decision.wants_changes:
                     break
                 duration_s = float(decision.overrides.get("duration_s", duration_s))
-        applied = None
+        applied, waits = None, 0
         if asking.wait_before_apply:
-            await workflow.wait_condition(lambda: self._go, timeout=60)
+            waits += 1
+            await workflow.wait_condition(lambda: self._goes >= waits, timeout=60)
         if asking.kind == "change":
             applied = self.begin_apply(asking.gate)
-            if asking.wait_before_apply:
-                self._go = False
-                await workflow.wait_condition(lambda: self._go, timeout=60)
         if asking.wait_at_end:
-            await workflow.wait_condition(lambda: self._go, timeout=60)
+            waits += 1
+            await workflow.wait_condition(lambda: self._goes >= waits, timeout=60)
         self.conclude("passed")
         objections = await self.finish()
         return Asked(decisions=tuple(decisions), objections=objections, applied=applied, steps=self.steps, durations_s=tuple(durations_s))

@@ -269,7 +269,7 @@ def input_model(type_name: str) -> type[BaseModel]:
     return next(hint for name, hint in ALL_TYPES[type_name].run.__annotations__.items() if name != "return")
 
 
-def test_every_type_is_tried() -> None:
+async def test_every_type_is_tried() -> None:
     """A registered workflow type without a line in this matrix fails here."""
     assert set(ALL_TYPES) == set(GOOD) == set(FIELDS)
     assert len(UNREADABLE + WRONG_VALUES) >= 20

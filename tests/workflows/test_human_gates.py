@@ -79,8 +79,8 @@ async def open_gate(run: WorkflowHandle[Any, Any], revision: int = 1) -> OpenGat
     return gate
 
 
-def says(gate: OpenGate, **fields: Any) -> dict[str, Any]:
-    return {"gate": gate.name, "by": "ada", "digest": gate.digest} | fields
+def says(at: OpenGate, **fields: Any) -> dict[str, Any]:
+    return {"gate": at.name, "by": "ada", "digest": at.digest} | fields
 
 
 async def refusals(run: WorkflowHandle[Any, Any], count: int = 1) -> list[Any]:
@@ -260,16 +260,22 @@ async def test_early_late_twice_and_nonsense(asking: Any, client: Client) -> Non
 
 async def test_until_apply_begins_a_rejection_wins(asking: Any) -> None:
     """An approved change can be stopped until it is applied; afterwards the rejection is refused."""
-    async with asking(kind="change", exact_change="CREATE INDEX", wait_before_apply=True) as run:
-        gate = await open_gate(run)
-        await run.execute_update("decide", says(gate, action="approve"))
-        await run.execute_update("decide", says(gate, action="reject", by="bob", comment="freeze"))
-        await run.signal("go")
-        await run.signal("go")
-        result: Asked = await run.result()
-        assert result.decisions[0].outcome == "approved"
-        assert result.applied is not None
-        assert (result.applied.outcome, result.applied.by) == ("rejected", "bob")
+    for reject_in_time in (True, False):
+        async with asking(kind="change", exact_change="CREATE INDEX", wait_before_apply=True, wait_at_end=True) as run:
+            gate = await open_gate(run)
+            await run.execute_update("decide", says(gate, action="approve"))
+            rejection = says(gate, by="bob", comment="freeze")
+            if reject_in_time:
+                await run.execute_update("decide", rejection | {"action": "reject"})
+            await run.signal("go")
+            await run.query(AskingSample.progress)  # the answer tells that the signal was handled
+            await run.signal("reject", rejection | {"comment": "too late"})
+            assert "was decided already" in (await refusals(run))[0].reason
+            await run.signal("go")
+            result: Asked = await run.result()
+            assert result.decisions[0].outcome == "approved"
+            assert result.applied is not None
+            assert (result.applied.outcome, result.applied.by) == (("rejected", "bob") if reject_in_time else ("approved", "ada"))
 
 
 async def test_production_asks_an_approver_who_did_not_start_it(asking: Any, temporal_server: str) -> None:

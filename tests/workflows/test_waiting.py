@@ -10,11 +10,11 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Replayer
 
-from tests.workflows.waiting_samples import Bracketed, Order, Parent, Stubborn, Tool, Tools, Typed
+from tests.workflows.waiting_samples import Bracketed, Hasty, Order, Parent, Stubborn, Tool, Tools, Typed
 from workflows.plugin.plugin import PerfwrightPlugin
 
 CACHES = pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "uncached"])
-WORKFLOWS = [Bracketed, Parent, Stubborn, Typed]
+WORKFLOWS = [Bracketed, Hasty, Parent, Stubborn, Typed]
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, deadline_s: float = 20) -> None:
@@ -114,6 +114,16 @@ async def test_a_childs_result_does_not_undo_a_cancellation(client, running_work
         await handle.cancel()
         assert isinstance(await ended(handle), CancelledError)
         assert await child.result() == "done all the same"
+
+
+@CACHES
+async def test_a_step_cancelled_before_its_first_turn_never_runs(client, running_worker, task_queue, tools, cached):
+    """Nothing is left behind by a step that is cancelled as soon as it was started, and the run goes on."""
+    async with running_worker(workflows=WORKFLOWS, activities=[tools.run_tool], max_cached_workflows=cached):
+        handle = await client.start_workflow(Hasty.run, id=str(uuid.uuid4()), task_queue=task_queue)
+        assert await ended(handle) is None
+        assert await handle.result() == "the step is gone"
+    assert tools.journal == ["next runs", "next ended"]
 
 
 async def test_results_come_in_order(client, running_worker, task_queue):

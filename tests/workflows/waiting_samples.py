@@ -1,6 +1,7 @@
 """Workflows and an activity that stops slowly, for the tests of waiting."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -95,6 +96,20 @@ class Bracketed:
     async def _undo(self) -> None:
         await run_tool(Tool(name="undo", runs_s=1.0))
         await run_tool(Tool(name="release", runs_s=0.1))
+
+
+@workflow.defn
+class Hasty:
+    """Cancels a step before it had its first turn."""
+
+    @workflow.run
+    async def run(self) -> str:
+        step = workflow.start_activity_method(Tools.run_tool, Tool(name="hasty"), **TOOL)
+        step.cancel()
+        with suppress(asyncio.CancelledError, ActivityError):
+            await step
+        await run_tool(Tool(name="next", runs_s=0.1))
+        return "the step is gone"
 
 
 @workflow.defn

@@ -14,7 +14,7 @@ from temporalio.activity import Info
 
 _FIELDS: ContextVar[Mapping[str, str]] = ContextVar("perfwright_run_fields", default={})  # noqa: B039  # read only
 
-NAMES = ("workflow_id", "run_id", "process", "target", "step", "attempt")
+NAMES = ("workflow_id", "run_id", "workflow_type", "target", "step", "attempt")
 
 
 def target_in(args: Sequence[Any]) -> str:
@@ -33,7 +33,7 @@ def activity_fields(info: Info, args: Sequence[Any]) -> Iterator[None]:
         {
             "workflow_id": info.workflow_id or "",
             "run_id": info.workflow_run_id or "",
-            "process": info.workflow_type or "",
+            "workflow_type": info.workflow_type or "",
             "target": target_in(args),
             "step": info.activity_type,
             "attempt": str(info.attempt),
@@ -46,13 +46,13 @@ def activity_fields(info: Info, args: Sequence[Any]) -> Iterator[None]:
 
 
 class RunFields(logging.Filter):
-    """Puts `workflow_id`, `run_id`, `process`, `target`, `step` and `attempt` on every record; empty outside of a run."""
+    """Puts `workflow_id`, `run_id`, `workflow_type`, `target`, `step` and `attempt` on every record; empty outside of a run."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         fields = _FIELDS.get()
         if not fields and workflow.in_workflow():
             info = workflow.info()
-            fields = {"workflow_id": info.workflow_id, "run_id": info.run_id, "process": info.workflow_type}
+            fields = {"workflow_id": info.workflow_id, "run_id": info.run_id, "workflow_type": info.workflow_type}
         for name in NAMES:
             if not hasattr(record, name):
                 setattr(record, name, fields.get(name, ""))

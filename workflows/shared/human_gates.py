@@ -6,6 +6,7 @@ It also keeps what a person sees meanwhile (phase, latest results, steps, refuse
 attributes and the query `progress`. The rules of gates are in `perfwright.analysis.gates`; here is only what Temporal adds to them.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -109,10 +110,12 @@ class HumanGates(RunStory):
                 due = self._gates.tick(workflow.now(), only=name)
                 if due.reminders:
                     await self._notify(name)
-        finally:
+        except (Exception, asyncio.CancelledError):  # no `finally`: it would also run when the worker only drops the run from its cache
             self._gates.withdraw(name)
             self._show_pending()
-        decision = self._gates.answer(name)
+            raise
+        self._show_pending()
+        decision = self._gates.take_answer(name)
         assert decision is not None, "a gate closes with a decision, or its run is cancelled"
         return decision
 

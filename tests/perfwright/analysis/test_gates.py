@@ -117,6 +117,7 @@ def test_a_digest_of_an_earlier_revision_is_stale() -> None:
     """What was looked at before a change was requested cannot be approved afterwards."""
     machine, first = opened("keep")
     assert machine.receive("request_changes", says(digest=first, comment="again"), at(1)).decision
+    assert machine.take_answer("findings_review")
     machine.open(question(kind="keep"), GatePolicy(deadline_s=100), at(2))
     assert "is of an earlier revision; revision 2 is on show" in refused(machine, "approve", says(digest=first), 3)
     second = machine.state.gates["findings_review"].digest
@@ -179,6 +180,8 @@ def test_until_apply_begins_a_rejection_wins() -> None:
     assert final.refused
     assert "was decided already" in refused(machine, "approve", says(by="eve", digest=digest))
 
+    assert "was decided already" in refused(machine, "approve", says(digest=digest))
+
     machine, digest = opened("change")
     machine.receive("approve", says(digest=digest), at(1))
     assert machine.begin_apply("findings_review") == machine.answer("findings_review")
@@ -192,6 +195,7 @@ def test_changes_are_requested_at_most_max_revisions_times() -> None:
         decision = machine.receive("request_changes", says(comment=f"again {number}"), at(1 + number)).decision
         assert decision is not None
         assert decision.wants_changes
+        assert machine.take_answer("findings_review") == decision
         machine.open(question(), GatePolicy(deadline_s=100), at(1 + number), max_revisions=2)
         assert machine.open_gates()[0].revisions_left == 1 - number
     decision = machine.receive("request_changes", says(comment="once more"), at(9)).decision
@@ -384,6 +388,17 @@ def test_asking_the_same_again_after_a_carry_keeps_revision_and_deadline() -> No
     assert after.receive("request_changes", asks, at(51)).decision
 
 
+def test_an_answer_that_was_not_taken_before_a_carry_is_given_when_asked_again() -> None:
+    """A run that continues as new between the answer and the process that asked hears the answer, once."""
+    before, digest = opened("keep")
+    decision = before.receive("approve", says(digest=digest), at(1)).decision
+    after = GateMachine()
+    after.resume(before.state)
+    assert after.open(question(kind="keep"), GatePolicy(deadline_s=100), at(2)) == decision
+    assert after.open(question(kind="keep"), GatePolicy(deadline_s=100), at(3)) is None
+    assert after.open_gates()[0].revision == 2
+
+
 def test_a_gate_that_nobody_could_name_is_a_mistake_of_the_process() -> None:
     """A process cannot open a gate whose name no decision may carry."""
     with pytest.raises(ValueError, match="small letters"):
@@ -452,6 +467,7 @@ class AnyOrderOfAnyMessages(RuleBasedStateMachine):
         )
         asked = question(name, kind, quality_passed=rest["quality"], overrides={"x": "any"})
         was = self.machine.state.gates.get(name)
+        self.machine.take_answer(name)
         decision = self.machine.open(asked, policy, self.now, max_revisions=max_revisions, check=lambda o: [] if o["x"] == 1 else ["no"])
         if decision is not None:
             self.by_machine += 1

@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfwright.analysis.sampling_rate import PROBE_FACTOR, Probe, over_budget, plan_rate
+
+
+def probe(held: int, readings: int = 100, rate_hz: float = 99) -> Probe:
+    return Probe(rate_hz=rate_hz, seconds=2, held=held, readings=readings)
+
+
+def test_a_small_program_is_sampled_as_wanted() -> None:
+    """Few threads and a cheap probe: the rate that was asked for."""
+    plan = plan_rate(2, 99, 0.02, probe(1))
+    assert (plan.rate_hz, plan.nonblocking, plan.within_budget) == (99, False, True)
+
+
+def test_threads_lower_the_rate_until_the_target_is_not_stopped_any_more() -> None:
+    """More threads, slower; and where a blocking rate would be useless, the target runs on while it is read."""
+    plans = [plan_rate(threads, 99, 0.02, probe(held)) for threads, held in ((2, 1), (10, 4), (50, 25), (150, 60))]
+    assert [plan.nonblocking for plan in plans] == [False, False, True, True]
+    assert plans[0].rate_hz > plans[1].rate_hz and plans[2].rate_hz > plans[3].rate_hz
+    assert "instead of 99 Hz" in plans[1].note and "torn" in plans[3].note
+
+
+@given(st.integers(1, 2_000), st.integers(1, 999), st.floats(0.001, 0.5), st.none() | st.tuples(st.integers(0, 100), st.integers(0, 100)))
+def test_any_plan_is_sane(threads: int, wanted: int, budget: float, seen: tuple[int, int] | None) -> None:
+    """Never faster than wanted, never below one a second, and within the budget unless it says so."""
+    plan = plan_rate(threads, wanted, budget, probe(min(seen), max(seen), wanted) if seen else None)
+    assert 1 <= plan.rate_hz <= wanted
+    if seen is None:
+        assert plan.expected_paused_share <= PROBE_FACTOR * budget or plan.rate_hz == 1
+    elif plan.within_budget:
+        assert plan.expected_paused_share <= budget + 1e-9
+    else:
+        assert plan.rate_hz == 1 and "more than the budget" in plan.note
+
+
+def test_a_lucky_probe_is_not_believed_alone() -> None:
+    """A probe of a hundred readings that never hit does not prove that samples cost nothing."""
+    assert plan_rate(150, 99, 0.02, probe(0, rate_hz=10)).rate_hz < 99
+
+
+def test_tools_that_never_stop_the_target_sample_as_wanted() -> None:
+    """perf, the flight recorder and the inspector need no lower rate."""
+    assert plan_rate(500, 99, 0.001, None, holds_target=False).rate_hz == 99
+
+
+@pytest.mark.parametrize(
+    ("held", "readings", "over"), [(0, 0, False), (2, 10, False), (3, 100, False), (30, 100, True), (60, 1500, True), (33, 1500, False)]
+)
+def test_a_recording_is_stopped_only_when_it_is_surely_too_dear(held: int, readings: int, over: bool) -> None:
+    """A few unlucky readings do not stop a recording; a cost that is surely over the budget does."""
+    assert over_budget(held, readings, 0.02) is over

@@ -1,0 +1,76 @@
+"""Workers and targets for tests of whole processes: real activities, real stores, a registry of the test's own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+
+from activities.context import WorkerContext
+from activities.registry import build_activities
+from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.queues import host_queue, probe_queue
+from perfwright.models.result import ProcessResult
+from tests.conftest import run_worker
+from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
+from workflows.registry import WORKFLOWS
+
+CpuResult = ProcessResult[CpuProfilingDetails]
+REGISTRY = """
+[environments.lab]
+review = "notify"
+
+[environments.asking]
+
+{targets}
+"""
+
+
+def target(name: str, host: str, process: str, environment: str = "lab") -> str:
+    """A registry entry: `process` is the inside of its inline table, such as `pid = 4711`."""
+    return f'[targets.{name}]\nkind = "process"\nenvironment = "{environment}"\nhost = "{host}"\nprocess = {{ {process} }}\n'
+
+
+@asynccontextmanager
+async def workers(client: Client, task_queue: str, host: str, folder: Path, *targets: str, **options: Any) -> AsyncIterator[WorkerContext]:
+    """Everything that `worker.py` runs, on the test's own queues, with its stores in `folder`."""
+    (folder / "perfwright.toml").write_text(REGISTRY.format(targets="\n".join(targets)))
+    context = await WorkerContext.open(folder / "perfwright.toml", host, environ={}, working_directory=folder)
+    activities = build_activities(context)
+    try:
+        async with (
+            run_worker(client, task_queue, workflows=WORKFLOWS, activities=activities.central, **options),
+            run_worker(client, host_queue(host), activities=activities.host),
+            run_worker(client, probe_queue(host), activities=activities.probe),
+        ):
+            yield context
+    finally:
+        await context.close()
+
+
+async def start(client: Client, task_queue: str, name: str, **request: Any) -> WorkflowHandle[Any, Any]:
+    """Start an investigation of the target under an id of its own."""
+    return await client.start_workflow(
+        CpuProfilingInvestigation.__name__,
+        {"target": name} | request,
+        id=f"cpu-profiling-investigation/{name}/{task_queue}",
+        task_queue=task_queue,
+        result_type=CpuResult,
+    )
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[dict[str, Any]]:
+    """A program of the lab (`python -m ...`) that prints a JSON line when it is ready and ends with its standard input."""
+    with subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout
+            yield json.loads(program.stdout.readline())
+        finally:
+            assert program.stdin
+            program.stdin.close()
+            program.wait(20)
