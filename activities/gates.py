@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SEND_TIMEOUT_S = 10.0
 MAX_ADDRESSES = 20
+TALKATIVE = ("apprise", "urllib3.connectionpool")
+"""Their loggers write addresses, which hold tokens, at several levels."""
 MAX_HOPS = 5
 """Parents and continuations that are followed to the one who started it all."""
 
@@ -92,10 +94,8 @@ class Gates:
 def _sender(address: str) -> "NotifyBase | None":
     from apprise import Apprise  # half a second to import, and many teams never send anything
 
-    quiet = logging.getLogger("apprise")  # it tells addresses that it cannot read
-    quiet.propagate = False
-    if not quiet.handlers:
-        quiet.addHandler(logging.NullHandler())
+    for name in TALKATIVE:
+        logging.getLogger(name).disabled = True
     sender: NotifyBase | None = Apprise.instantiate(address, suppress_exceptions=True)
     return sender
 

@@ -138,11 +138,16 @@ class Child:
         self._tell(f"signal {int(number)}")
 
     def stop(self) -> int | None:
-        """Ask it to end, kill everything of it after the grace, and return its exit code. Safe to call again."""
+        """Ask it to end, kill everything of it after the grace, and return its exit code. Safe to call again.
+
+        Only the program itself is asked: a worker ends its own tools, in its own way.
+        """
         self.was_stopped = True
-        self._tell(f"stop {int(signal.SIGTERM)} {self.grace_s * 1000:.0f}")
-        if not self.wait_ended(self.grace_s + KILL_LIMIT_S + 5):
-            self._process.kill()
+        self.signal(signal.SIGTERM)
+        if not self.wait_ended(self.grace_s):
+            self._tell(f"stop {int(signal.SIGTERM)} 0")
+            if not self.wait_ended(KILL_LIMIT_S + 5):
+                self._process.kill()
         self._watcher.join()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):

@@ -96,7 +96,7 @@ def _how_to_answer(gate: OpenGate, workflow_id: str) -> str:
         temporal, ours = commands(workflow_id, gate.name, gate.digest, signal="request_changes", comment=why, **more)
         ours += f" --set {next(iter(fields))}=VALUE" if fields else ""
         told = "".join(f"\n- `{one_line(name, 60)}`: {one_line(what, 200)}" for name, what in list(fields.items())[:EVIDENCE_LINES])
-        answers.append(f"Ask for changes{' (what may change:' + told + ')' if told else ''}:\n\n{fenced(ours + chr(10) + temporal, 'sh')}")
+        answers.append(f"Ask for changes:\n\n{fenced(ours + chr(10) + temporal, 'sh')}" + (f"\n\nWhat may change:\n{told}" if told else ""))
     return "\n\n".join(answers)
 
 

@@ -48,7 +48,7 @@ def number(value: float, unit: str) -> str:
 def estimate(value: Estimate) -> str:
     """`31.2 % (28.0 to 34.5 %)`; units in words: `share of CPU seconds` reads as a percentage."""
     unit = "share" if value.unit.startswith("share") else value.unit
-    rest = value.unit.removeprefix("share").strip()
+    rest = value.unit.removeprefix("share").strip() if unit == "share" else ""
     text = number(value.value, unit)
     if value.interval:
         low, high = number(value.interval.low, unit), number(value.interval.high, unit)

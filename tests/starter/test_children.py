@@ -83,6 +83,27 @@ def test_stop_asks_first_and_then_kills() -> None:
     assert eventually(lambda: not alive(grandchild))
 
 
+def test_stop_leaves_the_order_of_ending_to_the_program() -> None:
+    """A program that ends what it started itself gets the time to do so: its own children are not signalled by us."""
+    script = """
+import signal, subprocess, sys
+mine = subprocess.Popen([sys.executable, '-c', "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); print('up', flush=True); signal.pause()"],
+                        stdout=subprocess.PIPE)
+mine.stdout.readline()
+def end(*_):
+    print('alive' if mine.poll() is None else 'gone', flush=True)
+    mine.kill()
+    sys.exit(4)
+signal.signal(signal.SIGTERM, end)
+print('ready', flush=True)
+while True:
+    signal.pause()
+"""
+    it = child([sys.executable, "-u", "-c", script], grace_s=30)
+    assert eventually(lambda: it.last_lines() == ["ready"])
+    assert it.stop() == 4 and it.last_lines() == ["ready", "alive"]
+
+
 def test_nothing_outlives_a_killed_starter(tmp_path: Path) -> None:
     """kill -9 of whoever started it ends the child too."""
     script = (
