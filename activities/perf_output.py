@@ -59,7 +59,7 @@ def read_perf_script(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> 
                 function,
                 file,
                 line,
-                frame_origin("native", function, raw.object if raw.object.startswith("[") else file or raw.object, code),
+                frame_origin("native", function, raw.object, code),
             )
             for raw in reversed(sample.stack)
             for function, file, line in lines.get((raw.object, raw.address), [(raw.symbol, raw.object, 0)])

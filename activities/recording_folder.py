@@ -1,7 +1,8 @@
 """Where a recording in progress is kept on its host, so that a killed worker's next attempt goes on from there.
 
 One folder per recording under the worker's state folder. Lines are appended and flushed one by one; a line that a kill cut short is
-ignored when read back. The folder is removed once its content is an artifact; what a dead run left behind goes after a day.
+ignored when read back. When the recording is done only its result stays, so that an attempt whose answer got lost is not repeated;
+what nobody came back for goes after a day.
 """
 
 import json
@@ -9,10 +10,20 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from temporalio import activity
+
+from activities.errors import refuse
+from perfwright.models.errors import ErrorType
+from perfwright.models.vocabulary import Model
 
 ABANDONED_AFTER_S = 86_400.0
+RESULT_FILE = "result.jsonl"
+
+ModelT = TypeVar("ModelT", bound=Model)
 
 
 class RecordingFolder:
@@ -23,17 +34,19 @@ class RecordingFolder:
         self.path = self.root / re.sub(r"[^A-Za-z0-9._-]+", "-", prefix)
 
     def open(self) -> Path:
-        """Create the folder if need be, and remove recordings that nobody came back for."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Create the folder if need be, and remove recordings that nobody came back for. Raises StoreUnavailable."""
+        with self._told():
+            self.path.mkdir(parents=True, exist_ok=True)
         for other in self.root.iterdir():
-            if other != self.path and time.time() - other.stat().st_mtime > ABANDONED_AFTER_S:
+            if other != self.path and time.time() - _touched_at(other) > ABANDONED_AFTER_S:
                 shutil.rmtree(other, ignore_errors=True)
         return self.path
 
     def append(self, name: str, line: dict[str, Any]) -> None:
-        """Add one JSON line; it survives a kill of this process."""
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        """Add one JSON line; it survives a kill of this process. Raises StoreUnavailable where the disk is full."""
+        text = json.dumps(line, separators=(",", ":")) + "\n"
+        with self._told(), (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
         """The whole lines of an earlier attempt, in order; nothing when there are none."""
@@ -49,5 +62,40 @@ class RecordingFolder:
             if isinstance(value, dict):
                 yield value
 
+    def result(self, model: type[ModelT]) -> ModelT | None:
+        """What an earlier attempt finished with, if it did."""
+        return next((model.model_validate(line) for line in self.lines(RESULT_FILE)), None)
+
+    def finish(self, result: Model) -> None:
+        """Keep the result and nothing else."""
+        self.append(RESULT_FILE, result.model_dump(mode="json"))
+        for file in self.path.iterdir():
+            if file.name != RESULT_FILE:
+                file.unlink(missing_ok=True)
+
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as trouble:
+            raise refuse(
+                ErrorType.STORE_UNAVAILABLE,
+                f"cannot write the recording in progress to {self.path}: {trouble.strerror}",
+                way_out="make room there, or start the host worker where it may write",
+            ) from trouble
+
+
+def nobody_comes_back() -> bool:
+    """Whether this activity was cancelled for good: not by a shutdown, pause or timeout, after which another attempt goes on."""
+    details = activity.cancellation_details()
+    return details is not None and not details.worker_shutdown and (details.cancel_requested or details.not_found)
+
+
+def _touched_at(path: Path) -> float:
+    try:
+        return max([path.stat().st_mtime, *(file.stat().st_mtime for file in path.iterdir())])
+    except OSError:
+        return time.time()

@@ -6,69 +6,78 @@ which a killed worker's next attempt goes on, and the profile that is made of th
     probe (2 s) -> rate plan -> slice, slice, slice ... -> profile
 
 Every finished slice is a file and a line in the recording's folder. An attempt that finds lines of an earlier one records the slices that
-are missing, and the time between as a gap; nothing is spliced silently.
+are missing, and the time between as a gap; nothing is spliced silently. What was recorded is kept, whatever ends the recording.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
 from activities.errors import refuse
-from activities.finding_processes import refuse_if_untouchable, still_there
+from activities.finding_processes import refuse_if_untouchable, runtime_of, still_there
 from activities.pause_watch import PauseWatch
-from activities.recording_folder import RecordingFolder
-from perfwright.analysis.call_tree import ProfileBuilder, encode_profile
-from perfwright.analysis.sampling_rate import Probe, RatePlan, plan_rate
+from activities.recording_folder import RecordingFolder, nobody_comes_back
+from activities.taken_slices import ReadSlice, SliceCount, TakenSlice, assemble_profile
+from perfwright.analysis.sampling_rate import Probe, RatePlan, over_budget, plan_rate
 from perfwright.analysis.slices import Slice, plan_slices
 from perfwright.models.cpu_profiling import Gap, Overhead, RecordedPass, RecordingEnd, StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PROFILE_MEDIA_TYPE, PassKind
 from perfwright.models.vocabulary import Model
 
-SLICES_FILE = "slices.jsonl"
-PLAN_FILE = "plan.jsonl"
+SLICES_FILE, PLAN_FILE, GAPS_FILE, END_FILE = "slices.jsonl", "plan.jsonl", "gaps.jsonl", "end.jsonl"
 PROBE_S = 2.0
 PROBE_SHARE = 0.25
 """The probe takes at most this share of the recording, so that short ones are not mostly probing."""
-ABORT_FACTOR = 3.0
-"""The recording is stopped when the target is held this many times the budget: far outside of what chance does to the readings."""
-ABORT_READINGS = 150
-
-
-class TakenSlice(Model):
-    """A slice that was recorded: a line of the log."""
-
-    index: int
-    kind: PassKind
-    seconds: float
-    blocks: int
-    rate_hz: float
-    file: str
-    ended_at_s: float
-    """Wall clock, seconds since the epoch."""
-    tool_cpu_s: float = 0.0
-    held: int = 0
-    readings: int = 0
+PROBE_LIMIT_SHARE = 0.5
+"""A probe that holds the target longer than this is stopped at once; what it saw still tells the rate."""
+FEWEST_READINGS = 50
+"""About a second of watching: before that a single reading decides."""
+SLICE_FACTOR = 2.0
+"""One slice may be surely over this many times the budget, the whole recording surely over the budget itself, before it is stopped."""
+TRIES, TRY_AGAIN_AFTER_S = 3, 0.5
+"""Of one slice, when the tool was killed or failed in a way that may pass."""
 
 
 @dataclass(frozen=True)
-class SliceCount:
-    """What one slice's file held."""
+class SliceOrder:
+    """What a tool is asked to record."""
 
-    samples: int
-    failed: int = 0
+    kind: PassKind
+    seconds: float
+    rate_hz: float
+    nonblocking: bool
+    path: Path
+    """Where to; suffixes may be added to it."""
 
 
-ReadSlice = Callable[[ProfileBuilder, TakenSlice, Path], SliceCount]
-"""Adds one slice's file to the builder; a top-level function, because it runs in a process of its own."""
-Tick = Callable[[float], Awaitable[None] | None]
+@dataclass(frozen=True)
+class SliceTake:
+    """What became of it."""
+
+    seconds: float
+    """Recorded; fewer than ordered where the target exited."""
+    cpu_s: float = 0.0
+    """What the tool used."""
+
+
+class OverBudget(Exception):
+    """The target pays more than the budget: raised by the tick. The tool stops, and sets `take` to what it could keep."""
+
+    take: SliceTake | None = None
+
+
+Tick = Callable[[float], None]
 
 
 class SliceTool(Protocol):
@@ -80,13 +89,18 @@ class SliceTool(Protocol):
     """Whether it stops the target for its samples, so that the rate follows from a probe."""
     read: ReadSlice
 
-    async def take(self, kind: PassKind, seconds: float, rate_hz: float, nonblocking: bool, path: Path, tick: Tick) -> float:
-        """Record `seconds` into `path`, calling `tick(elapsed_s)` at least every second; returns the CPU seconds that the tool used."""
+    def attached(self) -> AbstractAsyncContextManager[None]:
+        """What is done once around all slices."""
+        ...
+
+    async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+        """Record one slice, calling `tick(elapsed_s)` about every second. Raises TargetGone when there is nothing to keep of it."""
         ...
 
 
-class OverBudget(Exception):
-    """The target pays more than the budget: raised by the tick to stop the tool."""
+class _End(Model):
+    end: RecordingEnd
+    warning: str = ""
 
 
 class SliceRecorder:
@@ -97,102 +111,179 @@ class SliceRecorder:
         self._folder = RecordingFolder(state_folder, f"{request.artifact_prefix}/stacks")
         self._path = self._folder.open()
         self._taken = [TakenSlice.model_validate(line) for line in self._folder.lines(SLICES_FILE)]
-        self._gaps: list[Gap] = []
-        self._warnings: list[str] = []
-        self._held = sum(one.held for one in self._taken)
-        self._readings = sum(one.readings for one in self._taken)
+        self._gaps = {gap.at_s: gap for line in self._folder.lines(GAPS_FILE) for gap in [Gap.model_validate(line)]}
+        self._recording_since_s = time.time()
 
     async def record(self) -> StackProfile:
-        """Record what is missing, and make the profile. Raises TargetGone when nothing could be recorded at all."""
-        if self._taken:
+        """Record what is missing, and make the profile. Raises what kept it from recording anything at all."""
+        if done := self._folder.result(StackProfile):
+            return done
+        try:
+            end = await self._record_slices()
+            profile = await self._assemble(end)
+        except asyncio.CancelledError:
+            if nobody_comes_back():
+                self._folder.remove()
+            raise
+        except ApplicationError as failure:
+            if failure.non_retryable:
+                self._folder.remove()
+            raise
+        self._folder.finish(profile)
+        return profile
+
+    async def _record_slices(self) -> _End:
+        for line in self._folder.lines(END_FILE):
+            return _End.model_validate(line)
+        request = self._request
+        planned = plan_slices(request.choice.passes, request.duration_s, request.slice_s)
+        missing = [piece for piece in planned if all(one.index != piece.index for one in self._taken)]
+        if self._taken and missing:
             self._note_gap("the worker was restarted")
-        plan = await self._rate_plan()
-        self._folder.append(PLAN_FILE, plan.model_dump())
-        end: RecordingEnd = "complete"
-        for piece in plan_slices(self._request.choice.passes, self._request.duration_s, self._request.slice_s):
-            if any(one.index == piece.index for one in self._taken):
-                continue
-            process = still_there(self._request.process)
+        end = _End(end="complete")
+        try:
+            async with AsyncExitStack() as stack:
+                for piece in missing:
+                    self._look_at_target()
+                    if piece is missing[0]:
+                        await stack.enter_async_context(self._tool.attached())
+                        plan = await self._rate_plan()
+                        self._recording_since_s = time.time()
+                    await self._take_patiently(piece, plan)
+                    if self._taken[-1].seconds < 0.9 * piece.seconds:
+                        self._look_at_target()
+        except OverBudget as over:
+            if not self._taken:
+                raise refuse(
+                    ErrorType.NOT_PERMITTED, f"nothing was recorded: {over}", way_out="allow a larger overhead_budget_share or a lower rate_hz"
+                ) from over
+            end = _End(end="over budget", warning=str(over))
+        except ApplicationError as failure:
+            if not self._taken or failure.type == ErrorType.STORE_UNAVAILABLE:
+                raise
+            end = _End(end="target exited" if failure.type == ErrorType.TARGET_GONE else "interrupted", warning=failure.message)
+        self._folder.append(END_FILE, end.model_dump())
+        return end
+
+    def _look_at_target(self) -> list[psutil.Process]:
+        """The target and, if wanted, everything below it. Raises TargetGone, TargetStopped or NotPermitted when nothing may attach."""
+        known = self._request.process
+        process = still_there(known)
+        try:
             if process is None:
-                end = "target exited"
-                break
-            try:
-                await self._take(piece, plan)
-            except OverBudget as over:
-                end = "over budget"
-                self._warnings.append(str(over))
-                break
-        if not self._taken:
-            raise self._nothing_recorded(end)
-        return await self._assemble(plan, end)
+                raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} exited")
+            if runtime_of(process)[0] != known.runtime:
+                raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} now runs {process.name()}")
+            refuse_if_untouchable(known.model_copy(update={"state": process.status()}))
+            return [process, *(process.children(recursive=True) if self._request.subprocesses else ())]
+        except psutil.NoSuchProcess as gone:
+            raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} exited") from gone
 
     async def _rate_plan(self) -> RatePlan:
         for line in self._folder.lines(PLAN_FILE):
             return RatePlan.model_validate(line)
         request = self._request
-        process = still_there(request.process)
-        if process is None:
-            raise self._nothing_recorded("target exited")
-        refuse_if_untouchable(request.process.model_copy(update={"state": process.status()}))
-        threads = process.num_threads()
-        if not self._tool.holds_target:
-            return plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=False)
-        seconds = min(PROBE_S, PROBE_SHARE * request.duration_s)
-        first = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None)
-        watch = PauseWatch(request.process.pid)
-        async with watch.watching():
-            await self._tool.take("on_cpu", seconds, first.rate_hz, first.nonblocking, self._path / "probe", self._tick("probe", 0.0))
-        probe = Probe(rate_hz=first.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=first.nonblocking)
-        return plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
+        processes = self._look_at_target()
+        threads = max(one.num_threads() for one in processes if one.is_running())
+        holds = self._tool.holds_target
+        plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=holds)
+        if holds:
+            seconds = max(1.0, min(PROBE_S, PROBE_SHARE * request.duration_s))
+            watch = PauseWatch(processes)
+            order = SliceOrder("on_cpu", seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
+
+            def tick(elapsed_s: float) -> None:
+                self._beat("probe", elapsed_s)
+                if watch.readings >= FEWEST_READINGS and over_budget(watch.held, watch.readings, PROBE_LIMIT_SHARE):
+                    raise OverBudget("the probe held the target")
+
+            async with watch.watching():
+                with suppress(OverBudget):
+                    await self._tool.take(order, tick)
+            probe = Probe(
+                rate_hz=plan.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=plan.nonblocking
+            )
+            plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
+        self._folder.append(PLAN_FILE, plan.model_dump())
+        return plan
+
+    async def _take_patiently(self, piece: Slice, plan: RatePlan) -> None:
+        for last_try in (False,) * (TRIES - 1) + (True,):
+            try:
+                return await self._take(piece, plan)
+            except ApplicationError as failure:
+                if failure.non_retryable or failure.type == ErrorType.STORE_UNAVAILABLE:
+                    raise
+                self._note_gap(failure.message[:200])
+                if last_try:
+                    raise ApplicationError(failure.message, type=failure.type, non_retryable=True) from failure
+                await asyncio.sleep(TRY_AGAIN_AFTER_S)
+                self._look_at_target()
 
     async def _take(self, piece: Slice, plan: RatePlan) -> None:
+        watch = PauseWatch(self._look_at_target())
         file = f"slice-{piece.index}-{piece.kind}"
-        watch = PauseWatch(self._request.process.pid)
-        began = time.monotonic()
         recorded_s = sum(one.seconds for one in self._taken)
 
         def tick(elapsed_s: float) -> None:
-            if watch.readings >= ABORT_READINGS and (watch.share or 0.0) > ABORT_FACTOR * self._request.overhead_budget_share:
-                budget = self._request.overhead_budget_share
-                raise OverBudget(
-                    f"stopped after {recorded_s + elapsed_s:.0f} s: the target was held {watch.share:.1%} of the time (budget {budget:.1%})"
-                )
-            self._tick(piece.kind, recorded_s)(elapsed_s)
+            self._stop_if_over_budget(watch, recorded_s + elapsed_s)
+            self._beat(piece.kind, min(piece.seconds, elapsed_s), watch)
 
-        async with watch.watching():
-            cpu_s = await self._tool.take(piece.kind, piece.seconds, plan.rate_hz, plan.nonblocking, self._path / file, tick)
-        seconds = min(piece.seconds, time.monotonic() - began)
+        order = SliceOrder(piece.kind, piece.seconds, plan.rate_hz, plan.nonblocking, self._path / file)
+        async with AsyncExitStack() as watching:
+            if self._tool.holds_target:
+                await watching.enter_async_context(watch.watching())
+            try:
+                take = await self._tool.take(order, tick)
+            except OverBudget as over:
+                if over.take is not None:
+                    self._keep(piece, plan, file, over.take, watch)
+                raise
+        self._keep(piece, plan, file, take, watch)
+
+    def _keep(self, piece: Slice, plan: RatePlan, file: str, take: SliceTake, watch: PauseWatch) -> None:
         taken = TakenSlice(
             index=piece.index,
             kind=piece.kind,
-            seconds=seconds,
-            blocks=piece.blocks,
+            seconds=take.seconds,
+            blocks=max(1, round(piece.blocks * take.seconds / piece.seconds)),
             rate_hz=plan.rate_hz,
             file=file,
             ended_at_s=time.time(),
-            tool_cpu_s=cpu_s,
+            tool_cpu_s=take.cpu_s,
             held=watch.held,
             readings=watch.readings,
         )
-        self._held, self._readings = self._held + watch.held, self._readings + watch.readings
-        self._taken.append(taken)
         self._folder.append(SLICES_FILE, taken.model_dump())
+        self._taken.append(taken)
 
-    def _tick(self, what: str, recorded_s: float) -> Callable[[float], None]:
-        def beat(elapsed_s: float) -> None:
-            activity.heartbeat(
-                {
-                    "pass": what,
-                    "recorded_s": round(recorded_s + elapsed_s, 1),
-                    "of_s": self._request.duration_s,
-                    "slices": len(self._taken),
-                    "held_share": round(self._held / self._readings, 4) if self._readings else None,
-                }
-            )
+    def _held(self, watch: PauseWatch | None = None) -> tuple[int, int]:
+        """Readings that found the target held, and readings, of the recording so far."""
+        now = (watch.held, watch.readings) if watch else (0, 0)
+        return now[0] + sum(one.held for one in self._taken), now[1] + sum(one.readings for one in self._taken)
 
-        return beat
+    def _stop_if_over_budget(self, watch: PauseWatch, recorded_s: float) -> None:
+        budget, (held, readings) = self._request.overhead_budget_share, self._held(watch)
+        if watch.readings < FEWEST_READINGS:
+            return
+        if over_budget(held, readings, budget) or over_budget(watch.held, watch.readings, SLICE_FACTOR * budget):
+            share = max(held / readings, watch.share or 0.0)
+            raise OverBudget(f"stopped after {recorded_s:.0f} s: the target was held {share:.1%} of the time (budget {budget:.1%})")
 
-    async def _assemble(self, plan: RatePlan, end: RecordingEnd) -> StackProfile:
+    def _beat(self, what: str, elapsed_s: float, watch: PauseWatch | None = None) -> None:
+        held, readings = self._held(watch)
+        recorded_s = sum(one.seconds for one in self._taken) + (elapsed_s if what != "probe" else 0.0)
+        beat = {"pass": what, "recorded_s": round(recorded_s, 1), "of_s": self._request.duration_s, "slices": len(self._taken)}
+        activity.heartbeat(beat | ({"held_share": round(held / readings, 4)} if readings else {}))
+
+    def _note_gap(self, reason: str) -> None:
+        """Between the last slice and now; one that grows replaces what was noted of it."""
+        since_s = max((one.ended_at_s for one in self._taken), default=self._recording_since_s)
+        gap = Gap(at_s=round(sum(one.seconds for one in self._taken), 3), missing_s=round(max(0.0, time.time() - since_s), 3), reason=reason)
+        self._gaps[gap.at_s] = gap
+        self._folder.append(GAPS_FILE, gap.model_dump())
+
+    async def _assemble(self, end: _End) -> StackProfile:
         slices = [(one, str(self._path / one.file)) for one in self._taken]
         data, counts, notes = await in_own_process(
             assemble_profile,
@@ -201,24 +292,26 @@ class SliceRecorder:
             slices,
             heartbeat=lambda elapsed_s, _: activity.heartbeat({"pass": "reading stacks", "elapsed_s": round(elapsed_s, 1)}),
         )
+        plan = RatePlan.model_validate(next(self._folder.lines(PLAN_FILE)))
         profile = await self._artifacts.put(
             f"{self._request.artifact_prefix}/stacks.json.gz", data, PROFILE_MEDIA_TYPE, f"Stacks of {self._request.target}"
         )
         recorded_s = sum(one.seconds for one in self._taken)
-        self._folder.remove()
+        held, readings = self._held()
+        said = dict.fromkeys(text for text in (end.warning, *(count.warning for count in counts.values()), *notes) if text)
         return StackProfile(
             profile=profile,
             tool=self._tool.title,
             passes=tuple(self._passes(counts)),
             overhead=Overhead(
-                paused_share=self._held / self._readings if self._tool.holds_target and self._readings else None,
+                paused_share=held / readings if self._tool.holds_target and readings else None,
                 profiler_cpu_share=sum(one.tool_cpu_s for one in self._taken) / recorded_s if recorded_s else None,
                 probe_note=plan.note,
                 nonblocking=plan.nonblocking,
             ),
-            end=end,
-            gaps=tuple(self._gaps),
-            warnings=(*self._warnings, *notes),
+            end=end.end,
+            gaps=tuple(self._gaps.values()),
+            warnings=tuple(said),
         )
 
     def _passes(self, counts: dict[int, SliceCount]) -> Sequence[RecordedPass]:
@@ -237,36 +330,7 @@ class SliceRecorder:
             for kind, taken in of.items()
         ]
 
-    def _note_gap(self, reason: str) -> None:
-        last = max(one.ended_at_s for one in self._taken)
-        self._gaps.append(Gap(at_s=sum(one.seconds for one in self._taken), missing_s=max(0.0, time.time() - last), reason=reason))
-
-    def _nothing_recorded(self, end: RecordingEnd) -> Exception:
-        request = self._request
-        if end == "over budget":
-            return refuse(
-                ErrorType.NOT_PERMITTED,
-                f"nothing was recorded: {self._warnings[-1] if self._warnings else 'over budget'}",
-                way_out="allow a larger overhead_budget_share or a lower rate_hz",
-            )
-        return refuse(ErrorType.TARGET_GONE, f"process {request.process.pid} of {request.target} exited before a slice was recorded")
-
-
-def assemble_profile(
-    title: str, read: ReadSlice, slices: list[tuple[TakenSlice, str]]
-) -> tuple[bytes, dict[int, SliceCount], tuple[str, ...]]:
-    """Read all slices into one encoded profile; also what each held, and notes on what was folded."""
-    builder = ProfileBuilder(tool=title)
-    counts = {one.index: read(builder, one, Path(path)) for one, path in slices}
-    profile = builder.build()
-    return encode_profile(profile), counts, builder.notes
-
 
 def tool_version(output: str) -> str:
     """The first word of a `--version` line that begins with a digit."""
     return next((word for word in output.split() if word[:1].isdigit()), "")
-
-
-def pids_of(process: psutil.Process) -> set[int]:
-    """The process and everything below it."""
-    return {process.pid, *(child.pid for child in process.children(recursive=True))}

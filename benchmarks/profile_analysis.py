@@ -87,10 +87,10 @@ def main() -> int:
     tree = timed("decode, call tree", lambda: CallTree(decode_profile(data)))
     seen = timed("attribution", lambda: on_cpu(tree, runtime="python"))
     hot_paths = timed("hot paths, bootstrap", lambda: find_hot_paths(seen, top=15))
-    drawing = timed("flame graph", lambda: draw_flame_graph(tree, seen.rows, runtime="python"))
+    timed("flame graph", lambda: draw_flame_graph(tree, seen.rows, runtime="python"))
     timed("difference", lambda: draw_difference((tree, seen.rows), (tree, seen.rows), runtime="python"))
     utilisation = timed("utilisation", lambda: describe_utilisation(seen, None))
-    findings, _ = timed("findings", lambda: analyse_findings(seen, hot_paths, utilisation, None))
+    timed("findings", lambda: analyse_findings(seen, hot_paths, utilisation, None))
     seconds, peak = time.perf_counter() - began, peak_bytes()
     print(f"{'all':24}{seconds:7.2f} s of {LIMIT_S:.0f}   peak {peak / 1e6:,.0f} MB of {LIMIT_BYTES / 1e6:,.0f}")
     return 0 if seconds <= LIMIT_S and peak <= LIMIT_BYTES else 1

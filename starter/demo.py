@@ -5,6 +5,7 @@ python -m starter.demo [--keep]        --keep leaves it running until Ctrl-C
 
 import argparse
 import asyncio
+import contextlib
 import shutil
 import sys
 import time
@@ -25,7 +26,7 @@ from starter.dev_server import DEFAULT_PORT, DEFAULT_UI_PORT, NAMESPACE
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
 from starter.ports import holder, is_free
 from starter.process_exit import exit_at_once
-from starter.refusals import NotCarriedOut, NoWorkerAnswers, ProcessFailed, Refused
+from starter.refusals import AlreadyRunning, NotCarriedOut, NoWorkerAnswers, ProcessFailed, Refused
 from starter.run import Run
 from starter.up import Stack, interrupt_at_signals, say_on_stderr, started
 from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
@@ -109,9 +110,8 @@ async def _investigate(stack: Stack) -> int:
                 print(f"\n{act.target}: skipped, {', '.join(lacking) or 'its program'} is not here", flush=True)
                 continue
             print(f"\n{act.target}: CpuProfilingInvestigation for {act.duration_s:g} s", flush=True)
-            run = await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
             try:
-                result = await _followed(run)
+                result = await _followed(await _begin(perf, act))
             except ProcessFailed as failed:
                 print(f"  not carried out: {failed}", flush=True)
                 code = CANNOT_BE_CARRIED_OUT
@@ -126,6 +126,19 @@ async def _investigate(stack: Stack) -> int:
                     code = code or 1
                     print(f"  missed:  {problem.name} ({problem.file}:{problem.line} {problem.function})", flush=True)
     return code
+
+
+async def _begin(perf: Perfwright, act: Act) -> Run:
+    """Start it; a run that an interrupted demonstration left open is cancelled first, because its target is gone."""
+    try:
+        return await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
+    except AlreadyRunning:
+        print("  the run of an earlier, interrupted demonstration is still open: cancelling it", flush=True)
+        left_open = await perf.run(act.target)
+        await left_open.cancel()
+        with contextlib.suppress(ProcessFailed):
+            await left_open.result()
+        return await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
 
 
 async def _followed(run: Run) -> ProcessResult[Any]:

@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.registry_file import PATH_VARIABLE, RegistryFile
 from perfwright.models.artifact import ArtifactRef
+from perfwright.models.history import RunQuery
 from perfwright.models.registry import Registry, RegistryInvalid
 from starter.refusals import NoStoreHere, Refused
 from starter.up_state import running_up
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from activities.artifacts import ArtifactStore
     from activities.history import History
 
+NAMED_RUNS = 500
 DOWNLOADS = Path(".perfwright/downloads")
 """Where artifacts of a remote store are put to be opened."""
 
@@ -91,6 +93,14 @@ class Here:
             yield history
         finally:
             await history.close()
+
+    async def run_names(self) -> dict[str, str]:
+        """Run id -> `shop#12`, of the newest runs; empty where the history is not reached from here."""
+        try:
+            async with self.history() as history:
+                return {run.run_id: run.name for run in await history.list_runs(RunQuery(limit=NAMED_RUNS))}
+        except (NoStoreHere, Refused):
+            return {}
 
     async def read(self, ref: ArtifactRef) -> bytes:
         """The content of an artifact, checked against its hash; raises NoStoreHere."""

@@ -54,7 +54,7 @@ async def reach_targets(registry: Registry, environ: Mapping[str, str] = os.envi
 async def reach(target: Target, environ: Mapping[str, str] = os.environ) -> Reached:
     """Its network address first, then its process: what a measurement needs of it."""
     if target.host != LOCAL_HOST:
-        return Reached(target, None, f"on host {target.host}: `perfwright doctor --target {target.name}` asks the worker there")
+        return Reached(target, None, f"on host {target.host}: not seen from here")
     seen = [await _network(target, environ), await asyncio.to_thread(_process, target.process), _files(target)]
     for answers, told in seen:
         if answers is False:

@@ -85,6 +85,15 @@ class Run:
             gone = "the server keeps it no longer" if self.recorded else "the server knows no such run"
             raise UnknownRun(f"{self.workflow_id} ({self.run_id}): {gone}", way_out="`perfwright list` shows the runs") from None
 
+    async def is_open(self) -> bool:
+        """Whether it goes on; a run that the server has forgotten and the history keeps does not."""
+        try:
+            return (await self.describe()).status == WorkflowExecutionStatus.RUNNING
+        except UnknownRun:
+            if self.recorded is None:
+                raise
+            return False
+
     async def entry(self) -> ProcessEntry | None:
         """The process it is a run of; None for a workflow that is no process."""
         if self._entry is None:

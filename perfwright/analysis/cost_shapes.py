@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from perfwright.analysis.frames import matchable
 from perfwright.models.finding import Effort
 
 CostClass = Literal["avoidable", "own code", "library work"]
@@ -198,7 +199,7 @@ LIBRARY_CALL = CostShape(
 )
 FRAMEWORK = CostShape(
     "framework-work",
-    "is work of the framework itself",
+    "is work of the framework or runtime itself",
     "library work",
     "",
     "Nobody in the target's own code asks for this: look at the framework's settings (workers, middleware, protocol) and its release.",
@@ -212,5 +213,5 @@ _PATTERNS = tuple((number, re.compile(shape.pattern)) for number, shape in enume
 
 def shape_of(function: str, file: str) -> int:
     """Which of `SHAPES` a foreign frame belongs to, -1 for none."""
-    name = f"{file}:{function}"
+    name = matchable(function, file)
     return next((number for number, pattern in _PATTERNS if pattern.search(name)), -1)

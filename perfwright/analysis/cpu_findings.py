@@ -4,7 +4,7 @@ Every program has a hottest line, so being the hottest is no finding. Three thin
 
 1. *share*: the lower end of the interval of its share of CPU time, against steps that depend on the class of the cost (cost_shapes.py): a
    few per cent of work that need not be done at all weigh as much as a fifth of the program's own computing;
-2. *cores*: share times the CPU the target uses. All of a process that uses 2 % of a core is not worth an hour;
+2. *cores*: the CPU the target uses, and the part of it that is this cost. All of a process that uses 5 % of a core is not worth an hour;
 3. *concentration*: it is one place and one reason (cpu_costs.py). A program that spreads its time over a hundred functions has no finding,
    and a framework's own work is only worth a look when it dominates.
 
@@ -35,6 +35,9 @@ SHARE_STEPS: dict[CostClass, tuple[float, float, float]] = {
 on ordinary machines can prove; 8 % of own code is a fix worth 4 % when it halves; serialising and querying are usually the job itself."""
 CORES_STEPS = (0.02, 0.08, 0.20)
 """Cores used by the cost below which it is information, at most low, at most medium: a fiftieth of a core pays no one's hour."""
+PROCESS_STEPS = (0.12, 0.20, 0.40)
+"""The same for all that the target uses: below an eighth of a core nothing in it waits for CPU (M/M/1: queueing adds an eighth), and what
+is hottest in it does not matter."""
 CRITICAL_SHARE, CRITICAL_CORES = 0.6, 0.5
 """A cost that is most of a program which has no CPU left."""
 SATURATED = ("one thread saturated", "CPU-saturated", "GIL-bound")
@@ -89,7 +92,7 @@ def severity_of(cost: Cost, cores: float, saturated: bool) -> Severity:
     least = cost.interval.low
     level = sum(least >= step for step in (low, medium, high))
     used = cost.share * cores
-    level = min(level, sum(used >= step for step in CORES_STEPS))
+    level = min(level, sum(used >= step for step in CORES_STEPS), sum(cores >= step for step in PROCESS_STEPS))
     if cost.framework:
         level = min(level, 1)
     if level == 3 and saturated and least >= CRITICAL_SHARE and used >= CRITICAL_CORES:

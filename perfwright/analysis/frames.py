@@ -165,6 +165,13 @@ def short_function(function: str, runtime: Runtime = "unknown") -> str:
     return name if len(name) <= 120 else f"{name[:117]}..."
 
 
+def matchable(function: str, file: str) -> str:
+    """What patterns on frames are matched against: `file:function`, and for a JVM class, which is its own file, `class.method` as well."""
+    name = f"{file}:{function}"
+    is_class = file and "/" not in file and "." in file and function.split(".")[0] == file.rsplit(".", 1)[-1]
+    return f"{name} {file}.{function.rsplit('.', 1)[-1]}" if is_class else name
+
+
 _ANONYMOUS = re.compile(r"(\.<locals>)?\.?<(lambda|listcomp|genexpr|dictcomp|setcomp)>")
 
 

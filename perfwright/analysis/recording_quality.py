@@ -15,17 +15,26 @@ def quality_gates(
     stacks: StackProfile, request: CpuProfilingRequest, *, hot_paths: HotPaths | None = None, usage: ProcessUse | None = None
 ) -> tuple[QualityGate, ...]:
     """The gates of a CPU recording, in the order in which a reviewer asks."""
-    gates = [_enough_samples(stacks, request, usage), _failed_samples(stacks), _overhead(stacks, request), _complete(stacks, request)]
+    gates = [
+        _enough_samples(stacks, request, usage, hot_paths),
+        _failed_samples(stacks),
+        _overhead(stacks, request),
+        _complete(stacks, request),
+    ]
     if hot_paths is not None:
         gates.append(_sure(hot_paths))
     return tuple(gates)
 
 
-def _enough_samples(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse | None) -> QualityGate:
+def _enough_samples(
+    stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse | None, hot_paths: HotPaths | None
+) -> QualityGate:
+    """Those that count as CPU time, where the hot paths are known: a pool's idle threads give samples, too."""
     samples = sum(one.samples for one in stacks.passes if one.kind == "on_cpu")
     recorded = any(one.kind == "on_cpu" for one in stacks.passes)
     if not recorded:
         samples = sum(one.samples for one in stacks.passes if one.kind == "native")
+    samples = hot_paths.samples if hot_paths is not None else samples
     note = ""
     if samples < request.min_samples:
         seconds = sum(one.seconds for one in stacks.passes)

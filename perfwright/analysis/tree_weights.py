@@ -160,7 +160,8 @@ class CallTree:
         nodes = np.flatnonzero(key >= 0)
         order = nodes[np.lexsort((self.first[nodes], key[nodes]))]
         span = len(self.parent) + 1
-        group = np.unique(key[order], return_inverse=True)[1].astype(np.int64) * span
+        sorted_keys = key[order]
+        group = np.cumsum(np.concatenate([[False], sorted_keys[1:] != sorted_keys[:-1]])[: len(order)]).astype(np.int64) * span
         # ends grow from group to group, so the running maximum forgets earlier groups by itself
         reach = np.maximum.accumulate(self.last[order] + group) if len(order) else order
         inside = np.zeros(len(order), dtype=bool)

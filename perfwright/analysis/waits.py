@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from perfwright.analysis.frames import matchable
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, PassWeights, summed
 from perfwright.models.cpu_profiling import ProcessUse
 from perfwright.models.profile import PassKind
@@ -150,7 +151,7 @@ def _waiting(tree: CallTree, rows: PassWeights, waits: Ints, usage: ProcessUse |
 
 def wait_kinds(tree: CallTree) -> Ints:
     """For every node, what a thread whose stack ends there waits for: an index into `KINDS`, -1 where it is not known to wait."""
-    names = [f"{file}:{function}" for function, file in tree.names.functions]
+    names = [matchable(function, file) for function, file in tree.names.functions]
     managed, native, called_for = (_matched(names, rules) for rules in (_MANAGED, _NATIVE, _CALLED_FOR))
     function = tree.names.function[tree.frame]
     coded = function >= 0

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from perfwright.models.gate import GateKind, GateNotification, GateQuestion, OpenGate
 
 NOTIFICATION_CHARACTERS = 4_000
-EXACT_CHARACTERS = 5_000
+MIN_ROOM_BYTES = 600
 EVIDENCE_LINES, EVIDENCE_CHARACTERS = 20, 300
 YOUR_NAME = "YOUR NAME"
 
@@ -47,28 +47,42 @@ def commands(workflow_id: str, gate: str, digest: str, *, signal: str = "approve
     )
 
 
-def gate_text(gate: OpenGate, workflow_id: str) -> str:
-    """An open gate as Markdown: what is asked, the evidence, what approval does, until when, and how to answer."""
-    question, policy = gate.question, gate.policy
-    parts = [
-        f"## Waiting for you: `{gate.name}`, a {gate.kind} gate",
-        f"**{one_line(question.question, 600)}**",
-        f"**If you approve:** {one_line(question.consequence, 1_200)}  \n"
-        f"{ANSWERS[gate.kind]}.  \n"
-        f"**Until:** {gate.deadline_at[:19]}Z, then {after_deadline(gate.kind)}.  \n"
-        f"**On show:** revision {gate.revision}, digest `{gate.digest}`; "
-        f"{gate.revisions_left} more request{'s' if gate.revisions_left != 1 else ''} for changes possible.",
-    ]
-    if evidence := _evidence(question):
-        parts.append(evidence)
-    if question.exact_change:
-        parts.append("Exactly this:\n\n" + fenced(_cut(question.exact_change, EXACT_CHARACTERS)))
+def gate_text(gate: OpenGate, workflow_id: str, room_bytes: int = 14_000) -> str:
+    """An open gate as Markdown: what is asked, the evidence, what approval does, until when, and how to answer.
+
+    Where room is short the exact change and the evidence are cut, never how to answer.
+    """
+    head, tail = _head(gate), _tail(gate, workflow_id)
+    room = max(MIN_ROOM_BYTES, room_bytes - len((head + tail).encode()))
+    evidence = _fit(_evidence(gate.question), room // 2)
+    exact = _fit(gate.question.exact_change, room - len(evidence.encode()))
+    parts = [head, evidence, f"Exactly this:\n\n{fenced(exact)}" if exact else "", tail]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(gate: OpenGate) -> str:
+    question = gate.question
+    more = f"{gate.revisions_left} more request{'s' if gate.revisions_left != 1 else ''} for changes possible"
+    return "\n\n".join(
+        [
+            f"## Waiting for you: `{gate.name}`, a {gate.kind} gate",
+            f"**{one_line(question.question, 600)}**",
+            f"**If you approve:** {one_line(question.consequence, 1_200)}  \n"
+            f"{ANSWERS[gate.kind]}.  \n"
+            f"**Until:** {gate.deadline_at[:19]}Z, then {after_deadline(gate.kind)}.  \n"
+            f"**On show:** revision {gate.revision}, digest `{gate.digest}`; {more}.",
+        ]
+    )
+
+
+def _tail(gate: OpenGate, workflow_id: str) -> str:
+    policy = gate.policy
+    parts = []
     if policy.approvers:
         parts.append(f"Who may answer: {one_line(', '.join(policy.approvers), 600)}.")
     if not policy.self_approval and policy.started_by:
         parts.append(f"Not for the one who started it ({one_line(', '.join(policy.started_by), 200)}) to approve.")
-    parts.append(_how_to_answer(gate, workflow_id))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _how_to_answer(gate, workflow_id)])
 
 
 def after_deadline(kind: GateKind) -> str:
@@ -111,7 +125,6 @@ def notification(told: GateNotification, *, link: str, namespace: str) -> tuple[
     else:
         body.append(f"If you approve: {one_line(told.consequence, 1_000)}")
         body.append(f"Until {told.deadline_at[:19]}Z, then {after_deadline(told.kind)}.")
-    body += ["\n".join(f"- {_cut(' '.join(line.split()), EVIDENCE_CHARACTERS)}" for line in told.evidence[:EVIDENCE_LINES])]
     if told.environment:
         body.append(f"Environment {one_line(told.environment)}, run {one_line(told.workflow_id)}, digest {told.digest}.")
     if link:
@@ -119,6 +132,7 @@ def notification(told: GateNotification, *, link: str, namespace: str) -> tuple[
     signal, more = ("reject", {"comment": "WHY"}) if told.policy == "notify" else ("approve", {})
     temporal, ours = commands(told.workflow_id, told.gate, told.digest, signal=signal, **more)
     body.append(fenced(f"{ours}\n{temporal}", "sh"))
+    body += ["\n".join(f"- {_cut(' '.join(line.split()), EVIDENCE_CHARACTERS)}" for line in told.evidence[:EVIDENCE_LINES])]
     return title, _cut("\n\n".join(part for part in body if part), NOTIFICATION_CHARACTERS)
 
 
@@ -129,3 +143,11 @@ def gate_link(link: str, namespace: str, workflow_id: str, run_id: str) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n… {len(text) - limit:,} more characters"
+
+
+def _fit(text: str, room_bytes: int) -> str:
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= room_bytes:
+        return text
+    kept = encoded[: max(0, room_bytes - 60)].decode("utf-8", "ignore")
+    return f"{kept}\n… {len(text) - len(kept):,} more characters, see the query `pending_gates`"

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from starter.cli import describe, first_look, gates, processes, report, runs, serve, start, targets
+from starter.cli import compare, describe, doctor, first_look, gates, init, processes, report, runs, serve, start, targets
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
 from starter.refusals import NotCarriedOut, Refused
 
@@ -35,11 +35,12 @@ SECTIONS: tuple[tuple[str, dict[str, Callable[..., None]]], ...] = (
             "list": runs.list_runs,
             "show": runs.show,
             "report": report.report,
+            "compare": compare.compare,
         },
     ),
     (
         "Set up",
-        {"up": serve.up, "worker": serve.worker},
+        {"up": serve.up, "init": init.init, "doctor": doctor.doctor, "worker": serve.worker},
     ),
 )
 

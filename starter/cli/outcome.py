@@ -23,7 +23,7 @@ async def show_outcome(result: "ProcessResult[Any]", here: "Here", *, findings: 
     out = console()
     out.print(Text(result.verdict.upper(), style=f"bold {VERDICT_STYLES[result.verdict]}") + Text(f"  {result.summary}", style="bold"))
     if not result.reviewed:
-        lines(["Nobody reviewed it in time: the evidence stands as it is."])
+        lines(["No person has reviewed it: the evidence stands as it is."])
     if result.findings:
         heading("Findings")
         rows = [

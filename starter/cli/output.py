@@ -25,6 +25,17 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(file=stream, width=width, highlight=False, soft_wrap=False, no_color=True if piped else None, emoji=False)
 
 
+def show(renderable: object) -> None:
+    """Print it; without the blanks that fill up lines where nobody looks."""
+    out = console()
+    if out.file.isatty():
+        out.print(renderable)
+        return
+    with out.capture() as captured:
+        out.print(renderable)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
 def say_json(value: object) -> None:
     print(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
 
@@ -38,7 +49,7 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, title: str = "") -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, header: bool = True) -> None:
     """Rows as a table, or row by row on a narrow terminal; `empty` where there are none. A cell is text, `(text, style)`, or None."""
     out = console()
     if not rows:
@@ -51,8 +62,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         text, style = value if isinstance(value, tuple) else (value, "")
         return Text("" if text is None else str(text), style=style, overflow="fold")
 
-    if title:
-        out.print(Text(title, style="bold"))
     if out.width < NARROW and len(columns) > 2:
         wide = max(len(column) for column in columns)
         for index, row in enumerate(rows):
@@ -62,12 +71,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
                 if (text := cell(value)).plain:
                     out.print(Text(f"{column:{wide}}  ", style="dim") + text)
         return
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=header)
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*(cell(value) for value in row))
-    out.print(drawn)
+    show(drawn)
 
 
 def facts(pairs: Mapping[str, object]) -> None:
@@ -81,7 +90,7 @@ def facts(pairs: Mapping[str, object]) -> None:
     drawn.add_column(overflow="fold")
     for name, value in shown.items():
         drawn.add_row(name, Text(value))
-    console().print(drawn)
+    show(drawn)
 
 
 def heading(text: str) -> None:
@@ -97,9 +106,8 @@ def lines(texts: Sequence[str], *, indent: str = "  ", style: str = "") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    out = console()
     for text in texts:
-        out.print(Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, len(indent))))
+        show(Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, len(indent))))
 
 
 def duration(seconds: float) -> str:

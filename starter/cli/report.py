@@ -25,17 +25,10 @@ def report(
 
 
 async def _report(perf: "Perfwright", name: str, open_it: bool, json: bool) -> None:
-    from temporalio.client import WorkflowExecutionStatus
-
     from starter.cli.outcome import show_outcome
-    from starter.refusals import UnknownRun
 
     run = await perf.run(name)
-    try:
-        still_open = (await run.describe()).status == WorkflowExecutionStatus.RUNNING
-    except UnknownRun:
-        still_open = False  # the server forgot it; its result is in the store
-    if still_open:
+    if await run.is_open():
         await _report_under_review(perf, run, open_it, json)
         return
     result = await run.result()
@@ -44,7 +37,7 @@ async def _report(perf: "Perfwright", name: str, open_it: bool, json: bool) -> N
     else:
         await show_outcome(result, perf.here, findings=20)
     if open_it and result.report.html:
-        _open(await perf.here.local_file(result.report.html))
+        open_in_browser(await perf.here.local_file(result.report.html))
 
 
 async def _report_under_review(perf: "Perfwright", run: "Run", open_it: bool, json: bool) -> None:
@@ -65,10 +58,11 @@ async def _report_under_review(perf: "Perfwright", run: "Run", open_it: bool, js
     facts({ref.media_type: await where(ref, perf.here) for _, ref in found})
     html = next((ref for _, ref in found if ref.media_type == "text/html"), None)
     if open_it and html:
-        _open(await perf.here.local_file(html))
+        open_in_browser(await perf.here.local_file(html))
 
 
-def _open(file: "Path") -> None:
+def open_in_browser(file: "Path") -> None:
+    """Where there is one; else its path is told."""
     import webbrowser
 
     if not webbrowser.open(file.resolve().as_uri()):

@@ -28,7 +28,7 @@ def list_runs(
 
     async def go(perf: "Perfwright") -> "tuple[list[ListedRun], dict[str, str]]":
         runs = await perf.runs(target=target or None, open_only=open, verdict=verdict, limit=limit)
-        return runs, await _names(perf)
+        return runs, await perf.here.run_names()
 
     runs, names = connected(go, config)
     if json:
@@ -116,7 +116,7 @@ async def _show(perf: "Perfwright", run: "Run", json: bool) -> int:
         await _show_recorded(perf, run, run.recorded, json)
         return 0
     listed = ListedRun.of(description)
-    names = await _names(perf)
+    names = await perf.here.run_names()
     progress: Progress | None = None
     refused: list[Any] = []
     trouble = ""
@@ -214,20 +214,8 @@ async def _show_recorded(perf: "Perfwright", run: "Run", recorded: "RunSummary",
     await show_outcome(await run.result(), perf.here)
 
 
-async def _names(perf: "Perfwright") -> dict[str, str]:
-    """Run id -> `shop#12`, where the history is reached from here."""
-    from perfwright.models.history import RunQuery
-    from starter.refusals import NoStoreHere, Refused
-
-    try:
-        async with perf.here.history() as history:
-            return {run.run_id: run.name for run in await history.list_runs(RunQuery(limit=500))}
-    except (NoStoreHere, Refused):
-        return {}
-
-
 def _took(run: "ListedRun") -> str:
     from datetime import UTC, datetime
 
     until = datetime.fromisoformat(run.closed_at) if run.closed_at else datetime.now(UTC)
-    return duration(max(0.0, (until - datetime.fromisoformat(run.started_at)).total_seconds()))
+    return duration(max(0.0, round((until - datetime.fromisoformat(run.started_at)).total_seconds(), 1)))

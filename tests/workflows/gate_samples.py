@@ -26,7 +26,6 @@ class Asking(Model):
     wait_before_apply: bool = False
     wait_at_end: bool = False
     gates: int = 1
-    continue_at_gate: bool = False
     carried: GateState | None = None
 
 

@@ -340,10 +340,9 @@ async def test_trouble_with_notifying_is_told_and_stops_nothing(asking: Any, cli
         assert (await run.result()).decisions[0].outcome == "approved"
 
 
-@pytest.mark.parametrize("kind", ["change"])
-async def test_everything_again_without_a_cache(asking: Any, kind: str) -> None:
+async def test_everything_again_without_a_cache(asking: Any) -> None:
     """A worker that replays the run for every message comes to the same decisions, refusals and details."""
-    async with asking(kind=kind, max_revisions=1, worker={"max_cached_workflows": 0}) as run:
+    async with asking(kind="change", max_revisions=1, worker={"max_cached_workflows": 0}) as run:
         gate = await open_gate(run)
         await run.signal("approve", says(gate, digest="00000000"))
         await refusals(run)
@@ -399,7 +398,7 @@ async def test_a_gate_stays_open_over_continue_as_new(client: Client, running_wo
 
 async def test_details_stay_below_the_limit(asking: Any, client: Client) -> None:
     """Even a huge change and a flood of nonsense leave the details below the server's 20 kB, with how to answer in them."""
-    async with asking(kind="change", exact_change="x`" * 20_000, wait_at_end=True) as run:
+    async with asking(kind="change", exact_change="ü`" * 20_000, wait_at_end=True) as run:
         gate = await open_gate(run)
         await asyncio.gather(*(run.signal("approve", json.dumps({"é": "ü" * 2_000, "n": number})) for number in range(120)))
 
@@ -411,6 +410,7 @@ async def test_details_stay_below_the_limit(asking: Any, client: Client) -> None
         assert len(told.encode()) < 20_000
         assert f"perfwright approve {run.id} findings_review" in told
         listed = await run.query(AskingSample.rejected_decisions)
+        assert "Not taken (120)" in told
         assert "20 earlier ones" in listed[0].reason
         assert len(gate.question.exact_change) < 21_000
         await run.cancel()

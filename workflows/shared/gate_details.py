@@ -9,6 +9,8 @@ from perfwright.report.gate_texts import gate_text, one_line
 DETAILS_BYTES = 19_000
 """The server takes 20 kB."""
 GATES_SHOWN = 5
+GATES_BYTES = 13_000
+"""What all open gates together may take: the rest is for what was refused, and for results."""
 REFUSED_SHOWN = 5
 STEPS_SHOWN = 15
 
@@ -18,7 +20,8 @@ def details(progress: Progress, refused: Sequence[RefusedDecision], notices: Seq
     parts = [_headline(progress)]
     if progress.waiting_for:
         parts.append(one_line(progress.waiting_for, 600))
-    parts += [gate_text(gate, workflow_id) for gate in progress.open_gates[:GATES_SHOWN]]
+    shown = progress.open_gates[:GATES_SHOWN]
+    parts += [gate_text(gate, workflow_id, GATES_BYTES // len(shown)) for gate in shown]
     if len(progress.open_gates) > GATES_SHOWN:
         parts.append(f"{len(progress.open_gates) - GATES_SHOWN} more gates are open: see the query `pending_gates`.")
     for gate in progress.noted_gates[-GATES_SHOWN:]:

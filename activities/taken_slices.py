@@ -1,0 +1,50 @@
+"""A recorded slice, and what reads its file into a profile: all that the reading process needs, and nothing that is slow to import."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfwright.analysis.call_tree import ProfileBuilder, encode_profile
+from perfwright.models.profile import PassKind
+from perfwright.models.vocabulary import Model
+
+
+class TakenSlice(Model):
+    """A slice that was recorded: a line of the log."""
+
+    index: int
+    kind: PassKind
+    seconds: float
+    """Time that was really recorded: attaching and detaching are not in it."""
+    blocks: int
+    rate_hz: float
+    file: str
+    ended_at_s: float
+    """Wall clock, seconds since the epoch."""
+    tool_cpu_s: float = 0.0
+    held: int = 0
+    readings: int = 0
+
+
+@dataclass(frozen=True)
+class SliceCount:
+    """What one slice's file held."""
+
+    samples: int
+    failed: int = 0
+    warning: str = ""
+    """What a reader of the profile must know about these stacks."""
+
+
+ReadSlice = Callable[[ProfileBuilder, TakenSlice, Path], SliceCount]
+"""Adds one slice's file to the builder; a top-level function, because it runs in a process of its own."""
+
+
+def assemble_profile(
+    title: str, read: ReadSlice, slices: list[tuple[TakenSlice, str]]
+) -> tuple[bytes, dict[int, SliceCount], tuple[str, ...]]:
+    """Read all slices into one encoded profile; also what each held, and notes on what was folded."""
+    builder = ProfileBuilder(tool=title)
+    counts = {one.index: read(builder, one, Path(path)) for one, path in slices}
+    profile = builder.build()
+    return encode_profile(profile), counts, builder.notes

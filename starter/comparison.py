@@ -1,0 +1,178 @@
+"""Two runs of one process side by side: the numbers that all processes have, and those of each process.
+
+Runs at different times on a machine that drifts prove no cause: that takes a trial. The comparison says where to look.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from perfwright.analysis.comparison import ComparedNumber, compare_numbers
+from perfwright.models.artifact import ArtifactRef
+from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
+from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.measurement import EnvironmentFingerprint, Estimate
+from perfwright.models.report import Column, Fact, Figure, FlameGraphFigure, ReportExtras, TableFigure
+from perfwright.models.result import ProcessResult
+from perfwright.report.render import render_html
+from perfwright.report.words import estimate, number
+from starter.here import Here
+from starter.refusals import NoStoreHere, Refused
+
+Result = ProcessResult[Any]
+NAMED = 3
+"""How many numbers the summary names."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two runs of one process."""
+
+    process: str
+    earlier: str
+    later: str
+    summary: str
+    numbers: tuple[ComparedNumber, ...]
+    new_findings: tuple[str, ...]
+    gone_findings: tuple[str, ...]
+    cautions: tuple[str, ...]
+    """Why the two may not be comparable."""
+
+
+def compare_results(earlier: Result, later: Result, names: tuple[str, str]) -> Comparison:
+    """Raises Refused for runs of different processes."""
+    if earlier.process != later.process:
+        raise Refused(
+            f"{names[0]} is a run of {earlier.process}, {names[1]} of {later.process}", way_out="Only runs of one process are compared"
+        )
+    numbers = compare_numbers(_numbers(earlier), _numbers(later))
+    before, now = {one.id: one.title for one in earlier.findings}, {one.id: one.title for one in later.findings}
+    differing = [one for one in numbers if one.shown in ("more", "less")]
+    differing.sort(key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
+    told = "; ".join(f"{one.what} {one.shown}: {signed(one)}" for one in differing[:NAMED])
+    more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
+    return Comparison(
+        process=later.process,
+        earlier=names[0],
+        later=names[1],
+        summary=f"{told}{more}."
+        if told
+        else f"No difference between {names[0]} and {names[1]} is shown beyond what the measurements can be wrong.",
+        numbers=numbers,
+        new_findings=tuple(title for key, title in now.items() if key not in before),
+        gone_findings=tuple(title for key, title in before.items() if key not in now),
+        cautions=tuple(_cautions(earlier, later)),
+    )
+
+
+async def compared_page(earlier: Result, later: Result, comparison: Comparison, here: Here) -> str:
+    """The later run's report as an HTML page, with the comparison in front."""
+    figures: list[Figure] = [
+        TableFigure(
+            title=f"{comparison.later} against {comparison.earlier}",
+            caption="Intervals are 95 %. A difference counts where its interval is clear of zero; one in twenty does by chance.",
+            columns=(
+                Column(title="What"),
+                Column(title=comparison.earlier, numeric=True),
+                Column(title=comparison.later, numeric=True),
+                Column(title="Difference", numeric=True),
+                Column(title=""),
+            ),
+            rows=tuple((one.what, _told(one.earlier), _told(one.later), signed(one), one.shown) for one in comparison.numbers),
+        )
+    ]
+    data: dict[str, bytes] = {}
+    if later.process in PICTURES:
+        title, content = await PICTURES[later.process](earlier, later, here)
+        ref = ArtifactRef(uri="comparison", sha256="", size_bytes=len(content), media_type="application/json", title=title)
+        caption = f"{title}: red grew and blue shrank since {comparison.earlier}, as shares of all samples."
+        figures.append(FlameGraphFigure(title="Difference flame graph", caption=caption, data=ref, diff=True))
+        data[ref.uri] = content
+    facts = [Fact(label=f"Finding only in {comparison.later}", value=title) for title in comparison.new_findings]
+    facts += [Fact(label=f"Finding only in {comparison.earlier}", value=title) for title in comparison.gone_findings]
+    extras = ReportExtras(figures=tuple(figures), facts=tuple(facts), warnings=comparison.cautions)
+    return render_html(
+        later.model_copy(update={"summary": comparison.summary}),
+        extras,
+        f"{comparison.earlier} and {comparison.later}",
+        f"perfwright compare '{comparison.earlier}' '{comparison.later}'",
+        data,
+    )
+
+
+def _numbers(result: Result) -> dict[str, Estimate]:
+    """What all processes have: costs of findings, observed quality gates; then the process's own numbers."""
+    found = {gate.name: Estimate(value=gate.observed, unit=gate.unit) for gate in result.quality_gates if gate.observed is not None}
+    own = NUMBERS[result.process](result.details) if result.process in NUMBERS else {}
+    costs = {finding.title: finding.cost for finding in result.findings if finding.cost and not own}
+    return own | costs | found
+
+
+def _cpu_numbers(details: CpuProfilingDetails) -> dict[str, Estimate]:
+    numbers: dict[str, Estimate] = {}
+    if details.usage:
+        numbers["CPU use, user"] = Estimate(value=details.usage.user_share, unit="cores")
+        numbers["CPU use, system"] = Estimate(value=details.usage.system_share, unit="cores")
+    for spot in details.hot_paths.functions if details.hot_paths else ():
+        name = f"{spot.function} ({spot.file.rsplit('/', 1)[-1]}), self" if spot.file else f"{spot.function}, self"
+        numbers.setdefault(name, Estimate(value=spot.self_share, unit="share of CPU time", interval=spot.self_interval))
+    return numbers
+
+
+async def _cpu_picture(earlier: Result, later: Result, here: Here) -> tuple[str, bytes]:
+    before, now = earlier.details.stacks, later.details.stacks
+    if before is None or now is None:
+        raise NoStoreHere("one of the runs recorded no stacks, so there is no difference to draw")
+    profiles = [await here.read(before.profile), await here.read(now.profile)]
+    process = later.details.process
+    return "On-CPU stacks", await asyncio.to_thread(_draw, profiles, process.runtime if process else "unknown")
+
+
+def _draw(profiles: list[bytes], runtime: Any) -> bytes:
+    from perfwright.analysis.call_tree import decode_profile
+    from perfwright.analysis.flame_graphs import draw_difference
+    from perfwright.analysis.hot_paths import on_cpu
+    from perfwright.analysis.tree_weights import CallTree
+
+    before, now = (on_cpu(CallTree(decode_profile(profile)), runtime=runtime) for profile in profiles)
+    drawn = draw_difference((before.tree, before.rows), (now.tree, now.rows), runtime=runtime)
+    return json.dumps(drawn.root, separators=(",", ":")).encode()
+
+
+NUMBERS: Mapping[str, Callable[[Any], dict[str, Estimate]]] = {CPU_PROFILING: _cpu_numbers}
+"""Process -> the numbers of its details that are compared."""
+PICTURES: Mapping[str, Any] = {CPU_PROFILING: _cpu_picture}
+"""Process -> its difference flame graph."""
+
+
+def _cautions(earlier: Result, later: Result) -> list[str]:
+    told = []
+    if earlier.target != later.target:
+        told.append(f"Different targets: {earlier.target} and {later.target}.")
+    told += [f"{run.target} ({run.workflow_id}) ended {run.verdict}: {run.summary}" for run in (earlier, later) if run.verdict != "passed"]
+    asked = [name for name in dict.fromkeys([*earlier.request, *later.request]) if earlier.request.get(name) != later.request.get(name)]
+    if asked := [name for name in asked if name != "target"]:
+        told.append(f"Recorded with different settings: {', '.join(asked)}.")
+    before, now = (getattr(run.details, "environment", None) for run in (earlier, later))
+    if isinstance(before, EnvironmentFingerprint) and isinstance(now, EnvironmentFingerprint):
+        fields = ("host", "kernel", "cpu_model", "cpu_count", "memory_bytes", "runtime")
+        if changed := [name for name in fields if getattr(before, name) != getattr(now, name)]:
+            told.append(f"Measured in different environments: {', '.join(name.replace('_', ' ') for name in changed)} differ.")
+    return told
+
+
+def _told(value: Estimate | None) -> str:
+    return estimate(value) if value else "-"
+
+
+def signed(one: ComparedNumber) -> str:
+    if one.difference is None:
+        return ""
+    unit = "share" if one.difference.unit.startswith("share") else one.difference.unit
+    text = ("+" if one.difference.value >= 0 else "") + number(one.difference.value, unit)
+    if one.difference.interval:
+        low, high = (number(value, unit) for value in (one.difference.interval.low, one.difference.interval.high))
+        text += f" ({low.removesuffix(' %')} to {high})"
+    return text

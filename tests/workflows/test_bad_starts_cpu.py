@@ -1,0 +1,96 @@
+"""Starts of CpuProfilingInvestigation that cannot be carried out: refused in preflight, typed, with the way out; nothing is measured."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from tests.needs import needs
+from tests.workflows.investigating import start, target, workers
+from tests.workflows.watching_runs import activities_of, assert_free, failure_of
+
+pytestmark = pytest.mark.timeout(600)
+
+PTRACE_SEIZE = 0x4206
+"""Attaches without stopping (ptrace(2))."""
+
+
+@contextmanager
+def napping() -> Iterator[int]:
+    """The pid of a Python program that waits."""
+    script = "import sys; print('up', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdin
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def seize(pid: int, attached: Any, over: Any) -> None:
+    assert ctypes.CDLL(None).ptrace(ctypes.c_long(PTRACE_SEIZE), ctypes.c_long(pid), None, None) == 0
+    attached.set()
+    over.wait()
+
+
+@contextmanager
+def tracing(pid: int) -> Iterator[None]:
+    """Another tool traces the process, as a debugger does."""
+    spawning = multiprocessing.get_context("spawn")
+    attached, over = spawning.Event(), spawning.Event()
+    tracer = spawning.Process(target=seize, args=(pid, attached, over))
+    tracer.start()
+    try:
+        assert attached.wait(60)
+        yield
+    finally:
+        over.set()
+        tracer.join(60)
+
+
+@needs("ptrace")
+async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
+    """Unknown and inline targets, hosts without a worker, and processes that are gone, stopped or traced each get their own error."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended, napping() as stopped, napping() as traced, tracing(traced):
+        ended.wait(60)
+        os.kill(stopped, signal.SIGSTOP)
+        targets = {
+            "gone": target("gone", host_name, f"pid = {ended.pid}"),
+            "stopped": target("stopped", host_name, f"pid = {stopped}"),
+            "traced": target("traced", host_name, f"pid = {traced}"),
+            "elsewhere": target("elsewhere", f"no-{host_name}", "pid = 1"),
+            "silent": target("silent", host_name, "port = 1"),
+            "unstartable": target("unstartable", host_name, "command = ['no-such-program-anywhere']"),
+        }
+        expected = {
+            "gone": ("TargetGone", f"process {ended.pid}"),
+            "stopped": ("TargetStopped", f"kill -CONT {stopped}"),
+            "traced": ("NotPermitted", "one tracer at a time"),
+            "elsewhere": ("HostUnreachable", f"worker.py --host no-{host_name}"),
+            "silent": ("TargetGone", "port 1"),
+            "unstartable": ("ToolMissing", "no-such-program-anywhere"),
+            "elswhere": ("UnknownTarget", "elsewhere"),
+        }
+        async with workers(client, task_queue, host_name, tmp_path, *targets.values()):
+            runs = {name: await start(client, task_queue, name, duration_s=2) for name in expected}
+            runs["inline"] = await client.start_workflow(
+                "CpuProfilingInvestigation", {"target": {"process": {"pid": 1}}}, id=f"inline/{task_queue}", task_queue=task_queue
+            )
+            expected["inline"] = ("TargetRefused", "perfwright up")
+            told = {name: await failure_of(handle) for name, handle in runs.items()}
+            await assert_free(client, f"host/{host_name}", *(f"target/{name}" for name in runs))
+    assert {name: error.type for name, error in told.items()} == {name: kind for name, (kind, _) in expected.items()}
+    for name, (_, words) in expected.items():
+        assert words in told[name].message, told[name].message
+        assert told[name].non_retryable
+        assert not {"record_python_stacks", "sample_threads"} & set(await activities_of(runs[name]))
