@@ -55,7 +55,7 @@ class WorkerContext:
             if trouble:
                 raise RegistryInvalid(trouble, str(registry_file.path))
         folder = registry_file.folder
-        state_folder = folder / STATE_FOLDER
+        state_folder = folder if folder.name == STATE_FOLDER else folder / STATE_FOLDER
         try:
             state_folder.mkdir(parents=True, exist_ok=True)
         except OSError as trouble:

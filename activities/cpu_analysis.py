@@ -51,7 +51,9 @@ class CpuAnalysis:
     @activity.defn
     async def judge_profile(self, request: ProfileToJudge) -> ProfileJudgement:
         """Quality gates of the recording, and what a reviewer should see of it."""
-        return judge(request.recording, request.request)
+        recording = request.recording
+        running = await self._read(ProfileToRead(recording=recording), running_samples_of, recording.usage, recording.process.runtime)
+        return judge(recording, request.request, running)
 
     @activity.defn
     async def draw_flame_graphs(self, request: FlameGraphsToDraw) -> FlameGraphs:
@@ -118,6 +120,11 @@ class CpuAnalysis:
         profile = await self._artifacts.get(request.recording.stacks.profile)
         with tempfile.TemporaryDirectory(prefix="perfwright-") as folder:
             return await in_own_process(function, _kept(folder, "profile", profile), *arguments, heartbeat=_beat(function.__name__))
+
+
+def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
+    """In a process of its own: how many samples count as CPU time."""
+    return round(_seen(path, usage, runtime).rows.samples)
 
 
 def hot_paths_of(path: str, usage: ProcessUse, runtime: Runtime, top: int, cores: float) -> HotPaths:

@@ -1,38 +1,45 @@
 """Java Flight Recorder, switched on and off by jcmd: stacks of running JVMs without restarting them.
 
-The JVM itself writes the recording, so its file goes to a folder that the JVM's user owns. Recordings hold environment, properties and
-arguments word for word: they are read and deleted at once, never stored. A recording is ended by protocol, and it ends by itself when
-this worker is gone (it has a duration).
+The JVM itself writes the recording, so its file goes to a folder that the JVM's user owns. The settings switch on samples and blocking and
+nothing else: recordings made with the JVM's own settings hold environment, properties and arguments word for word. A recording is ended by
+protocol; it ends by itself when this worker is gone (it has a duration), and what it left is removed by the next attempt.
+Commands and settings: https://docs.oracle.com/en/java/javase/17/docs/specs/man/jcmd.html, JFR.start.
 """
 
 import asyncio
 import hashlib
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there
-from activities.jfr_output import EVENTS, read_jfr_text
-from activities.slice_recorder import ReadSlice, SliceRecorder, Tick
+from activities.jfr_output import BLOCKING, EVENTS, SAMPLES, read_jfr_text
+from activities.recording_folder import RecordingFolder
+from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, carried_out
 from activities.subprocesses import Tool, ToolRun, run
+from activities.taken_slices import ReadSlice
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
-from perfwright.models.profile import PassKind
 
 WAY_OUT = "Install a JDK of the target's version or newer on its host (Debian: openjdk-17-jdk-headless); jcmd and jfr are part of it"
-SHORTEST_SLICE_S = 10.0
-"""Switching on costs a second or more: short slices would mostly do that."""
+SHORTEST_SLICE_S = 30.0
+"""Switching on and off costs seconds, some of them the target's."""
+LEFT_BEHIND_S = 60
+"""How long a recording goes on after its slice when nobody ends it."""
 JCMD_LIMIT_S = 30.0
 PRINT_LIMIT_S = 180.0
 STACK_DEPTH = 64
 OUTPUT_LIMIT_BYTES = 512 * 1024 * 1024
+FOLDERS_FILE = "folders.jsonl"
 
 
 class Jfr:
@@ -44,103 +51,138 @@ class Jfr:
 
     @activity.defn
     async def record_jvm_stacks(self, request: StackRecording) -> StackProfile:
-        """Execution samples, and where threads were blocked, in slices of ten seconds or more."""
-        request = request.model_copy(update={"slice_s": max(request.slice_s, SHORTEST_SLICE_S)})
-        return await SliceRecorder(JfrSlices(request), request, self._artifacts, self._state_folder).record()
+        """Execution samples, and where threads were blocked, in slices of half a minute."""
+        period_ms = math.ceil(1_000 / request.rate_hz)
+        rate_hz = max(1, round(1_000 / period_ms))  # the JVM counts in whole milliseconds
+        request = request.model_copy(update={"slice_s": max(request.slice_s, SHORTEST_SLICE_S), "rate_hz": rate_hz})
+        tool = JfrSlices(request, self._state_folder)
+        return await SliceRecorder(tool, request, self._artifacts, self._state_folder).record()
 
 
 class JfrSlices:
-    """One recording per slice."""
+    """One recording per slice. It samples without stopping the target."""
 
-    title = "JFR by jcmd"
+    title = "JFR"
     holds_target = False
     read: ReadSlice = staticmethod(read_jfr_text)
 
-    def __init__(self, request: StackRecording) -> None:
+    def __init__(self, request: StackRecording, state_folder: Path) -> None:
         self._request = request
+        self._state = RecordingFolder(state_folder, f"{request.artifact_prefix}/stacks")
         self._name = f"perfwright-{hashlib.sha256(request.artifact_prefix.encode()).hexdigest()[:8]}"
 
-    async def take(self, kind: PassKind, seconds: float, rate_hz: float, nonblocking: bool, path: Path, tick: Tick) -> float:
-        period_ms = max(1, round(1_000 / rate_hz))
+    def attached(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
         async with self._folder() as folder:
-            recording = folder / "recording.jfr"
-            await self._jcmd("JFR.stop", f"name={self._name}", may_fail=True)  # what a killed worker left running
+            recording, settings = folder / "recording.jfr", folder / "settings.jfc"
+            await asyncio.to_thread(settings.write_text, jfr_settings(math.ceil(1_000 / order.rate_hz)))
+            await self._stop(may_fail=True)  # what a killed worker left running
             started = await self._jcmd(
                 "JFR.start",
                 f"name={self._name}",
-                "settings=profile",
-                f"duration={round(seconds) + 60}s",
-                f"jdk.ExecutionSample#period={period_ms}ms",
+                f"settings={settings}",
+                f"duration={math.ceil(order.seconds) + LEFT_BEHIND_S}s",
+                "dumponexit=true",
+                f"filename={recording}",
             )
-            cpu_s = started.cpu_s
             try:
-                await self._wait(seconds, tick)
+                seconds = await self._wait(order.seconds, tick)
             except BaseException:
-                await asyncio.shield(self._jcmd("JFR.stop", f"name={self._name}", may_fail=True))
+                await carried_out(self._stop(may_fail=True))
                 raise
-            stopped = await self._jcmd("JFR.stop", f"name={self._name}", f"filename={recording}", may_fail=True)
-            if not await asyncio.to_thread(recording.is_file):
+            stopped = await carried_out(self._stop(recording, may_fail=seconds < order.seconds))
+            if not recording.is_file() or recording.stat().st_size == 0:
                 raise self._failure(stopped)
-            text = path.with_suffix(".txt")
+            text = order.path.with_suffix(".txt")
             printed = await run(
                 Tool(
                     ["jfr", "print", "--stack-depth", str(STACK_DEPTH), "--events", ",".join(EVENTS), str(recording)],
                     stdout_file=text,
                     limit_s=PRINT_LIMIT_S,
                     way_out=WAY_OUT,
-                    output_files=(text,),
                     output_limit_bytes=OUTPUT_LIMIT_BYTES,
                 ),
-                heartbeat=lambda _elapsed_s, _: tick(seconds),
+                heartbeat=lambda _elapsed_s, _: tick(order.seconds),
             )
             printed.require_success(way_out="jfr must not be older than the JVM that recorded")
-        path.with_suffix(".pid").write_text(str(self._request.process.pid))
-        return cpu_s + stopped.cpu_s + printed.cpu_s
+        order.path.with_suffix(".pid").write_text(str(self._request.process.pid))
+        return SliceTake(seconds, started.cpu_s + (stopped.cpu_s if stopped else 0.0) + printed.cpu_s)
 
-    async def _wait(self, seconds: float, tick: Tick) -> None:
+    async def _wait(self, seconds: float, tick: Tick) -> float:
+        """Let it record; gives the seconds until the target exited if it did."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while (elapsed_s := loop.time() - began) < seconds:
-            beaten = tick(elapsed_s)
-            if beaten is not None:
-                await beaten
+            tick(elapsed_s)
             if still_there(self._request.process) is None:
-                return
+                return max(0.1, elapsed_s)
             await asyncio.sleep(min(0.5, seconds - elapsed_s))
+        return seconds
 
-    async def _jcmd(self, *words: str, may_fail: bool = False) -> ToolRun:
+    async def _stop(self, recording: Path | None = None, *, may_fail: bool = False) -> ToolRun | None:
+        try:
+            return await self._jcmd("JFR.stop", f"name={self._name}", *([f"filename={recording}"] if recording else ()))
+        except ApplicationError:
+            if may_fail:
+                return None
+            raise
+
+    async def _jcmd(self, *words: str) -> ToolRun:
         if still_there(self._request.process) is None:
             # jcmd wakes its target with SIGQUIT: a pid that was given to another program would be killed by it.
-            raise refuse(
-                ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while it was recorded"
-            )
+            raise self._gone()
         ended = await run(
             Tool(["jcmd", str(self._request.process.pid), *words], limit_s=JCMD_LIMIT_S, way_out=WAY_OUT),
             heartbeat=lambda elapsed_s, _: activity.heartbeat({"jcmd": words[0], "elapsed_s": round(elapsed_s, 1)}),
         )
-        if ended.returncode != 0 and not may_fail:
+        if ended.returncode != 0:
             raise self._failure(ended)
         return ended
 
-    def _failure(self, ended: ToolRun) -> Exception:
-        process, said = self._request.process, f"{ended.stderr} {ended.stdout}".strip()
+    def _gone(self) -> Exception:
+        return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while it was recorded")
+
+    def _failure(self, ended: ToolRun | None) -> Exception:
+        process, said = self._request.process, f"{ended.stderr} {ended.stdout}".strip() if ended else ""
         if still_there(process) is None:
-            return refuse(ErrorType.TARGET_GONE, f"process {process.pid} of {self._request.target} exited while it was recorded")
-        if "AttachNotSupportedException" in said or "Permission denied" in said or "well-known file" in said:
+            return self._gone()
+        if "DisableAttachMechanism" in said or "unable to open socket file" in said.lower() or "well-known file" in said:
+            return refuse(
+                ErrorType.NOT_PERMITTED,
+                f"the JVM of process {process.pid} does not let itself be attached to",
+                way_out="start it without -XX:+DisableAttachMechanism, and run the host worker as its user or root",
+            )
+        if "AttachNotSupportedException" in said or "ermission denied" in said or "not permitted" in said:
             return not_permitted(process.pid)
-        return refuse(
-            ErrorType.TOOL_FAILED,
-            f"JFR recorded nothing in process {process.pid}: {' | '.join(said.splitlines()[:3])[:600]}",
-            retryable=True,
-        )
+        told = " | ".join(said.splitlines()[:3])[:600]
+        return refuse(ErrorType.TOOL_FAILED, f"JFR recorded nothing in process {process.pid}: {told}", retryable=True)
 
     @asynccontextmanager
     async def _folder(self) -> AsyncIterator[Path]:
-        process = still_there(self._request.process)
+        for line in self._state.lines(FOLDERS_FILE):
+            await asyncio.to_thread(shutil.rmtree, line["folder"], ignore_errors=True)  # what a killed worker left
         folder = Path(tempfile.mkdtemp(prefix="perfwright-jfr-"))
+        self._state.append(FOLDERS_FILE, {"folder": str(folder)})
         try:
-            if process is not None and os.getuid() == 0:
+            process = still_there(self._request.process)
+            if process is not None and os.geteuid() == 0:
                 os.chown(folder, process.uids().effective, process.gids().effective)
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def jfr_settings(period_ms: int) -> str:
+    """The settings file: samples every so many milliseconds, and waits of at least as long."""
+    lines = [f'  <event name="{name}">{_setting("enabled", "true")}{_setting("period", f"{period_ms} ms")}</event>' for name in SAMPLES]
+    blocking = f"{_setting('enabled', 'true')}{_setting('stackTrace', 'true')}{_setting('threshold', f'{period_ms} ms')}"
+    lines += [f'  <event name="{name}">{blocking}</event>' for name in BLOCKING]
+    return "\n".join(
+        ['<?xml version="1.0" encoding="UTF-8"?>', '<configuration version="2.0" label="Perfwright">', *lines, "</configuration>", ""]
+    )
+
+
+def _setting(name: str, value: str) -> str:
+    return f'<setting name="{name}">{value}</setting>'

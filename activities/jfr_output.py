@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from activities.slice_recorder import SliceCount, TakenSlice
+from activities.taken_slices import SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.analysis.frames import frame_origin
 
-SAMPLES = ("jdk.ExecutionSample", "jdk.NativeMethodSample")
-BLOCKING = ("jdk.JavaMonitorEnter", "jdk.JavaMonitorWait", "jdk.ThreadPark", "jdk.SocketRead", "jdk.FileRead", "jdk.FileWrite")
-EVENTS = ("jdk.ExecutionSample", *BLOCKING)
+SAMPLES = ("jdk.ExecutionSample",)
 """NativeMethodSample is left out: it samples threads that sit in native code, mostly waiting for a socket."""
+BLOCKING = ("jdk.JavaMonitorEnter", "jdk.JavaMonitorWait", "jdk.ThreadPark", "jdk.SocketRead", "jdk.FileRead", "jdk.FileWrite")
+EVENTS = (*SAMPLES, *BLOCKING)
 DAY_S = 86_400.0
 _BEGIN = re.compile(r"^(jdk\.\w+) \{")
 _THREAD = re.compile(r'^\s+(?:sampledThread|eventThread) = "(.*)" \(javaThreadId = (\d+)\)')

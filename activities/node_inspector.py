@@ -1,7 +1,8 @@
 """The Node.js inspector: CPU profiles of a running Node process over its debugging protocol (CDP, `Profiler` domain).
 
-SIGUSR1 makes Node open the inspector on a loopback port; where it was not open before, it is closed again at the end. The connection is
-local, the profile stops with it, and nothing of the target's code is changed.
+SIGUSR1 makes Node open the inspector on a loopback port; where it was not open before, it is closed again at the end, by a timer in the
+target as well, should this worker be gone. A profile ends with its connection, and nothing of the target's code is changed.
+Protocol: https://chromedevtools.github.io/devtools-protocol/v8/Profiler/; signal and port: https://nodejs.org/api/debugger.html.
 """
 
 import asyncio
@@ -9,13 +10,13 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
@@ -23,15 +24,33 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there
 from activities.node_output import read_cpu_profile
-from activities.slice_recorder import ReadSlice, SliceRecorder, Tick
+from activities.node_ports import ask_inspector, catches_usr1, holder_of, listening, open_inspector, signal_port
+from activities.recording_folder import RecordingFolder
+from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, carried_out
+from activities.taken_slices import ReadSlice
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
-from perfwright.models.profile import PassKind
 
-OPEN_LIMIT_S = 15.0
+SHORTEST_SLICE_S = 10.0
+"""Starting a profile makes V8 list all its code, in the target's own time."""
+OPEN_LIMIT_S, CLOSE_LIMIT_S = 15.0, 5.0
+ASK_ALL_AFTER_S = 3.0
+"""When no new port appears: the program opened its inspector itself, and any of its loopback ports may be it."""
 ANSWER_LIMIT_S = 60.0
+LEFT_OPEN_S = 120.0
+"""The target closes the inspector itself when nobody has come back for this long after a slice."""
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
-CLOSE = "(process.getBuiltinModule ? process.getBuiltinModule('inspector') : process.mainModule.require('inspector')).close()"
+INSPECTOR_FILE = "inspector.jsonl"
+_SET_TIMER = """(() => {
+  const key = Symbol.for('perfwright.inspector');
+  const inspector = process.getBuiltinModule ? process.getBuiltinModule('inspector') : require('inspector');
+  clearTimeout(globalThis[key]);
+  globalThis[key] = setTimeout(() => { delete globalThis[key]; inspector.close(); }, MILLISECONDS);
+  globalThis[key].unref();
+})()"""
+"""`require` is there by includeCommandLineAPI, also where the program is an ES module."""
+_CLOSE_AFTER_MS = 100
+"""After our connection: closing with one open would hold the target up until it is gone."""
 
 
 class NodeInspector:
@@ -44,87 +63,135 @@ class NodeInspector:
     @activity.defn
     async def record_node_stacks(self, request: StackRecording) -> StackProfile:
         """CPU profiles, one per slice."""
-        return await SliceRecorder(NodeSlices(request), request, self._artifacts, self._state_folder).record()
+        request = request.model_copy(update={"slice_s": max(request.slice_s, SHORTEST_SLICE_S)})
+        return await SliceRecorder(NodeSlices(request, self._state_folder), request, self._artifacts, self._state_folder).record()
 
 
 class NodeSlices:
-    """One CPU profile per slice."""
+    """One CPU profile per slice. V8 samples in its own thread and stops only the thread it looks at."""
 
     title = "Node.js inspector"
     holds_target = False
     read: ReadSlice = staticmethod(read_cpu_profile)
 
-    def __init__(self, request: StackRecording) -> None:
+    def __init__(self, request: StackRecording, state_folder: Path) -> None:
         self._request = request
+        self._state = RecordingFolder(state_folder, f"{request.artifact_prefix}/stacks")
+        self._address = ""
+        self._opened_by_us = False
 
-    async def take(self, kind: PassKind, seconds: float, rate_hz: float, nonblocking: bool, path: Path, tick: Tick) -> float:
-        loop = asyncio.get_running_loop()
-        async with self._inspector() as inspector:
+    def attached(self) -> AbstractAsyncContextManager[None]:
+        return self._inspector_open()
+
+    async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+        async with self._connection() as inspector:
+            if self._opened_by_us:
+                await inspector.evaluate(_SET_TIMER.replace("MILLISECONDS", str(round((order.seconds + LEFT_OPEN_S) * 1_000))))
             await inspector.ask("Profiler.enable")
-            await inspector.ask("Profiler.setSamplingInterval", {"interval": round(1_000_000 / rate_hz)})
+            await inspector.ask("Profiler.setSamplingInterval", {"interval": round(1_000_000 / order.rate_hz)})
             await inspector.ask("Profiler.start")
-            began = loop.time()
             try:
-                while (elapsed_s := loop.time() - began) < seconds:
-                    beaten = tick(elapsed_s)
-                    if beaten is not None:
-                        await beaten
-                    if still_there(self._request.process) is None:
-                        raise self._gone()
-                    await asyncio.sleep(min(0.5, seconds - elapsed_s))
-            finally:
-                with suppress(OSError, WebSocketException, TimeoutError):
-                    answer = await asyncio.shield(inspector.ask("Profiler.stop"))
+                await self._wait(order.seconds, tick)
+            except BaseException:
+                with suppress(OSError, WebSocketException, TimeoutError, ApplicationError):
+                    await carried_out(inspector.ask("Profiler.stop"))
+                raise
+            answer = await inspector.ask("Profiler.stop")
         document = json.dumps({"pid": self._request.process.pid, "profile": answer["profile"]})
-        await asyncio.to_thread(path.write_text, document)
-        return 0.0  # the profiler runs inside of the target: its cost is the target's own
+        await asyncio.to_thread(order.path.write_text, document)
+        return SliceTake(order.seconds)  # the profiler runs inside of the target: its cost is the target's own
+
+    async def _wait(self, seconds: float, tick: Tick) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (elapsed_s := loop.time() - began) < seconds:
+            tick(elapsed_s)
+            if still_there(self._request.process) is None:
+                raise self._gone()
+            await asyncio.sleep(min(0.5, seconds - elapsed_s))
 
     @asynccontextmanager
-    async def _inspector(self) -> AsyncIterator["Inspector"]:
+    async def _inspector_open(self) -> AsyncIterator[None]:
         process = still_there(self._request.process)
         if process is None:
             raise self._gone()
-        opened_by_us = False
-        address = await asyncio.to_thread(_debugger_address, process)
-        if address is None:
-            opened_by_us = True
-            try:
-                os.kill(process.pid, signal.SIGUSR1)
-            except PermissionError as denied:
-                raise not_permitted(process.pid) from denied
-            address = await self._opened(process)
+        known = await asyncio.to_thread(open_inspector, process)
+        self._opened_by_us = known is None or any(True for _ in self._state.lines(INSPECTOR_FILE))
         try:
-            async with connect(
-                address, max_size=MESSAGE_LIMIT_BYTES, ping_interval=None, open_timeout=OPEN_LIMIT_S, proxy=None
-            ) as connection:
-                inspector = Inspector(connection)
-                try:
-                    yield inspector
-                finally:
-                    if opened_by_us:
-                        # Closing the inspector closes this connection too: there is no answer to wait for.
-                        with suppress(OSError, WebSocketException):
-                            await inspector.tell("Runtime.evaluate", {"expression": f"setTimeout(() => {CLOSE}, 0)"})
-        except (OSError, WebSocketException) as trouble:
-            if still_there(self._request.process) is None:
-                raise self._gone() from trouble
-            raise refuse(
-                ErrorType.TOOL_FAILED, f"the inspector of process {process.pid} broke off: {trouble}"[:600], retryable=True
-            ) from trouble
+            self._address = known or await self._open(process)
+            yield
+        finally:
+            if self._opened_by_us and self._address:
+                await carried_out(self._close(process))
 
-    async def _opened(self, process: psutil.Process) -> str:
+    async def _open(self, process: psutil.Process) -> str:
+        before = await asyncio.to_thread(listening, process)
+        await asyncio.to_thread(self._refuse_if_it_cannot_open, process)
+        self._state.append(INSPECTOR_FILE, {"opened": True})
+        try:
+            os.kill(process.pid, signal.SIGUSR1)
+        except PermissionError as denied:
+            raise not_permitted(process.pid) from denied
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + OPEN_LIMIT_S
-        while loop.time() < give_up:
-            activity.heartbeat({"waiting for": "inspector"})
-            if (address := await asyncio.to_thread(_debugger_address, process)) is not None:
-                return address
+        began = loop.time()
+        while (waited_s := loop.time() - began) < OPEN_LIMIT_S:
+            activity.heartbeat({"waiting_for": "inspector", "elapsed_s": round(waited_s, 1)})
+            for address in await asyncio.to_thread(listening, process):
+                if address in before and waited_s < ASK_ALL_AFTER_S:
+                    continue
+                if found := await asyncio.to_thread(ask_inspector, address):
+                    self._opened_by_us = address not in before
+                    return found
+            if still_there(self._request.process) is None:
+                raise self._gone()
             await asyncio.sleep(0.1)
         raise refuse(
             ErrorType.TOOL_FAILED,
-            f"process {process.pid} did not open its inspector within {OPEN_LIMIT_S:.0f} s of SIGUSR1",
-            way_out="port 9229 may be taken by another process: free it, or start this one with --inspect=127.0.0.1:0",
+            f"process {process.pid} did not open its inspector within {OPEN_LIMIT_S:.0f} s of SIGUSR1: the program may handle that signal itself",
+            way_out="start it with --inspect=127.0.0.1:0",
         )
+
+    def _refuse_if_it_cannot_open(self, process: psutil.Process) -> None:
+        if not catches_usr1(process.pid):
+            raise refuse(
+                ErrorType.RUNTIME_UNSUPPORTED,
+                f"process {process.pid} does not listen to SIGUSR1 (--disable-sigusr1, or built without inspector); the signal would end it",
+                way_out="start it with --inspect=127.0.0.1:0",
+            )
+        port = signal_port(process)
+        if (holder := holder_of(port)) is not None and holder != process.pid:
+            raise refuse(
+                ErrorType.TOOL_FAILED,
+                f"the inspector of process {process.pid} would open port {port}, which pid {holder or 'unknown'} holds",
+                way_out="free that port, or start the target with --inspect-port=0 (or --inspect=127.0.0.1:0)",
+            )
+
+    async def _close(self, process: psutil.Process) -> None:
+        """Let the target close its inspector, and see that it did."""
+        with suppress(ApplicationError, OSError, WebSocketException, TimeoutError):
+            async with self._connection() as inspector:
+                await inspector.evaluate(_SET_TIMER.replace("MILLISECONDS", str(_CLOSE_AFTER_MS)))
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CLOSE_LIMIT_S
+        while loop.time() < until:
+            if still_there(self._request.process) is None or await asyncio.to_thread(open_inspector, process, self._address) is None:
+                return
+            activity.heartbeat({"waiting_for": "inspector to close"})
+            await asyncio.sleep(0.1)
+        activity.logger.warning("the inspector of process %d is still open: its event loop is busy", process.pid)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["Inspector"]:
+        try:
+            async with connect(
+                self._address, max_size=MESSAGE_LIMIT_BYTES, ping_interval=None, open_timeout=OPEN_LIMIT_S, close_timeout=1, proxy=None
+            ) as connection:
+                yield Inspector(connection)
+        except (OSError, WebSocketException, TimeoutError) as trouble:
+            if still_there(self._request.process) is None:
+                raise self._gone() from trouble
+            told = f"the inspector of process {self._request.process.pid} broke off: {trouble or type(trouble).__name__}"
+            raise refuse(ErrorType.TOOL_FAILED, told[:600], retryable=True) from trouble
 
     def _gone(self) -> Exception:
         return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while it was recorded")
@@ -137,41 +204,22 @@ class Inspector:
         self._connection = connection
         self._last = 0
 
-    async def tell(self, method: str, parameters: dict[str, Any] | None = None) -> int:
-        self._last += 1
-        await self._connection.send(json.dumps({"id": self._last, "method": method, "params": parameters or {}}))
-        return self._last
-
     async def ask(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-        wanted = await self.tell(method, parameters)
+        self._last += 1
+        wanted = self._last
+        await self._connection.send(json.dumps({"id": wanted, "method": method, "params": parameters or {}}))
         async with asyncio.timeout(ANSWER_LIMIT_S):
             while True:
                 message = json.loads(await self._connection.recv())
                 if message.get("id") == wanted:
                     if "error" in message:
-                        raise refuse(
-                            ErrorType.TOOL_FAILED, f"the Node.js inspector refused {method}: {message['error'].get('message', '')}"
-                        )
+                        told = f"the Node.js inspector refused {method}: {message['error'].get('message', '')}"
+                        raise refuse(ErrorType.TOOL_FAILED, told[:600])
                     return dict(message["result"])
 
-
-def _debugger_address(process: psutil.Process) -> str | None:
-    """The WebSocket address of the process's own inspector, if it listens."""
-    try:
-        listening = [c.laddr for c in process.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN and c.laddr]
-    except psutil.Error:
-        return None
-    for address in listening:
-        if address.ip not in ("127.0.0.1", "::1"):
-            continue  # the inspector is only ever on loopback unless told otherwise: no stray request to the target's own server
-        connection = HTTPConnection(address.ip, address.port, timeout=1)
-        try:
-            connection.request("GET", "/json/list")
-            for one in json.loads(connection.getresponse().read(65_536)):
-                if one.get("type") == "node":
-                    return str(one["webSocketDebuggerUrl"])
-        except (OSError, HTTPException, ValueError, AttributeError):
-            continue
-        finally:
-            connection.close()
-    return None
+    async def evaluate(self, expression: str) -> None:
+        """In the target's main thread. Raises ToolFailed with what it threw."""
+        answer = await self.ask("Runtime.evaluate", {"expression": expression, "includeCommandLineAPI": True})
+        if "exceptionDetails" in answer:
+            thrown = answer["exceptionDetails"].get("exception", {}).get("description") or answer["exceptionDetails"].get("text", "")
+            raise refuse(ErrorType.TOOL_FAILED, f"the Node.js inspector could not be looked after: {thrown}"[:600])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from activities.slice_recorder import SliceCount, TakenSlice
+from activities.taken_slices import SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.analysis.frames import frame_origin
 

@@ -1,11 +1,13 @@
 """Linux perf with the software clock: stacks of compiled programs, kernel frames included.
 
 `cpu-clock` works without hardware counters (virtual machines have none). 99 Hz by default, so that nothing periodic runs in step with it.
-Frame pointers are followed; code compiled without them shows short stacks.
+Frame pointers are followed; code compiled without them shows short stacks. Options: perf-record(1), perf-script(1).
 """
 
+import asyncio
 import json
 import signal
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -15,14 +17,15 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.perf_output import read_perf_script
-from activities.slice_recorder import ReadSlice, SliceRecorder, Tick, pids_of, tool_version
+from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, tool_version
 from activities.subprocesses import Tool, ToolRun, run
+from activities.taken_slices import ReadSlice
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
-from perfwright.models.profile import PassKind
 
 WAY_OUT = "Install linux-perf (Debian) or linux-tools (Ubuntu)"
 START_ALLOWANCE_S = 20.0
+SCRIPT_LIMIT_S = 120.0
 OUTPUT_LIMIT_BYTES = 512 * 1024 * 1024
 MOST_PIDS = 256
 
@@ -43,7 +46,7 @@ class Perf:
 
 
 class PerfSlices:
-    """One `perf record` per slice."""
+    """One `perf record` per slice. It samples without stopping the target."""
 
     holds_target = False
     read: ReadSlice = staticmethod(read_perf_script)
@@ -52,18 +55,22 @@ class PerfSlices:
         self.title = title
         self._request = request
 
-    async def take(self, kind: PassKind, seconds: float, rate_hz: float, nonblocking: bool, path: Path, tick: Tick) -> float:
+    def attached(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
         process = still_there(self._request.process)
         if process is None:
             raise self._gone()
-        pids = sorted(pids_of(process))[:MOST_PIDS] if self._request.subprocesses else [process.pid]
-        data = path.with_suffix(".data")
-        argv = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(max(1, round(rate_hz))), "--call-graph", "fp"]
-        argv += ["--pid", ",".join(map(str, pids)), "--output", str(data), "--", "sleep", str(seconds)]
+        pids = _pids(process) if self._request.subprocesses else [process.pid]
+        facts = {"runtime": self._request.process.runtime, "executable": _executable(process), "threads": _thread_names(pids)}
+        data, text = order.path.with_suffix(".data"), order.path.with_suffix(".txt")
+        argv = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(max(1, round(order.rate_hz))), "--call-graph", "fp"]
+        argv += ["--pid", ",".join(map(str, pids)), "--output", str(data), "--", "sleep", str(order.seconds)]
         recorded = await run(
             Tool(
                 argv,
-                limit_s=seconds + START_ALLOWANCE_S,
+                limit_s=order.seconds + START_ALLOWANCE_S,
                 way_out=WAY_OUT,
                 stop_signal=signal.SIGINT,
                 output_files=(data,),
@@ -71,24 +78,24 @@ class PerfSlices:
             ),
             heartbeat=lambda elapsed_s, _: tick(elapsed_s),
         )
-        if recorded.returncode != 0 or not data.is_file():
+        # perf ends with the target, and then with the status of the `sleep` it killed: what counts is what it wrote.
+        cut_short = recorded.returncode != 0
+        if cut_short and (still_there(self._request.process) is not None or not data.is_file() or data.stat().st_size == 0):
             raise self._failure(recorded)
-        text = path.with_suffix(".txt")
         script = await run(
             Tool(
                 ["perf", "script", "--input", str(data), "--fields", "pid,tid,time,ip,sym,dso", "--no-inline"],
                 stdout_file=text,
-                limit_s=120,
+                limit_s=SCRIPT_LIMIT_S,
                 way_out=WAY_OUT,
-                output_files=(text,),
                 output_limit_bytes=OUTPUT_LIMIT_BYTES,
             ),
-            heartbeat=lambda _elapsed_s, _: tick(seconds),
+            heartbeat=lambda _elapsed_s, _: tick(order.seconds),
         )
         script.require_success(way_out="Look at the perf version: it must fit the kernel that recorded")
-        data.unlink()
-        path.with_suffix(".summary").write_text(json.dumps({"executable": _executable(process), "threads": _thread_names(process)}))
-        return recorded.cpu_s + script.cpu_s
+        await asyncio.to_thread(data.unlink)
+        order.path.with_suffix(".summary").write_text(json.dumps(facts))
+        return SliceTake(min(order.seconds, recorded.wall_s) if cut_short else order.seconds, recorded.cpu_s + script.cpu_s)
 
     def _gone(self) -> Exception:
         return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while perf attached")
@@ -103,7 +110,15 @@ class PerfSlices:
                 f"perf may not record process {self._request.process.pid}",
                 way_out="give the host worker CAP_PERFMON, or lower kernel.perf_event_paranoid to 1",
             )
-        return refuse(ErrorType.TOOL_FAILED, f"{self.title} recorded nothing: {' | '.join(said.splitlines()[-3:])[:600]}", retryable=True)
+        end = f"was ended by signal {ended.signal}" if ended.signal else " | ".join(said.splitlines()[-3:])[:600]
+        return refuse(ErrorType.TOOL_FAILED, f"{self.title} recorded nothing: {end}", retryable=True)
+
+
+def _pids(process: psutil.Process) -> list[int]:
+    try:
+        return sorted({process.pid, *(child.pid for child in process.children(recursive=True))})[:MOST_PIDS]
+    except psutil.NoSuchProcess:
+        return [process.pid]
 
 
 def _executable(process: psutil.Process) -> str:
@@ -113,11 +128,12 @@ def _executable(process: psutil.Process) -> str:
         return ""
 
 
-def _thread_names(process: psutil.Process) -> dict[str, str]:
+def _thread_names(pids: list[int]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for task in Path(f"/proc/{process.pid}/task").glob("*/comm"):
-        try:
-            names[task.parent.name] = task.read_text().strip()
-        except OSError:
-            continue
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").glob("*/comm"):
+            try:
+                names[task.parent.name] = task.read_text(errors="replace").strip()
+            except OSError:
+                continue
     return names

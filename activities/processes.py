@@ -1,7 +1,7 @@
 """The process and thread sampler, and the preflight look at a process: psutil on /proc.
 
 Counters are read about twice a second (rarer where hundreds of threads make a reading dear). Every step is kept in the recording's
-folder as it is taken: a killed worker's next attempt goes on for the remaining time and tells the gap.
+folder as it is taken: a killed worker's next attempt goes on for the remaining time.
 """
 
 import asyncio
@@ -14,15 +14,22 @@ from temporalio import activity
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import describe, find_process, not_permitted, refuse_if_untouchable, still_there, through_wrappers
-from activities.recording_folder import RecordingFolder
-from activities.usage_sampler import SWEEP_BUDGET_SHARE, Sweep, UsageReader
+from activities.hosts import read_host_facts
+from activities.node_ports import open_inspector
+from activities.recording_folder import RecordingFolder, nobody_comes_back
+from activities.usage_sampler import UsageReader, use_step
 from perfwright.analysis.process_use import ThreadSwitches, UseStep, summarise_use, use_series
 from perfwright.analysis.profiler_choice import NoProfiler, choose_profiler
-from perfwright.models.cpu_profiling import Preflight, ProcessUse
+from perfwright.models.cpu_profiling import Preflight, ProcessUse, ProfilerChoice, TargetProcess
 from perfwright.models.cpu_steps import InspectTarget, UseSampling
 from perfwright.models.errors import ErrorType
+from perfwright.models.host import HostFacts
+from perfwright.models.measurement import EnvironmentFingerprint
+from perfwright.models.target import Target
 
 STEPS_FILE = "use.jsonl"
+SERIES_MEDIA_TYPE = "application/json"
+BEAT_EVERY_S = 1.0
 
 
 class Processes:
@@ -35,134 +42,123 @@ class Processes:
     @activity.defn
     async def inspect_target(self, request: InspectTarget) -> Preflight:
         """Find the process, tell what it is, and choose the profiler; refuses what cannot be profiled, with the way out."""
-        return await asyncio.to_thread(self._inspect, request)
-
-    def _inspect(self, request: InspectTarget) -> Preflight:
-        facts = request.host
-        selector = request.target.process
-        if selector is None:
-            raise refuse(
-                ErrorType.INVALID_INPUT,
-                f"target {request.target.name} names no process",
-                way_out=f'add `process = {{ port = ... }}` (or pid, pid_file, name, command) to [targets."{request.target.name}"]',
-            )
-        if selector.command is not None and request.launched_pid is None:
-            return Preflight(process=None, choice=None, environment=facts)
-        try:
-            found = psutil.Process(request.launched_pid) if request.launched_pid else find_process(selector)
-            inner, note = through_wrappers(found)
-        except psutil.NoSuchProcess as gone:
-            raise refuse(ErrorType.TARGET_GONE, f"the process of {request.target.name} exited while it was looked at") from gone
-        except psutil.AccessDenied as denied:
-            raise not_permitted(denied.pid or 0) from denied
-        process = describe(inner)
-        refuse_if_untouchable(process)
-        try:
-            choice = choose_profiler(process, facts.software, request.passes, host=facts)
-        except NoProfiler as none:
-            raise refuse(none.error_type, str(none), way_out=none.way_out) from none
-        return Preflight(
-            process=process,
-            choice=choice,
-            environment=facts.model_copy(update={"runtime": process.runtime_version or process.runtime}),
-            warnings=(note,) if note else (),
-        )
+        facts = await read_host_facts(request.target.host)
+        return await asyncio.to_thread(_inspect, request, facts)
 
     @activity.defn
     async def sample_threads(self, request: UseSampling) -> ProcessUse:
         """Read the counters of the process tree until the time is over or the target exits."""
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/use")
+        if done := folder.result(ProcessUse):
+            return done
         folder.open()
+        try:
+            use = await self._sample(request, folder)
+        except asyncio.CancelledError:
+            if nobody_comes_back():
+                folder.remove()
+            raise
+        folder.finish(use)
+        return use
+
+    async def _sample(self, request: UseSampling, folder: RecordingFolder) -> ProcessUse:
         steps = [UseStep.model_validate(line) for line in folder.lines(STEPS_FILE)]
         process = await asyncio.to_thread(still_there, request.process)
         switches: dict[str, ThreadSwitches] = {}
         if process is not None:
-            reader = UsageReader(process, request.subprocesses)
-            switches = await self._sample(reader, request, folder, steps)
-        elif not steps:
+            switches = await _read_on(UsageReader(process, request.subprocesses), request, folder, steps)
+        if not steps:
+            folder.remove()
             raise refuse(ErrorType.TARGET_GONE, f"process {request.process.pid} of {request.target} exited before its counters were read")
         use = summarise_use(steps, switches, psutil.cpu_count() or 1)
-        series = await self._artifacts.put(
-            f"{request.artifact_prefix}/use.json", json.dumps(use_series(steps)).encode(), "application/json", "CPU use over time"
+        series = json.dumps(use_series(steps), separators=(",", ":")).encode()
+        stored = await self._artifacts.put(f"{request.artifact_prefix}/use.json", series, SERIES_MEDIA_TYPE, "CPU use over time")
+        return use.model_copy(update={"series": stored})
+
+
+async def _read_on(reader: UsageReader, request: UseSampling, folder: RecordingFolder, steps: list[UseStep]) -> dict[str, ThreadSwitches]:
+    """Add steps until the recording is as long as asked; gives names and switches of the threads, scaled to the whole recording."""
+    earlier_s = recorded_s = sum(step.seconds for step in steps)
+    before = await asyncio.to_thread(reader.sweep)
+    while before is not None and (left_s := request.duration_s - recorded_s) > 0:
+        rest_s = min(left_s, max(request.interval_s, before.rest_s))
+        await _rest(rest_s, recorded_s, request, steps)
+        sweep = await asyncio.to_thread(reader.sweep, last=rest_s >= left_s)
+        if sweep is None:
+            break
+        step = use_step(before, sweep, recorded_s)
+        recorded_s += step.seconds
+        steps.append(step)
+        folder.append(STEPS_FILE, step.model_dump())
+        before = sweep
+    scale = recorded_s / (recorded_s - earlier_s) if recorded_s > earlier_s else 1.0
+    found = {}
+    for (pid, tid), name in reader.names.items():
+        voluntary, involuntary = reader.switches_of((pid, tid))
+        found[f"{pid}/{tid}"] = ThreadSwitches(name=name, voluntary=round(voluntary * scale), involuntary=round(involuntary * scale))
+    return found
+
+
+async def _rest(seconds: float, recorded_s: float, request: UseSampling, steps: list[UseStep]) -> None:
+    """Wait, and tell meanwhile how things stand."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left_s := until - loop.time()) > 0:
+        beat = {"recorded_s": round(recorded_s, 1), "of_s": request.duration_s}
+        if steps:
+            last = steps[-1]
+            beat |= {"cpu_cores": round((last.user_s + last.system_s) / last.seconds, 2), "threads": last.thread_count}
+        activity.heartbeat(beat)
+        await asyncio.sleep(min(BEAT_EVERY_S, left_s))
+
+
+def _inspect(request: InspectTarget, facts: HostFacts) -> Preflight:
+    environment = EnvironmentFingerprint.model_validate(facts.model_dump())
+    selector = request.target.process
+    if selector is None:
+        raise refuse(
+            ErrorType.INVALID_INPUT,
+            f"target {request.target.name} names no process",
+            way_out=f'add `process = {{ port = ... }}` (or pid, pid_file, name, command) to [targets."{request.target.name}"]',
         )
-        folder.remove()
-        return use.model_copy(update={"series": series})
-
-    async def _sample(
-        self, reader: UsageReader, request: UseSampling, folder: RecordingFolder, steps: list[UseStep]
-    ) -> dict[str, ThreadSwitches]:
-        switches_before = await asyncio.to_thread(reader.switches)
-        names = await asyncio.to_thread(reader.names)
-        switches_now = switches_before
-        before = await asyncio.to_thread(reader.sweep)
-        recorded_s = sum(step.seconds for step in steps)
-        while before is not None and recorded_s < request.duration_s:
-            await asyncio.sleep(max(request.interval_s, before.cost_s / SWEEP_BUDGET_SHARE))
-            sweep = await asyncio.to_thread(reader.sweep)
-            if sweep is None:
-                break
-            step = _step(before, sweep, recorded_s)
-            recorded_s += step.seconds
-            steps.append(step)
-            folder.append(STEPS_FILE, step.model_dump())
-            activity.heartbeat(
-                {
-                    "recorded_s": round(recorded_s, 1),
-                    "of_s": request.duration_s,
-                    "cpu_cores": round((step.user_s + step.system_s) / step.seconds, 2),
-                    "threads": step.thread_count,
-                }
-            )
-            before = sweep
-        last = await asyncio.to_thread(reader.switches)
-        switches_now = last or switches_now
-        names |= await asyncio.to_thread(reader.names)
-        return {
-            f"{pid}/{tid}": ThreadSwitches(
-                name=names.get((pid, tid), ""),
-                voluntary=max(0, now[0] - switches_before.get((pid, tid), (0, 0))[0]),
-                involuntary=max(0, now[1] - switches_before.get((pid, tid), (0, 0))[1]),
-            )
-            for (pid, tid), now in switches_now.items()
-        }
+    if selector.command is not None and request.launched_pid is None:
+        return Preflight(process=None, choice=None, environment=environment)
+    try:
+        found = psutil.Process(request.launched_pid) if request.launched_pid else find_process(selector)
+        inner, note = through_wrappers(found)
+        foreign = inner.uids().effective != facts.uid
+    except psutil.NoSuchProcess as gone:
+        raise refuse(ErrorType.TARGET_GONE, f"the process of {request.target.name} exited while it was looked at") from gone
+    except psutil.AccessDenied as denied:
+        raise not_permitted(denied.pid or 0) from denied
+    if foreign and not facts.traces_any:
+        raise not_permitted(inner.pid)
+    process = describe(inner)
+    refuse_if_untouchable(process)
+    choice = _choose(process, facts, request)
+    if choice.tool == "node-inspector":
+        refuse_uninvited_inspector(request.target, inner)
+    return Preflight(
+        process=process,
+        choice=choice,
+        environment=environment.model_copy(update={"runtime": process.runtime_version or process.runtime}),
+        warnings=(note,) if note else (),
+    )
 
 
-def _step(before: Sweep, now: Sweep, recorded_s: float) -> UseStep:
-    """The difference of two sweeps; processes that are new count from zero, those that are gone are left out."""
-    seconds = max(now.at_s - before.at_s, 1e-6)
-    user_s = system_s = 0.0
-    voluntary = involuntary = read_bytes = write_bytes = 0
-    threads: dict[str, tuple[float, float]] = {}
-    for pid, counters in now.processes.items():
-        earlier = before.processes.get(pid)
-        if earlier is None:
-            continue
-        user_s += max(0.0, counters.user_s - earlier.user_s)
-        system_s += max(0.0, counters.system_s - earlier.system_s)
-        voluntary += max(0, counters.voluntary - earlier.voluntary)
-        involuntary += max(0, counters.involuntary - earlier.involuntary)
-        read_bytes += max(0, counters.read_bytes - earlier.read_bytes)
-        write_bytes += max(0, counters.write_bytes - earlier.write_bytes)
-        for tid, (user, system) in counters.threads.items():
-            user_before, system_before = earlier.threads.get(tid, (0.0, 0.0))
-            used = (max(0.0, user - user_before), max(0.0, system - system_before))
-            if used != (0.0, 0.0):
-                threads[f"{pid}/{tid}"] = used
-    machine_s = max(now.machine_total_s - before.machine_total_s, 1e-6)
-    return UseStep(
-        at_s=recorded_s + seconds,
-        seconds=seconds,
-        user_s=user_s,
-        system_s=system_s,
-        voluntary=voluntary,
-        involuntary=involuntary,
-        read_bytes=read_bytes,
-        write_bytes=write_bytes,
-        rss_bytes=sum(c.rss_bytes for c in now.processes.values()),
-        thread_count=sum(len(c.threads) for c in now.processes.values()),
-        child_processes=len(now.processes) - 1,
-        machine_busy_share=min(1.0, max(0.0, (now.machine_busy_s - before.machine_busy_s) / machine_s)),
-        machine_iowait_share=min(1.0, max(0.0, (now.machine_iowait_s - before.machine_iowait_s) / machine_s)),
-        sampler_cpu_s=now.cost_s,
-        threads=threads,
+def _choose(process: TargetProcess, facts: HostFacts, request: InspectTarget) -> ProfilerChoice:
+    try:
+        return choose_profiler(process, facts.software, request.passes, host=facts)
+    except NoProfiler as none:
+        raise refuse(none.error_type, none.reason, way_out=none.way_out) from none
+
+
+def refuse_uninvited_inspector(target: Target, process: psutil.Process) -> None:
+    """In production the Node.js inspector is opened only where the registry allows it: whoever reaches its port can run code in the target."""
+    if target.environment != "production" or "inject" in target.allow or open_inspector(process) is not None:
+        return
+    raise refuse(
+        ErrorType.TARGET_REFUSED,
+        f"profiling {target.name} (pid {process.pid}) would open the Node.js inspector, and this is production",
+        way_out=f'add "inject" to `allow` of [targets."{target.name}"], or start the program with --inspect=127.0.0.1:0 yourself',
     )

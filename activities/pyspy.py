@@ -9,20 +9,19 @@ import json
 import os
 import re
 import signal
-import time
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from pathlib import Path
 
 import psutil
 from temporalio import activity
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
-from activities.finding_processes import not_permitted, still_there
+from activities.finding_processes import not_permitted, still_there, tracer_of
 from activities.pause_watch import state_of
 from activities.pyspy_output import read_speedscope
-from activities.recording_folder import Path
 from activities.slice_recorder import OverBudget, SliceOrder, SliceRecorder, SliceTake, Tick, tool_version
-from activities.subprocesses import RunningTool, Tool, ToolRun, bundled, run, running
+from activities.subprocesses import RunningTool, Tool, bundled, run, running
 from activities.taken_slices import ReadSlice
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
@@ -33,7 +32,122 @@ PASS_OPTIONS: dict[PassKind, tuple[str, ...]] = {"on_cpu": (), "wall": ("--idle"
 START_ALLOWANCE_S = 20.0
 """Attaching reads the symbols of the interpreter: a second on a slow disk, more with --native."""
 OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024
-CONTINUED_WITHIN_S = 0.5
+LEFT_STOPPED_WITHIN_S = 0.5
 """A stop that a killed tracer left behind shows within this time."""
 _SUMMARY = re.compile(r"Samples: (\d+) Errors: (\d+)")
-_UNKNOWN_INTERPRETER = ("Failed to find python version", "Unsupported version", "Failed to find a python interpreter", "is this a python")
+_UNKNOWN_INTERPRETER = ("python version", "Unsupported version", "python interpreter")
+
+
+class PySpy:
+    """Records stacks of Python processes on this host."""
+
+    def __init__(self, artifacts: ArtifactStore, state_folder: Path) -> None:
+        self._artifacts = artifacts
+        self._state_folder = state_folder
+
+    @activity.defn
+    async def record_python_stacks(self, request: StackRecording) -> StackProfile:
+        """On-CPU, idle, GIL and native passes in alternating slices, within the overhead budget."""
+        version = await run(Tool([bundled("py-spy"), "--version"], limit_s=20, way_out=WAY_OUT))
+        tool = PySpySlices(request, f"py-spy {tool_version(version.require_success().stdout)}")
+        return await SliceRecorder(tool, request, self._artifacts, self._state_folder).record()
+
+
+class PySpySlices:
+    """One attachment per slice."""
+
+    holds_target = True
+    read: ReadSlice = staticmethod(read_speedscope)
+
+    def __init__(self, request: StackRecording, title: str) -> None:
+        self.title = title
+        self._request = request
+
+    def attached(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+        process = still_there(self._request.process)
+        if process is None:
+            raise self._gone()
+        tool = Tool(
+            self._argv(order, process),
+            limit_s=order.seconds + START_ALLOWANCE_S,
+            way_out=WAY_OUT,
+            stop_signal=signal.SIGINT,
+            output_files=(order.path,),
+            output_limit_bytes=OUTPUT_LIMIT_BYTES,
+        )
+        loop = asyncio.get_running_loop()
+        sampling_since = loop.time()
+
+        def note_start(_stream: str, line: str) -> None:
+            nonlocal sampling_since
+            if "Sampling process" in line:
+                sampling_since = loop.time()
+
+        child: RunningTool | None = None
+        try:
+            async with running(tool, heartbeat=lambda _elapsed_s, _: tick(loop.time() - sampling_since), on_line=note_start) as child:
+                ended = await child.wait()
+        except OverBudget as over:
+            if child is not None and self._summarise(order.path, child.stdout + child.stderr):
+                over.take = SliceTake(seconds=min(order.seconds, loop.time() - sampling_since))
+            raise
+        finally:
+            if child is not None and not _SUMMARY.search(child.stdout):
+                await asyncio.shield(continue_if_left_stopped(process))
+        if not self._summarise(order.path, ended.stdout + ended.stderr):
+            raise self._failure(f"{ended.stderr} {ended.stdout}", ended.signal)
+        cut_short = ended.timed_out or "process exited" in ended.stdout + ended.stderr
+        sampled_s = loop.time() - sampling_since
+        return SliceTake(min(order.seconds, max(0.1, sampled_s)) if cut_short else order.seconds, ended.cpu_s)
+
+    def _argv(self, order: SliceOrder, process: psutil.Process) -> list[str]:
+        argv = [bundled("py-spy"), "record", "--pid", str(process.pid), "--format", "speedscope", "--full-filenames"]
+        argv += ["--duration", str(max(1, round(order.seconds))), "--rate", str(max(1, round(order.rate_hz)))]
+        argv += ["--output", str(order.path), *PASS_OPTIONS[order.kind]]
+        if self._request.subprocesses and process.children():
+            argv.append("--subprocesses")
+        return [*argv, "--nonblocking"] if order.nonblocking else argv
+
+    def _summarise(self, path: Path, said: str) -> bool:
+        """Keep what py-spy said at its end beside its file; False when it did not come to write it."""
+        summary = _SUMMARY.search(said)
+        if summary is None or not path.exists():
+            return False
+        path.with_suffix(".summary").write_text(json.dumps({"pid": self._request.process.pid, "errors": int(summary.group(2))}))
+        return True
+
+    def _gone(self) -> Exception:
+        return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while py-spy attached")
+
+    def _failure(self, said: str, signal_number: int | None) -> Exception:
+        process = self._request.process
+        if still_there(process) is None:
+            return self._gone()
+        if "ermission denied" in said.lower() or "operation not permitted" in said.lower():
+            return not_permitted(process.pid)
+        if any(words in said for words in _UNKNOWN_INTERPRETER):
+            return refuse(
+                ErrorType.RUNTIME_UNSUPPORTED,
+                f"{self.title} does not know the interpreter of process {process.pid} ({process.runtime_version or process.program})",
+                way_out="a newer py-spy may; or profile it as native code with perf",
+            )
+        if "No space left" in said:
+            return refuse(ErrorType.STORE_UNAVAILABLE, "py-spy could not write its samples: no space left", way_out="make room there")
+        end = f"was ended by signal {signal_number}" if signal_number else " | ".join(said.strip().splitlines()[:3])[:600]
+        return refuse(ErrorType.TOOL_FAILED, f"{self.title} took no samples of process {process.pid}: {end}", retryable=True)
+
+
+async def continue_if_left_stopped(process: psutil.Process) -> None:
+    """A tracer that is killed in the middle of attaching may leave its target stopped: continue what nobody traces any more."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LEFT_STOPPED_WITHIN_S
+    while loop.time() < until:
+        if state_of(process.pid) == "T" and not tracer_of(process.pid) and process.is_running():
+            activity.logger.warning("process %d was left stopped and is continued", process.pid)
+            with suppress(OSError):
+                os.kill(process.pid, signal.SIGCONT)
+            return
+        await asyncio.sleep(0.05)

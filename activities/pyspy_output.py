@@ -1,7 +1,8 @@
 """py-spy's speedscope files: one profile per thread, samples in order.
 
-Thread profiles are named `Thread 4711 "MainThread"`, with `Process 4710 ` before it for a tree. Samples carry no time, only order: each
-thread's samples are cut into equal runs, one per block of the slice.
+Thread profiles are named `Thread 4711 "MainThread"`, with `Process 4710 ` before it for a tree; there, every stack begins with frames that
+stand for its processes. Samples carry no time, only order: each thread's samples are cut into equal runs, one per block of the slice.
+Format: https://www.speedscope.app/file-format-schema.json, "sampled" profiles.
 """
 
 import json
@@ -9,21 +10,23 @@ import re
 from pathlib import Path
 from typing import Any
 
-from activities.slice_recorder import SliceCount, TakenSlice
+from activities.taken_slices import SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.analysis.frames import frame_origin
 from perfwright.analysis.slices import block_of
 
 _THREAD = re.compile(r'^(?:Process (?P<pid>\d+) )?Thread (?P<tid>\d+|0x[0-9a-fA-F]+)(?: "(?P<name>.*)")?$', re.DOTALL)
+_PROCESS = re.compile(r'^process (?P<pid>\d+)(?::"(?P<program>[^\s"]*))?')
+_LARGEST_TID = 4_194_304
 
 
 def read_speedscope(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> SliceCount:
     """Add one slice; failed samples are told by py-spy's summary, kept beside the file."""
     document = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    summary = json.loads(path.with_suffix(".summary").read_text())
     builder.begin(taken.kind, taken.rate_hz)
     blocks = [builder.add_block(taken.kind, taken.seconds / taken.blocks) for _ in range(taken.blocks)]
     frames = [_frame(builder, frame) for frame in document["shared"]["frames"]]
-    summary = json.loads(path.with_suffix(".summary").read_text())
     total = 0
     for profile in document["profiles"]:
         thread = _thread(builder, str(profile["name"]), int(summary["pid"]))
@@ -41,6 +44,10 @@ def read_speedscope(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> S
 def _frame(builder: ProfileBuilder, frame: dict[str, Any]) -> int:
     file, line = str(frame.get("file") or ""), int(frame.get("line") or 0)
     function = str(frame["name"])
+    if not file and (process := _PROCESS.match(function)):
+        # The whole command line stands here, and command lines hold passwords: only the program is kept.
+        program = Path(process["program"] or "").name
+        return builder.frame(f"process {process['pid']}" + (f" ({program})" if program else ""), "", 0, "process")
     return builder.frame(function, file, line, frame_origin("python", function, file))
 
 
@@ -49,4 +56,4 @@ def _thread(builder: ProfileBuilder, title: str, pid: int) -> int:
     if not found:
         return builder.thread(pid, None, title[:100])
     tid = int(found["tid"], 0)
-    return builder.thread(int(found["pid"] or pid), tid if tid <= 4_194_304 else None, found["name"] or "")
+    return builder.thread(int(found["pid"] or pid), tid if tid <= _LARGEST_TID else None, found["name"] or "")

@@ -11,11 +11,11 @@ are missing, and the time between as a gap; nothing is spliced silently. What wa
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import psutil
 from temporalio import activity
@@ -47,6 +47,9 @@ SLICE_FACTOR = 2.0
 """One slice may be surely over this many times the budget, the whole recording surely over the budget itself, before it is stopped."""
 TRIES, TRY_AGAIN_AFTER_S = 3, 0.5
 """Of one slice, when the tool was killed or failed in a way that may pass."""
+
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,8 @@ class SliceRecorder:
                         self._look_at_target()
         except OverBudget as over:
             if not self._taken:
-                raise refuse(
-                    ErrorType.NOT_PERMITTED, f"nothing was recorded: {over}", way_out="allow a larger overhead_budget_share or a lower rate_hz"
-                ) from over
+                way_out = "allow a larger overhead_budget_share or a lower rate_hz"
+                raise refuse(ErrorType.NOT_PERMITTED, f"nothing was recorded: {over}", way_out=way_out) from over
             end = _End(end="over budget", warning=str(over))
         except ApplicationError as failure:
             if not self._taken or failure.type == ErrorType.STORE_UNAVAILABLE:
@@ -200,9 +202,7 @@ class SliceRecorder:
             async with watch.watching():
                 with suppress(OverBudget):
                     await self._tool.take(order, tick)
-            probe = Probe(
-                rate_hz=plan.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=plan.nonblocking
-            )
+            probe = Probe(rate_hz=plan.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=plan.nonblocking)
             plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
         self._folder.append(PLAN_FILE, plan.model_dump())
         return plan
@@ -210,7 +210,8 @@ class SliceRecorder:
     async def _take_patiently(self, piece: Slice, plan: RatePlan) -> None:
         for last_try in (False,) * (TRIES - 1) + (True,):
             try:
-                return await self._take(piece, plan)
+                await self._take(piece, plan)
+                return
             except ApplicationError as failure:
                 if failure.non_retryable or failure.type == ErrorType.STORE_UNAVAILABLE:
                     raise
@@ -279,7 +280,8 @@ class SliceRecorder:
     def _note_gap(self, reason: str) -> None:
         """Between the last slice and now; one that grows replaces what was noted of it."""
         since_s = max((one.ended_at_s for one in self._taken), default=self._recording_since_s)
-        gap = Gap(at_s=round(sum(one.seconds for one in self._taken), 3), missing_s=round(max(0.0, time.time() - since_s), 3), reason=reason)
+        recorded_s = sum(one.seconds for one in self._taken)
+        gap = Gap(at_s=round(recorded_s, 3), missing_s=round(max(0.0, time.time() - since_s), 3), reason=reason)
         self._gaps[gap.at_s] = gap
         self._folder.append(GAPS_FILE, gap.model_dump())
 
@@ -329,6 +331,25 @@ class SliceRecorder:
             )
             for kind, taken in of.items()
         ]
+
+
+async def carried_out(step: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Await a step that must end, such as switching off what was switched on; a cancellation that comes meanwhile is raised afterwards."""
+    task = asyncio.create_task(step)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as cancellation:
+            if task.cancelled():
+                raise
+            cancelled = cancellation
+        except Exception:
+            break
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 def tool_version(output: str) -> str:

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import psutil
 
-SWEEP_BUDGET_SHARE = 0.005
-"""Share of one core that reading may take: with hundreds of threads the sweeps get rarer instead of dearer."""
+from perfwright.analysis.process_use import UseStep
+
+BUDGET_SHARE, RARE_BUDGET_SHARE = 0.005, 0.002
+"""Shares of one core that reading may take, of the counters and of what is read rarely: with many threads it gets rarer, not dearer."""
 TREE_EVERY_S = 2.0
-"""How often new child processes are looked for."""
-THREAD_SWITCHES_LIMIT = 1_024
-"""Threads whose switches are read at the beginning and the end; one file each."""
+"""How often new child processes are looked for, at most."""
+SWITCHES_EVERY_S = 5.0
+"""How often names and switches of threads are read, at most: two files each."""
+THREADS_LIMIT = 1_024
+"""Threads of one process whose names and switches are read."""
+
+Key = tuple[int, int]
+"""(pid, tid)."""
 
 
 @dataclass
@@ -20,8 +27,6 @@ class Counters:
 
     user_s: float = 0.0
     system_s: float = 0.0
-    voluntary: int = 0
-    involuntary: int = 0
     read_bytes: int = 0
     write_bytes: int = 0
     rss_bytes: int = 0
@@ -38,8 +43,15 @@ class Sweep:
     machine_busy_s: float
     machine_iowait_s: float
     machine_total_s: float
-    cost_s: float
+    voluntary: int = 0
+    """Switches of all threads since each was first seen; unchanged until they are read again."""
+    involuntary: int = 0
+    born: frozenset[int] = frozenset()
+    """Processes that began after the sampler did."""
+    cost_s: float = 0.0
     """CPU time that this reading took."""
+    rest_s: float = 0.0
+    """How long to wait before the next one, to stay within the budget."""
 
 
 class UsageReader:
@@ -48,42 +60,48 @@ class UsageReader:
     def __init__(self, process: psutil.Process, subprocesses: bool) -> None:
         self.root = process
         self.subprocesses = subprocesses
+        self.names: dict[Key, str] = {}
+        """Of threads, as the kernel knows them."""
+        self._before: dict[Key, tuple[int, int]] = {}
+        self._now: dict[Key, tuple[int, int]] = {}
+        self._began_at = time.time()
         self._tree: list[psutil.Process] = [process]
-        self._tree_read_at = -TREE_EVERY_S
+        self._tree_due = self._switches_due = -1.0
 
-    def sweep(self) -> Sweep | None:
-        """Read everything once; None when the target is gone."""
+    def sweep(self, *, last: bool = False) -> Sweep | None:
+        """Read everything once, and what is read rarely when it is due or this is the last time; None when the target is gone."""
         began, now = time.thread_time(), time.monotonic()
-        if self.subprocesses and now - self._tree_read_at >= TREE_EVERY_S:
+        if self.subprocesses and now >= self._tree_due:
             self._read_tree()
-            self._tree_read_at = now
-        found: dict[int, Counters] = {}
-        for process in self._tree:
-            counters = _counters(process)
-            if counters is None and process is self.root:
-                return None
-            if counters is not None:
-                found[process.pid] = counters
+            self._tree_due = now + max(TREE_EVERY_S, (time.thread_time() - began) / RARE_BUDGET_SHARE)
+        tree_read = time.thread_time()
+        found = {process.pid: counters for process in self._tree if (counters := _counters(process)) is not None}
+        if self.root.pid not in found:
+            return None
         machine = psutil.cpu_times()
-        total = sum(machine)
-        idle = machine.idle + machine.iowait
-        return Sweep(now, found, total - idle, machine.iowait, total, time.thread_time() - began)
+        total = sum(machine[:8])  # what guests use is part of user time
+        swept = time.thread_time()
+        if last or now >= self._switches_due:
+            self._read_switches(found)
+            self._switches_due = now + max(SWITCHES_EVERY_S, (time.thread_time() - swept) / RARE_BUDGET_SHARE)
+        switches = [self.switches_of(key) for key in self._now]
+        return Sweep(
+            at_s=now,
+            processes=found,
+            machine_busy_s=total - machine.idle - machine.iowait,
+            machine_iowait_s=machine.iowait,
+            machine_total_s=total,
+            voluntary=sum(one for one, _ in switches),
+            involuntary=sum(one for _, one in switches),
+            born=frozenset(process.pid for process in self._tree if process.create_time() > self._began_at),
+            cost_s=time.thread_time() - began,
+            rest_s=(swept - tree_read) / BUDGET_SHARE,
+        )
 
-    def names(self) -> dict[tuple[int, int], str]:
-        """(pid, tid) -> thread name as the kernel knows it."""
-        return {
-            (process.pid, tid): _comm(process.pid, tid)
-            for process in self._tree
-            for tid in list(_thread_ids(process))[:THREAD_SWITCHES_LIMIT]
-        }
-
-    def switches(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """(pid, tid) -> (voluntary, involuntary) switches so far."""
-        return {
-            (process.pid, tid): _thread_switches(process.pid, tid)
-            for process in self._tree
-            for tid in list(_thread_ids(process))[:THREAD_SWITCHES_LIMIT]
-        }
+    def switches_of(self, key: Key) -> tuple[int, int]:
+        """(voluntary, involuntary) of a thread since it was first seen. The process's own figures are those of its main thread only."""
+        (voluntary, involuntary), (voluntary_before, involuntary_before) = self._now[key], self._before[key]
+        return voluntary - voluntary_before, involuntary - involuntary_before
 
     def _read_tree(self) -> None:
         known = {p.pid: p for p in self._tree}
@@ -92,13 +110,60 @@ class UsageReader:
         except psutil.NoSuchProcess:
             self._tree = [self.root]
 
+    def _read_switches(self, found: dict[int, Counters]) -> None:
+        for pid, counters in found.items():
+            for tid in list(counters.threads)[:THREADS_LIMIT]:
+                switches = _thread_switches(pid, tid)
+                if switches is not None:
+                    self._before.setdefault((pid, tid), switches)
+                    self._now[(pid, tid)] = switches
+                    self.names[(pid, tid)] = _comm(pid, tid)
+
+
+def use_step(before: Sweep, now: Sweep, recorded_s: float) -> UseStep:
+    """The difference of two sweeps. Processes born meanwhile count from zero; what others used before they were first seen is left out."""
+    seconds = max(now.at_s - before.at_s, 1e-6)
+    step = Counters()
+    threads: dict[str, tuple[float, float]] = {}
+    for pid, counters in now.processes.items():
+        earlier = before.processes.get(pid) or (Counters() if pid in now.born else None)
+        if earlier is None:
+            continue
+        step.user_s += max(0.0, counters.user_s - earlier.user_s)
+        step.system_s += max(0.0, counters.system_s - earlier.system_s)
+        step.read_bytes += max(0, counters.read_bytes - earlier.read_bytes)
+        step.write_bytes += max(0, counters.write_bytes - earlier.write_bytes)
+        for tid, (user, system) in counters.threads.items():
+            user_before, system_before = earlier.threads.get(tid, (0.0, 0.0))
+            used = (max(0.0, user - user_before), max(0.0, system - system_before))
+            if used != (0.0, 0.0):
+                threads[f"{pid}/{tid}"] = used
+    machine_s = max(now.machine_total_s - before.machine_total_s, 1e-6)
+    return UseStep(
+        at_s=recorded_s + seconds,
+        seconds=seconds,
+        user_s=step.user_s,
+        system_s=step.system_s,
+        voluntary=max(0, now.voluntary - before.voluntary),
+        involuntary=max(0, now.involuntary - before.involuntary),
+        read_bytes=step.read_bytes,
+        write_bytes=step.write_bytes,
+        rss_bytes=sum(c.rss_bytes for c in now.processes.values()),
+        thread_count=sum(len(c.threads) for c in now.processes.values()),
+        child_processes=len(now.processes) - 1,
+        machine_busy_share=min(1.0, max(0.0, (now.machine_busy_s - before.machine_busy_s) / machine_s)),
+        machine_iowait_share=min(1.0, max(0.0, (now.machine_iowait_s - before.machine_iowait_s) / machine_s)),
+        sampler_cpu_s=now.cost_s,
+        threads=threads,
+    )
+
 
 def _counters(process: psutil.Process) -> Counters | None:
     try:
         with process.oneshot():
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            times, switches, memory = process.cpu_times(), process.num_ctx_switches(), process.memory_info()
+            times, memory = process.cpu_times(), process.memory_info()
             threads = {t.id: (t.user_time, t.system_time) for t in process.threads()}
             read_bytes, write_bytes = _io(process)
     except psutil.NoSuchProcess:
@@ -108,8 +173,6 @@ def _counters(process: psutil.Process) -> Counters | None:
     return Counters(
         user_s=times.user,
         system_s=times.system,
-        voluntary=switches.voluntary,
-        involuntary=switches.involuntary,
         read_bytes=read_bytes,
         write_bytes=write_bytes,
         rss_bytes=memory.rss,
@@ -125,13 +188,6 @@ def _io(process: psutil.Process) -> tuple[int, int]:
     return io.read_bytes, io.write_bytes
 
 
-def _thread_ids(process: psutil.Process) -> list[int]:
-    try:
-        return [t.id for t in process.threads()]
-    except psutil.Error:
-        return []
-
-
 def _comm(pid: int, tid: int) -> str:
     try:
         with Path(f"/proc/{pid}/task/{tid}/comm").open(encoding="utf-8", errors="replace") as file:
@@ -140,10 +196,10 @@ def _comm(pid: int, tid: int) -> str:
         return ""
 
 
-def _thread_switches(pid: int, tid: int) -> tuple[int, int]:
+def _thread_switches(pid: int, tid: int) -> tuple[int, int] | None:
     try:
         with Path(f"/proc/{pid}/task/{tid}/status").open(encoding="utf-8", errors="replace") as file:
             lines = dict(line.split(":", 1) for line in file if "ctxt_switches" in line)
     except OSError:
-        return 0, 0
+        return None
     return int(lines.get("voluntary_ctxt_switches", 0)), int(lines.get("nonvoluntary_ctxt_switches", 0))

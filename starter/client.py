@@ -36,7 +36,6 @@ from perfwright.models.result import Verdict
 from perfwright.models.target import INLINE_ENVIRONMENT
 from starter.catalogue import ProcessEntry, find_process
 from starter.connection import connect
-from starter.failures import CannotStart
 from starter.here import Here
 from starter.inbox import WaitingGate, read_inbox
 from starter.inputs import build_request
@@ -113,10 +112,7 @@ class Perfwright:
         """
         if client is None:
             client = await connect(plugins=[PerfwrightPlugin()], identity=f"{user_name()}@{socket.gethostname()}")
-        try:
-            yield cls(client, Here(config), task_queue=task_queue)
-        except RPCError as error:
-            raise CannotStart(f"the Temporal server answered {error.status.name}: {' '.join(error.message.split())[:300]}") from None
+        yield cls(client, Here(config), task_queue=task_queue)
 
     async def start(self, process: type | str, /, *, mistakes: Sequence[str] = (), **fields: Any) -> Run:
         """Start a process on a target, given its class or its name and the fields of its request.

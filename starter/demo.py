@@ -116,15 +116,13 @@ async def _investigate(stack: Stack) -> int:
                 print(f"  not carried out: {failed}", flush=True)
                 code = CANNOT_BE_CARRIED_OUT
                 continue
-            here = [problem for problem in planted(act.target) if problem.process == result.process]
-            named = {problem.name: _names(problem, result.findings) for problem in here}
             print("\n".join(_told(stack, result)))
-            if here:
-                print(f"  planted: {sum(named.values())} of {len(here)} named, with file and function, in the findings above", flush=True)
-            for problem in here:
-                if not named[problem.name]:
-                    code = code or 1
-                    print(f"  missed:  {problem.name} ({problem.file}:{problem.line} {problem.function})", flush=True)
+            missed = 0
+            for problem in (one for one in planted(act.target) if one.process == result.process):
+                finding = _naming(problem, result.findings)
+                missed += finding is None
+                print(_beside(problem, finding), flush=True)
+            code = code or int(missed > 0)
     return code
 
 
@@ -176,12 +174,27 @@ def _path_of(stack: Stack, uri: str) -> Path | str:
     return file if file.is_file() else uri
 
 
-def _names(problem: Planted, findings: Sequence[Finding]) -> bool:
-    return any(
-        location.file is not None and location.file.endswith(Path(problem.file).name) and problem.function in (location.function or "")
-        for finding in findings[:TOP]
-        for location in finding.locations
+def _naming(problem: Planted, findings: Sequence[Finding]) -> Finding | None:
+    """The finding that names the planted function, in its file; JFR tells classes instead of files."""
+    names_file = problem.program != "jvm"
+    return next(
+        (
+            finding
+            for finding in findings[:TOP]
+            for where in finding.locations
+            if (where.function or "").endswith(problem.function)
+            and (not names_file or (where.file or "").endswith(Path(problem.file).name))
+        ),
+        None,
     )
+
+
+def _beside(problem: Planted, finding: Finding | None) -> str:
+    """What was found beside what is known: the share of time, and the share counted when the lab was made."""
+    if finding is None:
+        return f"  missed:  {problem.name} ({problem.file}:{problem.line} {problem.function}, counted {problem.share:.0%})"
+    measured = f"{finding.cost.value:.0%} of CPU time" if finding.cost else "found"
+    return f"  planted: {problem.name} at {problem.file}:{problem.line}: {measured}; counted {problem.share:.0%} of the work"
 
 
 def _by_hand(stack: Stack) -> str:

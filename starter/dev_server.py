@@ -19,6 +19,9 @@ DEFAULT_UI_PORT = 8233
 DEFAULT_DB = Path(".perfwright/temporal.db")
 NAMESPACE = "default"
 START_TIMEOUT_S = 60.0
+SETTINGS = {"history.transferProcessorMaxPollRPS": "2000"}
+"""The server looks for tasks to hand out at most 20 times a second per shard, and this one has a single shard: every step of a lone run
+would wait 45 ms for the next look (a process of ten steps took 1.05 s, with this 0.17 s)."""
 
 
 @dataclass
@@ -82,6 +85,7 @@ def start_dev_server(
     command += ["--http-port", str(http_port), "--metrics-port", str(metrics_port), "--ui-disable-news-fetch"]
     command += ["--ui-port", str(ui_port)] if ui else ["--headless"]
     command += ["--db-filename", str(db)] if db is not None else []
+    command += [word for name, value in SETTINGS.items() for word in ("--dynamic-config-value", f"{name}={value}")]
     child = Child(
         "Temporal server",
         command,

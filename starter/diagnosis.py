@@ -40,7 +40,8 @@ PURPOSES = {
     "java": "the lab's JVM program",
     "node": "the lab's Node program",
 }
-INSTALLS = {program: way for program, way in NEEDS.values()}
+INSTALLS = dict(NEEDS.values())
+"""Program -> how it is installed."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ SYSTEM = frozenset(
     | {"dockerd", "docker-proxy", "containerd", "conmon", "master", "exim4", "temporal", "temporal-build"}
 )
 """Programs that listen on most machines and that nobody means."""
+OWN_WORKER = str(Path(__file__).resolve().parent.parent / "worker.py")
 DATABASES = {
     "postgres": ("postgresql", "postgresql"),
     "postmaster": ("postgresql", "postgresql"),
@@ -65,7 +66,7 @@ def listening_processes() -> list[FoundProcess]:
     ports: dict[int, set[int]] = {}
     with suppress(psutil.AccessDenied):
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.pid and connection.pid != os.getpid():
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid and connection.pid != os.getpid():
                 ports.setdefault(connection.pid, set()).add(connection.laddr.port)
     found = []
     for pid, listened in ports.items():
@@ -81,6 +82,8 @@ def listening_processes() -> list[FoundProcess]:
             folder = ""
             with suppress(psutil.AccessDenied):
                 folder = process.cwd()
+            if OWN_WORKER in process.cmdline():
+                continue
             found.append(FoundProcess(pid, program, tuple(sorted(listened)), _shown(process.cmdline()), kind, scheme, folder))
     return sorted(found, key=lambda one: one.ports)[:MAX_FOUND]
 
@@ -110,7 +113,7 @@ def running_containers(sockets: Iterable[Path] = DOCKER_SOCKETS) -> list[FoundCo
 
 def _shown(command: list[str]) -> str:
     """A command line as a comment: one line, bounded, without what looks like a secret."""
-    text = re.sub(r"[\x00-\x1f\x7f]+", " ", " ".join(command))
+    text = "".join(c if c.isprintable() else " " for c in " ".join(command))
     text = re.sub(r"(://)[^\s/@]*@", r"\1***@", text)
     text = re.sub(r"(?i)((?:pass|pwd|token|secret|key|credential)\w*[= ])\S+", r"\1***", text)
     return text if len(text) <= 100 else text[:99] + "…"

@@ -8,7 +8,7 @@ from perfwright.models.registry import parse_registry
 from starter.discovery import FoundContainer, FoundProcess
 
 HEAD = """\
-# The target registry: what may be examined, where it is, and who answers gates. Written by `perfwright init`; docs/registry.md has every key.
+# The target registry: what may be examined, where it is, and who answers gates. docs/registry.md has every key.
 # `perfwright targets` shows it and whether each target answers; `perfwright doctor` says what is missing here.
 
 [store]
@@ -57,18 +57,18 @@ def draft_registry(processes: Sequence[FoundProcess], containers: Sequence[Found
 
 
 def _process(one: FoundProcess, name: str) -> str:
-    others = f" (and {', '.join(map(str, one.ports[1:]))})" if len(one.ports) > 1 else ""
+    others = f"          # it listens on {', '.join(map(str, one.ports[1:]))} as well" if len(one.ports) > 1 else ""
     return f"""\
 # pid {one.pid}: {one.command}
 [targets.{name}]
 kind = "process"                  # if it speaks HTTP: kind = "http" and url = "http://127.0.0.1:{one.ports[0]}"
 environment = "lab"               # what is not yours to try things on: production
-process = {{ port = {one.ports[0]} }}{others and f"   # it listens on {one.ports[0]}{others}"}
+process = {{ port = {one.ports[0]} }}{others}
 {_repository(one)}"""
 
 
 def _repository(one: FoundProcess) -> str:
-    usable = one.folder not in ("", "/") and not one.folder.startswith(("/proc", "/var/lib"))
+    usable = one.folder.isprintable() and one.folder not in ("", "/") and not one.folder.startswith(("/proc", "/var/lib"))
     return f"repository = {_text(one.folder)}   # its working directory: where its source is, if it is there\n" if usable else ""
 
 
@@ -113,15 +113,16 @@ def _subject(one: FoundProcess) -> str:
 
 def _name(subject: str, ports: Sequence[int], taken: set[str]) -> str:
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", subject).strip("-_").lower()[:40] or "program"
-    name = slug if slug not in taken else f"{slug}-{ports[0]}"
+    names = [slug, f"{slug}-{ports[0]}", *(f"{slug}-{ports[0]}-{count}" for count in range(2, len(taken) + 3))]
+    name = next(one for one in names if one not in taken)
     taken.add(name)
     return name
 
 
 def _comment(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text)[:100]
+    return "".join(c if c.isprintable() else " " for c in text)[:100]
 
 
 def _text(value: str) -> str:
-    """A TOML basic string; JSON's escapes are a part of TOML's."""
-    return json.dumps(value)
+    """A TOML basic string; JSON's escapes are a part of TOML's, but for pairs of surrogates."""
+    return json.dumps(value, ensure_ascii=False)

@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from starter.connection import load_connection
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
+from starter.process_exit import exit_at_once
 from starter.search_attributes import ensure_search_attributes
 
 DESCRIPTION = "Performance-engineering processes of Perfwright"
@@ -102,4 +103,4 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], trouble: str) -> T:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_at_once(main(sys.argv[1:]))

@@ -6,9 +6,9 @@ from perfwright.models.cpu_steps import ProfileJudgement
 from perfwright.models.quality import QualityGate
 
 
-def judge(recording: Recording, request: CpuProfilingRequest) -> ProfileJudgement:
+def judge(recording: Recording, request: CpuProfilingRequest, running_samples: int) -> ProfileJudgement:
     """Quality gates, whether the profile is believable, and the statements for the gate (Markdown, one line each)."""
-    gates = (*quality_gates(recording.stacks, request, usage=recording.usage), _held_alone(recording))
+    gates = (*quality_gates(recording.stacks, request, recording.usage, running_samples), _held_alone(recording))
     missed = [gate for gate in gates if gate.outcome != "passed"]
     believable = not missed
     problem = "; ".join(f"{gate.name}: {gate.note or 'no data'}".rstrip(".") for gate in missed)

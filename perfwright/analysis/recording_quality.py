@@ -2,48 +2,34 @@
 
 import math
 
-from perfwright.models.cpu_profiling import CpuProfilingRequest, HotPaths, ProcessUse, StackProfile
+from perfwright.models.cpu_profiling import CpuProfilingRequest, ProcessUse, StackProfile
 from perfwright.models.quality import QualityGate
 
 MAX_FAILED_SHARE = 0.1
 """Samples that the tool could not take: above a tenth they are no accident, and the rest may not be a fair sample."""
-WIDEST_INTERVAL = 0.2
-"""Width of the hottest function's interval above which its rank is a guess."""
+IDLE_CORES = 0.1
+"""A program that uses less is idle as far as profiling goes: thirty seconds of it are three seconds of samples."""
 
 
-def quality_gates(
-    stacks: StackProfile, request: CpuProfilingRequest, *, hot_paths: HotPaths | None = None, usage: ProcessUse | None = None
-) -> tuple[QualityGate, ...]:
-    """The gates of a CPU recording, in the order in which a reviewer asks."""
-    gates = [
-        _enough_samples(stacks, request, usage, hot_paths),
+def quality_gates(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse, running_samples: int) -> tuple[QualityGate, ...]:
+    """The gates of a CPU recording, in the order in which a reviewer asks.
+
+    `running_samples`: samples that count as CPU time; the idle threads of a pool give samples, too.
+    """
+    return (
+        _enough_samples(stacks, request, usage, running_samples),
         _failed_samples(stacks),
-        _overhead(stacks, request),
+        _overhead(stacks, request, usage),
         _complete(stacks, request),
-    ]
-    if hot_paths is not None:
-        gates.append(_sure(hot_paths))
-    return tuple(gates)
+    )
 
 
-def _enough_samples(
-    stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse | None, hot_paths: HotPaths | None
-) -> QualityGate:
-    """Those that count as CPU time, where the hot paths are known: a pool's idle threads give samples, too."""
-    samples = sum(one.samples for one in stacks.passes if one.kind == "on_cpu")
-    recorded = any(one.kind == "on_cpu" for one in stacks.passes)
-    if not recorded:
-        samples = sum(one.samples for one in stacks.passes if one.kind == "native")
-    samples = hot_paths.samples if hot_paths is not None else samples
+def _enough_samples(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse, samples: int) -> QualityGate:
     note = ""
     if samples < request.min_samples:
         seconds = sum(one.seconds for one in stacks.passes)
-        cores = usage.user_share + usage.system_share if usage else None
-        idle = (
-            f" The target used {cores:.2f} cores: an idle program gives few samples; load it meanwhile."
-            if cores is not None and cores < 0.1
-            else ""
-        )
+        cores = usage.user_share + usage.system_share
+        idle = f" The target used {cores:.2f} cores: an idle program gives few samples; load it meanwhile." if cores < IDLE_CORES else ""
         longer = math.ceil(seconds * request.min_samples / samples) if samples else 0
         note = (f"About {longer} s would be enough at this rate." if 0 < longer <= 3_600 else "Longer, or under load.") + idle
     return QualityGate(
@@ -77,16 +63,15 @@ def _failed_samples(stacks: StackProfile) -> QualityGate:
     )
 
 
-def _overhead(stacks: StackProfile, request: CpuProfilingRequest) -> QualityGate:
-    paused = stacks.overhead.paused_share
-    tool_unseen = paused is None and stacks.overhead.profiler_cpu_share is None
-    # a tool that never stops its target (JFR, perf) pays in CPU only
-    observed = None if tool_unseen else paused if paused is not None else stacks.overhead.profiler_cpu_share
+def _overhead(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse) -> QualityGate:
+    """A tool that never stops its target (JFR, perf) only takes CPU, which the target may lack: its share of the machine counts."""
+    paused, cores = stacks.overhead.paused_share, stacks.overhead.profiler_cpu_share
+    observed = paused if paused is not None else cores / usage.cpu_count if cores is not None else None
     within = observed is not None and observed <= request.overhead_budget_share
     note = "" if within or observed is None else "The target was disturbed: record fewer passes, at a lower rate, or with a larger budget."
     return QualityGate(
         name="overhead within budget",
-        metric="time that the target was held" if paused is not None else "CPU of the profiler, in cores",
+        metric="time that the target was held" if paused is not None else "CPU of the profiler, of the machine",
         comparison="<=",
         threshold=request.overhead_budget_share,
         observed=observed,
@@ -110,19 +95,4 @@ def _complete(stacks: StackProfile, request: CpuProfilingRequest) -> QualityGate
         unit="share",
         outcome="no data" if not stacks.passes else "passed" if share >= 0.5 else "failed",
         note=note,
-    )
-
-
-def _sure(hot_paths: HotPaths) -> QualityGate:
-    widths = [spot.self_interval.high - spot.self_interval.low for spot in hot_paths.functions[:1]]
-    observed = widths[0] if widths and hot_paths.samples else None
-    return QualityGate(
-        name="hottest function known well",
-        metric="width of the 95 % interval of its share",
-        comparison="<=",
-        threshold=WIDEST_INTERVAL,
-        observed=observed,
-        unit="share",
-        outcome="no data" if observed is None else "passed" if observed <= WIDEST_INTERVAL else "failed",
-        note="" if observed is None or observed <= WIDEST_INTERVAL else "Record longer: the program's phases differ.",
     )

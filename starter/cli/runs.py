@@ -18,7 +18,8 @@ def list_runs(
     target: Annotated[str, typer.Option("--target", "-t", help="Only runs on this target.")] = "",
     open: Annotated[bool, typer.Option("--open", help="Only runs that go on.")] = False,
     verdict: Annotated[
-        Literal["passed", "failed", "inconclusive", "rejected", "cancelled"] | None, typer.Option("--verdict", help="Only these.")
+        Literal["passed", "failed", "inconclusive", "rejected", "cancelled"] | None,
+        typer.Option("--verdict", metavar="VERDICT", help="Only these: passed, failed, inconclusive, rejected, cancelled."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many, newest first.")] = 50,
     json: AsJson = False,

@@ -21,10 +21,16 @@ def connected(work: "Callable[[Perfwright], Awaitable[T]]", config: str = "") ->
     """Run `work` with a connection."""
     import asyncio
 
+    from temporalio.service import RPCError
+
     from starter.client import Perfwright
+    from starter.refusals import NotCarriedOut
 
     async def go() -> T:
-        async with Perfwright.connect(config=config or None) as perf:
-            return await work(perf)
+        try:
+            async with Perfwright.connect(config=config or None) as perf:
+                return await work(perf)
+        except RPCError as error:
+            raise NotCarriedOut(f"the Temporal server answered {error.status.name}: {' '.join(error.message.split())[:300]}") from None
 
     return asyncio.run(go())

@@ -60,7 +60,7 @@ def tracing(pid: int) -> Iterator[None]:
 
 @needs("ptrace")
 async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """Unknown and inline targets, hosts without a worker, and processes that are gone, stopped or traced each get their own error."""
+    """Unknown and inline targets, programs that do not exist, and processes that are gone, stopped or traced each get their own error."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended, napping() as stopped, napping() as traced, tracing(traced):
         ended.wait(60)
         os.kill(stopped, signal.SIGSTOP)
@@ -68,7 +68,6 @@ async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, 
             "gone": target("gone", host_name, f"pid = {ended.pid}"),
             "stopped": target("stopped", host_name, f"pid = {stopped}"),
             "traced": target("traced", host_name, f"pid = {traced}"),
-            "elsewhere": target("elsewhere", f"no-{host_name}", "pid = 1"),
             "silent": target("silent", host_name, "port = 1"),
             "unstartable": target("unstartable", host_name, "command = ['no-such-program-anywhere']"),
         }
@@ -76,10 +75,9 @@ async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, 
             "gone": ("TargetGone", f"process {ended.pid}"),
             "stopped": ("TargetStopped", f"kill -CONT {stopped}"),
             "traced": ("NotPermitted", "one tracer at a time"),
-            "elsewhere": ("HostUnreachable", f"worker.py --host no-{host_name}"),
             "silent": ("TargetGone", "port 1"),
             "unstartable": ("ToolMissing", "no-such-program-anywhere"),
-            "elswhere": ("UnknownTarget", "elsewhere"),
+            "stoped": ("UnknownTarget", "stopped"),
         }
         async with workers(client, task_queue, host_name, tmp_path, *targets.values()):
             runs = {name: await start(client, task_queue, name, duration_s=2) for name in expected}
@@ -94,3 +92,13 @@ async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, 
         assert words in told[name].message, told[name].message
         assert told[name].non_retryable
         assert not {"record_python_stacks", "sample_threads"} & set(await activities_of(runs[name]))
+
+
+async def test_a_host_without_a_worker(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
+    """A target whose host nobody serves is told within a minute, with the host's name and the command that starts a worker there."""
+    async with workers(client, task_queue, f"not-{host_name}", tmp_path, target("elsewhere", host_name, "pid = 1")):
+        handle = await start(client, task_queue, "elsewhere", duration_s=2)
+        told = await failure_of(handle)
+    assert told.type == "HostUnreachable"
+    assert f"no worker has been seen for host {host_name}" in told.message and f"worker.py --host {host_name}" in told.message
+    assert "acquire_leases" not in await activities_of(handle)

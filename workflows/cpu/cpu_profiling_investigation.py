@@ -232,7 +232,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 CpuAnalysis.judge_profile,
                 ProfileToJudge(recording=recording, request=request),
                 summary=f"Check samples, errors and overhead of the profile of {request.target_name}",
-                **READ,
+                **COMPUTE,
             )
 
     async def _find_previous(self, request: CpuProfilingRequest, target: Target) -> PreviousProfile | None:

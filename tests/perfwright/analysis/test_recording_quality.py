@@ -1,8 +1,7 @@
-from perfwright.analysis.hot_paths import find_hot_paths
 from perfwright.analysis.recording_quality import quality_gates
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import CpuProfilingRequest, Overhead, RecordedPass, StackProfile
-from tests.drawn_profiles import seen, use
+from tests.drawn_profiles import use
 
 REQUEST = CpuProfilingRequest(target="shop", duration_s=30.0)
 
@@ -22,14 +21,27 @@ def stacks(
 
 
 def outcomes(profile: StackProfile, cores: float = 0.8) -> dict[str, str]:
-    return {gate.name: gate.outcome for gate in quality_gates(profile, REQUEST, usage=use({"MainThread": cores}))}
+    running = sum(one.samples for one in profile.passes)
+    return {gate.name: gate.outcome for gate in quality_gates(profile, REQUEST, use({"MainThread": cores}), running)}
 
 
 def test_a_good_recording_passes() -> None:
-    """Enough samples, none failed, cheap and complete: every gate passes, the hottest function's certainty included."""
-    hot_paths = find_hot_paths(seen("main app.py:1 > hot app.py:5 900\nmain app.py:2 300"), top=5)
-    gates = quality_gates(stacks(), REQUEST, hot_paths=hot_paths)
-    assert len(gates) == 5 and {gate.outcome for gate in gates} == {"passed"}
+    """Enough samples, none failed, cheap and complete: every gate passes."""
+    assert set(outcomes(stacks()).values()) == {"passed"}
+    assert len(outcomes(stacks())) == 4
+
+
+def test_idle_threads_are_no_samples_of_cpu() -> None:
+    """Two thousand samples of a pool that waits are not enough: those that ran are counted."""
+    gate = quality_gates(stacks(samples=2_000), REQUEST, use({"MainThread": 0.8}), 20)[0]
+    assert (gate.observed, gate.outcome) == (20, "failed")
+
+
+def test_a_tool_that_never_stops_its_target_is_judged_by_its_cpu() -> None:
+    """JFR and perf only take CPU: five hundredths of a core count as their share of the machine."""
+    within = {gate.name: gate for gate in quality_gates(stacks(paused=None), REQUEST, use({"MainThread": 0.8}), 2_000)}
+    gate = within["overhead within budget"]
+    assert gate.observed == 0.05 / use({"MainThread": 0.8}).cpu_count
 
 
 def test_each_weakness_fails_its_own_gate() -> None:
@@ -53,5 +65,5 @@ def test_no_data_is_never_a_pass() -> None:
 
 def test_an_idle_target_is_told_why_there_are_few_samples() -> None:
     """Few samples of a program that hardly runs: the note says to load it, and how long would be enough."""
-    gate = quality_gates(stacks(samples=50), REQUEST, usage=use({"MainThread": 0.02}))[0]
+    gate = quality_gates(stacks(samples=50), REQUEST, use({"MainThread": 0.02}), 50)[0]
     assert "idle" in gate.note and "120 s" in gate.note

@@ -1,0 +1,103 @@
+"""Where a Node.js process has, or would open, its inspector. Reads /proc and asks loopback ports; changes nothing."""
+
+import json
+import re
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import psutil
+
+DEFAULT_PORT = 9229
+ASK_LIMIT_S = 1.0
+_SIGUSR1_BIT = 1 << 9
+_ANY = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound
+_LOOPBACK = ("127.0.0.1", "::1")
+_INSPECT = re.compile(r"^--inspect(?:-brk|-wait)?(?:=(?P<where>\S*))?$")
+_PORT = re.compile(r"^--(?:inspect|debug)-port=(?:\S*:)?(?P<port>\d+)$")
+
+Address = tuple[str, int]
+"""IP and port."""
+
+
+def open_inspector(process: psutil.Process, known: str = "") -> str | None:
+    """The WebSocket address of the process's own inspector if it is open where it is expected (`known` or a usual port)."""
+    options = _options(process)
+    expected = {signal_port(process)}
+    anywhere = False
+    for option in options:
+        if found := _INSPECT.match(option):
+            port = (found["where"] or "").rpartition(":")[2]
+            anywhere = anywhere or port == "0"
+            expected.add(int(port) if port.isdigit() else DEFAULT_PORT)
+    if known:
+        expected, anywhere = {int(known.split("/")[2].rpartition(":")[2])}, False
+    for address in listening(process):
+        # Other ports are the program's own servers: no stray request to them.
+        if (anywhere or address[1] in expected) and (found_at := ask_inspector(address)):
+            return found_at
+    return None
+
+
+def signal_port(process: psutil.Process) -> int:
+    """The port that SIGUSR1 would open."""
+    for option in _options(process):
+        if found := _PORT.match(option):
+            return int(found["port"])
+    return DEFAULT_PORT
+
+
+def listening(process: psutil.Process) -> list[Address]:
+    """Ports that the process listens on and that are reached over loopback."""
+    try:
+        found = [c.laddr for c in process.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN and c.laddr]
+    except psutil.Error:
+        return []
+    reached = {("127.0.0.1" if one.ip == "0.0.0.0" else "::1" if one.ip == "::" else one.ip, one.port) for one in found}  # noqa: S104
+    return sorted(address for address in reached if address[0] in _LOOPBACK)
+
+
+def holder_of(port: int) -> int | None:
+    """Pid of the process that listens on this loopback port; 0 when it is not told, None when nobody does."""
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.laddr.ip in (*_LOOPBACK, *_ANY):
+            return connection.pid or 0
+    return None
+
+
+def ask_inspector(address: Address) -> str | None:
+    """The WebSocket address if a Node.js inspector answers there."""
+    connection = HTTPConnection(*address, timeout=ASK_LIMIT_S)
+    try:
+        connection.request("GET", "/json/list")
+        for one in json.loads(connection.getresponse().read(65_536)):
+            if one.get("type") == "node":
+                return str(one["webSocketDebuggerUrl"])
+    except (OSError, HTTPException, ValueError, AttributeError, KeyError):
+        return None
+    finally:
+        connection.close()
+    return None
+
+
+def catches_usr1(pid: int) -> bool:
+    """Whether the process handles SIGUSR1: unhandled, the signal would end it (signal(7))."""
+    try:
+        found = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(errors="replace"), re.MULTILINE)
+    except OSError:
+        return False
+    return bool(found and int(found.group(1), 16) & _SIGUSR1_BIT)
+
+
+def _options(process: psutil.Process) -> list[str]:
+    """Words of the command line up to the script, and of NODE_OPTIONS."""
+    try:
+        words = process.cmdline()[1:]
+        more = process.environ().get("NODE_OPTIONS", "").split()
+    except psutil.Error:
+        return []
+    own = []
+    for word in words:
+        if not word.startswith("-"):
+            break
+        own.append(word)
+    return own + more

@@ -1,0 +1,75 @@
+"""From the start of `worker.py` to the first poll of its workflows' queue, against a worker of the SDK alone with as many workflows.
+
+Both ways seen from outside: the process is started, and the server asked until it lists that process among the queue's pollers. Ours is
+started in a folder in which a worker has run before, as a worker is: its stores exist and the server knows the search attributes.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from temporalio.client import Client
+
+from benchmarks.measured import Measured, ratio
+from benchmarks.running import ROOT, environment, server
+from perfwright.models.queues import CENTRAL_QUEUE
+from starter.children import Child
+from starter.pollers import pollers_of
+from workflows.registry import WORKFLOWS
+
+LIMIT = 1.5
+ROUNDS = 8
+START_S = 60.0
+PAUSE_S = 0.01
+
+
+async def measure() -> list[Measured]:
+    ours: list[float] = []
+    theirs: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="perfwright-") as temporary:
+        our_folder, raw_folder = make_folders(Path(temporary), len(WORKFLOWS))
+        async with server() as address:
+            client = await Client.connect(address)
+            for number in range(ROUNDS + 1):
+                queue = f"raw-{uuid.uuid4()}"
+                raw = [str(ROOT / "benchmarks/samples/raw_worker.py"), address, queue, str(len(WORKFLOWS))]
+                sides = [([str(ROOT / "worker.py")], CENTRAL_QUEUE, our_folder, ours), (raw, queue, raw_folder, theirs)]
+                for command, polled, folder, seconds in sides if number % 2 else sides[::-1]:
+                    took_s = await seconds_to_first_poll(client, address, command, polled, folder)
+                    if number:  # the first compiles and makes the stores
+                        seconds.append(took_s)
+    found = ratio(ours, theirs)
+    return [Measured("worker start to first poll", found.median, "x", LIMIT, note=f"{found.note('s')}; {len(WORKFLOWS)} workflows")]
+
+
+def make_folders(parent: Path, number: int) -> tuple[Path, Path]:
+    """One with an empty registry for ours; one for the other, with as many workflow files as we have, each a copy of a sample."""
+    ours, theirs = parent / "ours", parent / "raw"
+    ours.mkdir()
+    (ours / "perfwright.toml").touch()
+    theirs.mkdir()
+    source = (ROOT / "benchmarks/samples/plain_gate.py").read_text(encoding="utf-8")
+    for one in range(number):
+        (theirs / f"process_{one}.py").write_text(source.replace("PlainGatedSteps", f"Process{one}"), encoding="utf-8")
+    return ours, theirs
+
+
+async def seconds_to_first_poll(client: Client, address: str, command: list[str], queue: str, folder: Path) -> float:
+    variables = environment(TEMPORAL_ADDRESS=address, PYTHONPATH=f"{ROOT}:{folder}")
+    began = time.perf_counter()
+    with Child("worker", [sys.executable, *command], env=variables, cwd=folder, grace_s=30) as child:
+        while not await polls(client, queue, child.pid):
+            if child.ended or time.perf_counter() - began > START_S:
+                raise RuntimeError(f"{child.epitaph()}" if child.ended else f"no poll within {START_S:g} s")
+            await asyncio.sleep(PAUSE_S)
+        return time.perf_counter() - began
+
+
+async def polls(client: Client, queue: str, pid: int | None) -> bool:
+    """Workers tell `pid@host` of themselves."""
+    if pid is None:
+        return False
+    return any(name.startswith(f"{pid}@") for name in (await pollers_of(client, queue, workflows=True)).identities)
