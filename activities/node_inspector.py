@@ -147,15 +147,15 @@ class NodeSlices:
             await asyncio.sleep(0.1)
         raise refuse(
             ErrorType.TOOL_FAILED,
-            f"process {process.pid} did not open its inspector within {OPEN_LIMIT_S:.0f} s of SIGUSR1: the program may handle that signal itself",
-            way_out="start it with --inspect=127.0.0.1:0",
+            f"process {process.pid} did not open its inspector within {OPEN_LIMIT_S:.0f} s of SIGUSR1",
+            way_out="the program may handle that signal itself: start it with --inspect=127.0.0.1:0",
         )
 
     def _refuse_if_it_cannot_open(self, process: psutil.Process) -> None:
         if not catches_usr1(process.pid):
             raise refuse(
                 ErrorType.RUNTIME_UNSUPPORTED,
-                f"process {process.pid} does not listen to SIGUSR1 (--disable-sigusr1, or built without inspector); the signal would end it",
+                f"process {process.pid} does not handle SIGUSR1 (--disable-sigusr1, or no inspector in it); the signal would end it",
                 way_out="start it with --inspect=127.0.0.1:0",
             )
         port = signal_port(process)

@@ -59,7 +59,9 @@ def listening(process: psutil.Process) -> list[Address]:
 def holder_of(port: int) -> int | None:
     """Pid of the process that listens on this loopback port; 0 when it is not told, None when nobody does."""
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.laddr.ip in (*_LOOPBACK, *_ANY):
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+            continue
+        if connection.laddr.port == port and connection.laddr.ip in (*_LOOPBACK, *_ANY):
             return connection.pid or 0
     return None
 

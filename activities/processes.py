@@ -14,7 +14,6 @@ from temporalio import activity
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import describe, find_process, not_permitted, refuse_if_untouchable, still_there, through_wrappers
-from activities.hosts import read_host_facts
 from activities.node_ports import open_inspector
 from activities.recording_folder import RecordingFolder, nobody_comes_back
 from activities.usage_sampler import UsageReader, use_step
@@ -42,7 +41,7 @@ class Processes:
     @activity.defn
     async def inspect_target(self, request: InspectTarget) -> Preflight:
         """Find the process, tell what it is, and choose the profiler; refuses what cannot be profiled, with the way out."""
-        facts = await read_host_facts(request.target.host)
+        facts = request.host
         return await asyncio.to_thread(_inspect, request, facts)
 
     @activity.defn
@@ -154,7 +153,7 @@ def _choose(process: TargetProcess, facts: HostFacts, request: InspectTarget) ->
 
 
 def refuse_uninvited_inspector(target: Target, process: psutil.Process) -> None:
-    """In production the Node.js inspector is opened only where the registry allows it: whoever reaches its port can run code in the target."""
+    """In production the inspector is opened only where the registry allows it: whoever reaches its port can run code in the target."""
     if target.environment != "production" or "inject" in target.allow or open_inspector(process) is not None:
         return
     raise refuse(

@@ -37,8 +37,8 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("cli_help", 120, "`perfwright --help` beyond a bare interpreter"),
     Benchmark("worker_start", 300, "worker start to first poll, against the SDK alone"),
-    Benchmark("process", 300, "ten steps and a gate, against the SDK alone"),
-    Benchmark("throughput", 300, "200 processes of one step, against the SDK alone"),
+    Benchmark("process", 600, "ten steps and a gate, against the SDK alone"),
+    Benchmark("throughput", 600, "200 processes of one step, against the SDK alone"),
     Benchmark("waiting_gates", 600, "1,000 processes at a gate"),
     Benchmark("report", 300, "analysis and report of 2 million samples"),
     Benchmark("collectors", 900, "what the target pays for being measured"),

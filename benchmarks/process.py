@@ -16,12 +16,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.measured import Measured, ratio
-from benchmarks.running import OURS, RAW, SampleWorker, sample_worker, server
+from benchmarks.running import OURS, RAW, SampleWorker, rounds, sample_worker, server
 from benchmarks.samples.models import Request
 from workflows.plugin.plugin import PerfwrightPlugin
 
 WALL_LIMIT, CPU_LIMIT = 1.10, 1.15
-ROUNDS = 12
+ROUNDS = 16
+WITHIN_S = 120.0
 RUNS = 4
 """Per turn: the kernel counts CPU in hundredths of a second."""
 WARM_UP_RUNS = 3
@@ -59,7 +60,7 @@ async def compare(ours: Side, theirs: Side, name: str) -> list[Measured]:
     histories = [await warm_up(side) for side in (ours, theirs)]
     if histories[0] != histories[1]:
         raise ValueError(f"{ours.workflow} and {theirs.workflow} leave different histories: {histories}")
-    for number in range(ROUNDS):
+    for number in rounds(ROUNDS, within_s=WITHIN_S):
         order = [(ours, mine), (theirs, other)]
         for side, turns in order if number % 2 else order[::-1]:
             cpu_s, began = side.worker.cpu_s(), time.perf_counter()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ def sample_worker(kind: str, address: str, *, cached: int = 1_000) -> Iterator[S
         child.wait_ready(READY_S)
         assert child.pid is not None, "it said that it is ready"
         yield SampleWorker(child.pid, queue)
+
+
+def rounds(most: int, *, least: int = 4, within_s: float) -> Iterator[int]:
+    """0, 1, 2 ...: as many as asked for, fewer on a slow machine; an even number, so that each side begins as often."""
+    began = time.perf_counter()
+    for number in range(most):
+        if number >= least and number % 2 == 0 and time.perf_counter() - began > within_s:
+            return
+        yield number
 
 
 async def wait_until(condition: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:

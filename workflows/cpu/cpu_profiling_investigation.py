@@ -17,6 +17,7 @@ from activities.perf import Perf
 from activities.processes import Processes
 from activities.pyspy import PySpy
 from activities.targets import TargetQuery, Targets
+from perfwright.analysis.cpu_questions import findings_review, profile_review
 from perfwright.models.cpu_profiling import (
     OVERRIDABLE,
     PROCESS,
@@ -40,7 +41,6 @@ from perfwright.models.cpu_steps import (
     ProfileToRead,
     UseSampling,
 )
-from perfwright.models.gate import GateQuestion
 from perfwright.models.history import PreviousProfileQuery, RecordedProfile
 from perfwright.models.host import HostFacts
 from perfwright.models.result import ProcessResult, Verdict
@@ -84,6 +84,19 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             summary = f"The profile was refused by {decision.by}: {decision.comment}"
             return await self._close(self._result(request, target, "rejected", summary, recording, judgement), run)
 
+        result = await self._analyse(request, target, recording, judgement)
+        for finding in result.findings[:3]:
+            self.say(f"{finding.severity}: {finding.title}")
+        self.phase("Findings review")
+        result = await publish(self, result, run)
+        decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
+        if decision.refused:
+            result = result.model_copy(
+                update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
+            )
+        return await self._close(result.model_copy(update={"reviewed": decision.outcome == "approved"}), run)
+
+    async def _analyse(self, request: CpuProfilingRequest, target: Target, recording: Recording, judgement: ProfileJudgement) -> Result:
         self.phase("Analysis")
         previous = await self._find_previous(request, target)
         graphs, hot_paths, utilisation = await together(
@@ -104,7 +117,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 summary=f"Rank what was found in {target.title} by gain over effort",
                 **COMPUTE,
             )
-        result = self._result(
+        return self._result(
             request,
             target,
             "passed" if judgement.believable else "inconclusive",
@@ -121,16 +134,6 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 "biggest_win": ranked.biggest_win,
             },
         )
-        for finding in result.findings[:3]:
-            self.say(f"{finding.severity}: {finding.title}")
-        self.phase("Findings review")
-        result = await publish(self, result, run)
-        decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
-        if decision.refused:
-            result = result.model_copy(
-                update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
-            )
-        return await self._close(result.model_copy(update={"reviewed": decision.outcome == "approved"}), run)
 
     async def _preflight(self, request: CpuProfilingRequest) -> tuple[Target, str]:
         with self.step("Preflight", "validation"):
@@ -327,36 +330,6 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         stacks = result.details.stacks
         profiles = (RecordedProfile(kind="cpu", artifact=stacks.profile),) if stacks else ()
         return await close(self, result, run, fingerprint=result.details.environment, profiles=profiles)
-
-
-def profile_review(judgement: ProfileJudgement, recording: Recording, request: CpuProfilingRequest) -> GateQuestion:
-    """Is the profile good enough to believe what follows from it?"""
-    return GateQuestion(
-        name="profile_review",
-        kind="review",
-        question=f"Is this profile of {request.target_name} usable?",
-        consequence="Approval goes on to the analysis.",
-        evidence=judgement.statements,
-        artifacts=(recording.stacks.profile,),
-        overrides=OVERRIDABLE,
-        quality_passed=judgement.believable,
-    )
-
-
-def findings_review(result: Result) -> GateQuestion:
-    """Do the findings hold?"""
-    shown = [f"**{finding.severity}** {finding.title}" for finding in result.findings[:5]] or ["No finding costs enough to act on."]
-    advice = [f"To do: {one.title}" for one in result.recommendations[:3]]
-    report = tuple(ref for ref in (result.report.html, result.report.markdown) if ref)
-    return GateQuestion(
-        name="findings_review",
-        kind="review",
-        question=f"Do the findings on {result.target} hold?",
-        consequence="Approval ends the investigation and keeps its findings.",
-        evidence=(result.summary, *shown, *advice),
-        artifacts=report,
-        quality_passed=all(gate.outcome == "passed" for gate in result.quality_gates),
-    )
 
 
 def problems_of(request: CpuProfilingRequest, overrides: dict[str, Any]) -> list[str]:
