@@ -9,6 +9,7 @@ import psutil
 from temporalio import activity
 
 from activities.errors import refuse
+from activities.finding_processes import runtime_of
 from activities.recording_folder import RecordingFolder
 from activities.subprocesses import RunningTool, Tool, running
 from perfwright.models.command import CommandEnd, CommandRun, RunningCommand
@@ -16,9 +17,13 @@ from perfwright.models.errors import ErrorType
 
 RUNNING_FILE = "running.jsonl"
 FIND_LIMIT_S = 20.0
+SETTLE_S = 2.0
+"""A program shows within this time what it is: wrappers replace themselves by `exec`, and a JVM maps its library after its start."""
 PROFILING_ENVIRONMENT = {"JAVA_TOOL_OPTIONS": "-XX:+UnlockDiagnosticVMOptions -XX:+DebugNonSafepoints -XX:+PreserveFramePointer"}
 """Makes JVM profiles exact to the line; without it inlined leaves are charged to their callers."""
 TAIL_CHARACTERS = 1_000
+SAME_START_S = 0.05
+"""How exactly the kernel tells when a process was started."""
 
 
 class Commands:
@@ -66,12 +71,14 @@ class Commands:
 
     @activity.defn
     async def find_command(self, request: CommandRun) -> RunningCommand:
-        """Wait until `run_command` with the same key has started its program, and give its pid."""
+        """Wait until `run_command` with the same key has started its program, and a target shows its runtime; give its pid."""
         folder = RecordingFolder(self._state_folder, request.key)
         give_up = time.monotonic() + FIND_LIMIT_S
         while time.monotonic() < give_up:
             for line in folder.lines(RUNNING_FILE):
-                return RunningCommand.model_validate(line)
+                command = RunningCommand.model_validate(line)
+                if _shows_what_it_is(command) if request.profiling_flags else _process(command):
+                    return command
             activity.heartbeat()
             await asyncio.sleep(0.1)
         raise refuse(ErrorType.TARGET_GONE, f"{request.title} did not start within {FIND_LIMIT_S:.0f} s, or ended at once")
@@ -82,3 +89,22 @@ def _create_time(child: RunningTool) -> float:
         return psutil.Process(child.pid).create_time()
     except psutil.NoSuchProcess:
         return time.time()
+
+
+def _process(command: RunningCommand) -> psutil.Process | None:
+    """The process; None when it has ended, with a killed worker for example, before whose next attempt it is still on file."""
+    try:
+        process = psutil.Process(command.pid)
+        return process if abs(process.create_time() - command.create_time_s) < SAME_START_S else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _shows_what_it_is(command: RunningCommand) -> bool:
+    process = _process(command)
+    if process is None:
+        return False
+    try:
+        return runtime_of(process)[0] not in ("native", "unknown") or time.time() - process.create_time() >= SETTLE_S
+    except psutil.NoSuchProcess:
+        return False

@@ -25,6 +25,8 @@ SAMPLES = ("jdk.ExecutionSample",)
 """NativeMethodSample is left out: it samples threads that sit in native code, mostly waiting for a socket."""
 BLOCKING = ("jdk.JavaMonitorEnter", "jdk.JavaMonitorWait", "jdk.ThreadPark", "jdk.SocketRead", "jdk.FileRead", "jdk.FileWrite")
 EVENTS = (*SAMPLES, *BLOCKING)
+MONITOR_ENTER = "(monitor enter)"
+"""Leaf of a thread that waits for `synchronized`: the JVM has no method for it."""
 DAY_S = 86_400.0
 _BEGIN = re.compile(r"^(jdk\.\w+) \{")
 _THREAD = re.compile(r'^\s+(?:sampledThread|eventThread) = "(.*)" \(javaThreadId = (\d+)\)')
@@ -63,6 +65,8 @@ def read_jfr_text(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> Sli
         stack = [builder.frame(*_named(method), line, frame_origin("jvm", method, "")) for method, line in reversed(event.stack)]
         if not stack:
             continue
+        if event.kind == "jdk.JavaMonitorEnter":
+            stack.append(builder.frame(MONITOR_ENTER, "", 0, "runtime"))
         thread = builder.thread(pid, None, event.thread)
         if event.kind in SAMPLES:
             builder.add(taken.kind, stack, thread, running[position])

@@ -24,7 +24,7 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there
 from activities.node_output import read_cpu_profile
-from activities.node_ports import ask_inspector, catches_usr1, holder_of, listening, open_inspector, signal_port
+from activities.node_ports import UNNAMED, ask_inspector, catches_usr1, holder_of, inspector_title, listening, open_inspector, signal_port
 from activities.recording_folder import RecordingFolder
 from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, carried_out
 from activities.taken_slices import ReadSlice
@@ -37,6 +37,7 @@ OPEN_LIMIT_S, CLOSE_LIMIT_S = 15.0, 5.0
 ASK_ALL_AFTER_S = 3.0
 """When no new port appears: the program opened its inspector itself, and any of its loopback ports may be it."""
 ANSWER_LIMIT_S = 60.0
+COMPILING_S = 1.0
 LEFT_OPEN_S = 120.0
 """The target closes the inspector itself when nobody has come back for this long after a slice."""
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -70,15 +71,15 @@ class NodeInspector:
 class NodeSlices:
     """One CPU profile per slice. V8 samples in its own thread and stops only the thread it looks at."""
 
-    title = "Node.js inspector"
     holds_target = False
     read: ReadSlice = staticmethod(read_cpu_profile)
 
     def __init__(self, request: StackRecording, state_folder: Path) -> None:
         self._request = request
         self._state = RecordingFolder(state_folder, f"{request.artifact_prefix}/stacks")
+        self.title = UNNAMED
         self._address = ""
-        self._opened_by_us = False
+        self._opened_by_us = self._positions_kept = False
 
     def attached(self) -> AbstractAsyncContextManager[None]:
         return self._inspector_open()
@@ -91,6 +92,8 @@ class NodeSlices:
             await inspector.ask("Profiler.setSamplingInterval", {"interval": round(1_000_000 / order.rate_hz)})
             await inspector.ask("Profiler.start")
             try:
+                if not self._positions_kept:
+                    await self._keep_positions(inspector, tick)
                 await self._wait(order.seconds, tick)
             except BaseException:
                 with suppress(OSError, WebSocketException, TimeoutError, ApplicationError):
@@ -100,6 +103,19 @@ class NodeSlices:
         document = json.dumps({"pid": self._request.process.pid, "profile": answer["profile"]})
         await asyncio.to_thread(order.path.write_text, document)
         return SliceTake(order.seconds)  # the profiler runs inside of the target: its cost is the target's own
+
+    async def _keep_positions(self, inspector: "Inspector", tick: Tick) -> None:
+        """Make V8 compile again what it compiled before: only code compiled while a profile runs knows which functions are inlined in it.
+
+        Without this, what an inlined function uses is charged to its caller. Precise coverage discards optimised code when it is switched
+        on (V8's `Coverage::SelectMode`); the hot functions are optimised anew within a second, which is not part of the slice.
+        """
+        await inspector.ask("Profiler.startPreciseCoverage", {"callCount": True, "detailed": False})
+        await inspector.ask("Profiler.stopPreciseCoverage")
+        self._positions_kept = True
+        await self._wait(COMPILING_S, lambda _elapsed_s: tick(0.0))
+        await inspector.ask("Profiler.stop")
+        await inspector.ask("Profiler.start")
 
     async def _wait(self, seconds: float, tick: Tick) -> None:
         loop = asyncio.get_running_loop()
@@ -119,6 +135,7 @@ class NodeSlices:
         self._opened_by_us = known is None or any(True for _ in self._state.lines(INSPECTOR_FILE))
         try:
             self._address = known or await self._open(process)
+            self.title = await asyncio.to_thread(inspector_title, self._address)
             yield
         finally:
             if self._opened_by_us and self._address:

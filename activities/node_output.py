@@ -14,6 +14,8 @@ from activities.taken_slices import SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.analysis.frames import frame_origin
 
+MISPLACED_SHARE = 0.05
+"""Of a slice's samples: above this the reader is told."""
 IDLE = ("(idle)", "(program)", "(root)")
 """`(program)` is native code outside of JavaScript, mostly waiting for events."""
 
@@ -51,7 +53,17 @@ def read_cpu_profile(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> 
             if nodes[one]["callFrame"]["functionName"] != "(root)"
         ]
         builder.add(taken.kind, stack, thread, blocks[block], count)
-    return SliceCount(samples=samples)
+    return SliceCount(samples=samples, warning=_inlining_warning(profile["nodes"]))
+
+
+def _inlining_warning(nodes: list[dict[str, Any]]) -> str:
+    """Ticks on lines before their function begins are those of other functions, which V8 inlined without noting which."""
+    ticks = [(node, tick) for node in nodes for tick in node.get("positionTicks", ())]
+    all_ticks = sum(tick["ticks"] for _, tick in ticks)
+    misplaced = sum(tick["ticks"] for node, tick in ticks if tick["line"] <= node["callFrame"]["lineNumber"])
+    if misplaced <= MISPLACED_SHARE * all_ticks:
+        return ""
+    return f"{misplaced / all_ticks:.0%} of the samples are in functions that V8 inlined without noting which: they are charged to their callers."
 
 
 def _frame(builder: ProfileBuilder, node: dict[str, Any], line: int) -> int:

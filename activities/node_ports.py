@@ -4,9 +4,11 @@ import json
 import re
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+UNNAMED = "Node.js inspector"
 DEFAULT_PORT = 9229
 ASK_LIMIT_S = 1.0
 _SIGUSR1_BIT = 1 << 9
@@ -68,17 +70,30 @@ def holder_of(port: int) -> int | None:
 
 def ask_inspector(address: Address) -> str | None:
     """The WebSocket address if a Node.js inspector answers there."""
+    told = _get(address, "/json/list")
+    for one in told if isinstance(told, list) else ():
+        if isinstance(one, dict) and one.get("type") == "node" and "webSocketDebuggerUrl" in one:
+            return str(one["webSocketDebuggerUrl"])
+    return None
+
+
+def inspector_title(url: str) -> str:
+    """`Node.js inspector v20.20.2`."""
+    host, _, port = url.split("/")[2].rpartition(":")
+    told = _get((host.strip("[]"), int(port)), "/json/version")
+    version = str(told.get("Browser", "")).rpartition("/")[2] if isinstance(told, dict) else ""
+    return f"{UNNAMED} {version}".strip()
+
+
+def _get(address: Address, path: str) -> Any:
     connection = HTTPConnection(*address, timeout=ASK_LIMIT_S)
     try:
-        connection.request("GET", "/json/list")
-        for one in json.loads(connection.getresponse().read(65_536)):
-            if one.get("type") == "node":
-                return str(one["webSocketDebuggerUrl"])
-    except (OSError, HTTPException, ValueError, AttributeError, KeyError):
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read(65_536))
+    except (OSError, HTTPException, ValueError):
         return None
     finally:
         connection.close()
-    return None
 
 
 def catches_usr1(pid: int) -> bool:

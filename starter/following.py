@@ -119,6 +119,14 @@ class _Follower:
         if now.refused_decisions > (before.refused_decisions if before else 0):
             yield Moment("note", "a decision was refused: `perfwright show` tells why")
 
+    async def ask_once_more(self) -> AsyncIterator[Moment]:
+        """The last words of a run that is closed; where no worker polls there are none, and nobody waits for them."""
+        queue = (await self.run.describe()).task_queue
+        if (await pollers_of(self.run.client, queue, workflows=True)).present:
+            async for moment in self.ask():
+                if moment.kind == "result":
+                    yield moment
+
     async def look(self) -> AsyncIterator[Moment | Live]:
         """Live numbers of pending steps, and whether anybody does the work."""
         try:
@@ -167,6 +175,8 @@ async def follow(run: Run) -> AsyncGenerator[Moment | Live, None]:
                 async for moment in follower.read(event):
                     yield moment
             if follower.closed:
+                async for moment in follower.ask_once_more():
+                    yield moment
                 return
             if first or any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in events):
                 first = not events

@@ -94,7 +94,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             result = result.model_copy(
                 update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
             )
-        return await self._close(result.model_copy(update={"reviewed": decision.outcome == "approved"}), run)
+        return await self._close(result.model_copy(update={"reviewed": decision.outcome in ("approved", "rejected")}), run)
 
     async def _analyse(self, request: CpuProfilingRequest, target: Target, recording: Recording, judgement: ProfileJudgement) -> Result:
         self.phase("Analysis")
