@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -11,16 +12,23 @@ from temporalio import activity
 from activities.errors import refuse
 from activities.finding_processes import runtime_of
 from activities.recording_folder import RecordingFolder
-from activities.subprocesses import RunningTool, Tool, running
+from activities.subprocesses import Tool, running
 from perfwright.models.command import CommandEnd, CommandRun, RunningCommand
 from perfwright.models.errors import ErrorType
+from perfwright.models.secrets import without_secrets
 
 RUNNING_FILE = "running.jsonl"
 FIND_LIMIT_S = 20.0
 SETTLE_S = 2.0
 """A program shows within this time what it is: wrappers replace themselves by `exec`, and a JVM maps its library after its start."""
-PROFILING_ENVIRONMENT = {"JAVA_TOOL_OPTIONS": "-XX:+UnlockDiagnosticVMOptions -XX:+DebugNonSafepoints -XX:+PreserveFramePointer"}
-"""Makes JVM profiles exact to the line; without it inlined leaves are charged to their callers."""
+PROFILING_ENVIRONMENT = {
+    "JAVA_TOOL_OPTIONS": "-XX:+UnlockDiagnosticVMOptions -XX:+DebugNonSafepoints",
+    "NODE_OPTIONS": "--inspect-port=0",
+}
+"""Makes JVM profiles exact to the line (without it inlined leaves are charged to their callers), and lets the inspector of Node open on any
+free port. What the command inherits under these names is kept beside it."""
+SHORTEST_SECRET = 4
+"""A value shorter than this is no secret, and hiding it would make the output unreadable."""
 TAIL_CHARACTERS = 1_000
 SAME_START_S = 0.05
 """How exactly the kernel tells when a process was started."""
@@ -42,12 +50,13 @@ class Commands:
                 f"environment_names: not set in the worker's environment: {', '.join(missing)}",
                 way_out="set them where the host worker is started",
             )
-        environment = dict(PROFILING_ENVIRONMENT) if request.profiling_flags else {}
+        inherited = {name: os.environ[name] for name in request.environment_names}
+        flags = {name: f"{ours} {inherited.get(name, '')}".strip() for name, ours in PROFILING_ENVIRONMENT.items()}
         tool = Tool(
             request.command,
             limit_s=request.limit_s,
             way_out="name a program that exists on the target's host",
-            environment=environment | {name: os.environ[name] for name in request.environment_names},
+            environment=inherited | (flags if request.profiling_flags else {}),
             directory=Path(request.working_directory or "."),
             keep_bytes=64 * 1024,
         )
@@ -57,7 +66,7 @@ class Commands:
         began = time.monotonic()
         try:
             async with running(tool, heartbeat=lambda elapsed_s, _: activity.heartbeat({"running_s": round(elapsed_s, 1)})) as child:
-                folder.append(RUNNING_FILE, RunningCommand(pid=child.pid, create_time_s=_create_time(child)).model_dump())
+                folder.append(RUNNING_FILE, RunningCommand(pid=child.pid, create_time_s=_create_time(child.pid)).model_dump())
                 ended = await child.wait()
         finally:
             folder.remove()
@@ -66,7 +75,7 @@ class Commands:
             returncode=ended.returncode,
             stopped_by_us=ended.stopped,
             seconds=time.monotonic() - began,
-            output_tail=(ended.stderr.strip() or ended.stdout.strip())[-TAIL_CHARACTERS:],
+            output_tail=_shown(ended.stderr.strip() or ended.stdout.strip(), inherited)[-TAIL_CHARACTERS:],
         )
 
     @activity.defn
@@ -84,11 +93,20 @@ class Commands:
         raise refuse(ErrorType.TARGET_GONE, f"{request.title} did not start within {FIND_LIMIT_S:.0f} s, or ended at once")
 
 
-def _create_time(child: RunningTool) -> float:
+def _create_time(pid: int) -> float:
+    """Zero when it has exited."""
     try:
-        return psutil.Process(child.pid).create_time()
+        return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
-        return time.time()
+        return 0.0
+
+
+def _shown(output: str, inherited: Mapping[str, str]) -> str:
+    """What a command said, without the values that it inherited and without passwords in URLs: it is kept in the run's history."""
+    for value in sorted(inherited.values(), key=len, reverse=True):
+        if len(value) >= SHORTEST_SECRET:
+            output = output.replace(value, "***")
+    return without_secrets(output)
 
 
 def _process(command: RunningCommand) -> psutil.Process | None:

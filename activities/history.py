@@ -1,34 +1,22 @@
-"""The history store: runs with their numbers, profiles to compare with, and the audit of decisions.
+"""The history: runs with their numbers, profiles to compare with, and the audit of decisions.
 
 SQLite in a file (WAL: safe with several worker processes of one machine) or PostgreSQL. Every activity here is idempotent by run id.
 """
 
-import re
-from asyncio import to_thread
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+import asyncio
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import URL, RowMapping, delete, func, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities.errors import refuse
-from activities.history_engine import WRITES, found_revision, history_url, open_engine, told, write_ahead
-from activities.history_tables import REVISION, decisions, profiles, runs
-from perfwright.models.artifact import ArtifactRef
+from activities.history_check import is_current
 from perfwright.models.cpu_profiling import PreviousProfile
-from perfwright.models.errors import ErrorType
 from perfwright.models.gate import Decision
 from perfwright.models.history import PreviousProfileQuery, RunQuery, RunRecord, RunStart, RunSummary
-from perfwright.models.result import ReportRefs
+from perfwright.models.secrets import without_secrets
 
-MAX_LISTED = 500
-UNBELIEVED = ("rejected", "cancelled")
-"""Verdicts whose profiles nothing is compared with unless it is asked for by number."""
-_NAME = re.compile(r"(?P<target>.+)#(?P<number>[0-9]{1,9})")
+if TYPE_CHECKING:
+    from activities.history_store import HistoryStore
 
 
 class History:
@@ -37,88 +25,35 @@ class History:
     Errors: StoreUnavailable (retried; not where the database is of a newer release), InvalidInput.
     """
 
-    def __init__(self, engine: AsyncEngine, url: URL) -> None:
-        self._engine = engine
-        self._writing = engine.execution_options(**WRITES)
+    def __init__(self, url: str, folder_of_relative: Path, busy_s: float) -> None:
+        self.shown_url = without_secrets(url)
         self._url = url
-        self.shown_url = url.render_as_string(hide_password=True)
+        self._folder = folder_of_relative
+        self._busy_s = busy_s
+        self._opening = asyncio.Lock()
+        self._opened: HistoryStore | None = None
 
     @classmethod
     async def open(cls, url: str, *, folder_of_relative: Path | None = None, busy_s: float = 10.0) -> Self:
-        """Connect, and bring the schema to this release."""
-        database = history_url(url, folder_of_relative or Path.cwd())
-        engine = open_engine(database, busy_s=busy_s)
-        try:
-            with told(database, "open"):
-                if database.get_backend_name() == "sqlite":
-                    await to_thread(write_ahead, str(database.database), busy_s)
-                if await found_revision(engine) != REVISION:
-                    await cls._migrate(database, busy_s)
-        except BaseException:
-            await engine.dispose()
-            raise
-        return cls(engine, database)
-
-    @staticmethod
-    async def _migrate(database: URL, busy_s: float) -> None:
-        # Imported where it is needed: Alembic would double the time that a worker takes to start.
-        from activities.history_migration import SchemaTooNew, migrate
-
-        try:
-            await migrate(database, busy_s=busy_s)
-        except SchemaTooNew as newer:
-            raise refuse(
-                ErrorType.STORE_UNAVAILABLE,
-                f"the history {database.render_as_string(hide_password=True)} was made by a newer release (revision {newer.found})",
-                way_out="Update Perfwright here; the database is left as it is",
-                retryable=False,
-            ) from None
+        """See that the store can be used, and bring its schema to this release."""
+        history = cls(url, folder_of_relative or Path.cwd(), busy_s)
+        if not await asyncio.to_thread(is_current, url, history._folder, busy_s):
+            await history._store()
+        return history
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        if self._opened is not None:
+            await self._opened.close()
 
     @activity.defn
     async def number_run(self, run: RunStart) -> str:
         """The run's name, `shop#12`: numbers count from 1 for each process and target; the same run gets the same number again."""
-        async with self._transaction("write to") as connection:
-            number = await self._number(connection, run)
-        return _name(run.target, number)
+        return await (await self._store()).number_run(run)
 
     @activity.defn
     async def record_run(self, record: RunRecord) -> str:
         """Keep how the run ended, and return its name; the same record again changes nothing, a later one replaces it."""
-        async with self._transaction("write to") as connection:
-            number = await self._number(connection, record)
-            await connection.execute(
-                update(runs)
-                .where(runs.c.run_id == record.run_id)
-                .values(
-                    environment=record.environment,
-                    closed_at=_time(record.closed_at, "closed_at"),
-                    verdict=record.verdict,
-                    summary=_plain(record.summary),
-                    request=record.request,
-                    fingerprint=record.fingerprint.model_dump(mode="json") if record.fingerprint else None,
-                    report=record.report.model_dump(mode="json"),
-                )
-            )
-            for table in (profiles, decisions):
-                await connection.execute(delete(table).where(table.c.run_id == record.run_id))
-            for profile in record.profiles:
-                artifact = profile.artifact.model_dump(mode="json")
-                await connection.execute(insert(profiles).values(run_id=record.run_id, kind=profile.kind, artifact=artifact))
-            for sequence, decision in enumerate(record.decisions):
-                await connection.execute(
-                    insert(decisions).values(
-                        run_id=record.run_id,
-                        sequence=sequence,
-                        gate=decision.gate,
-                        outcome=decision.outcome,
-                        by=_plain(decision.by),
-                        decision=decision.model_dump(mode="json"),
-                    )
-                )
-        return _name(record.target, number)
+        return await (await self._store()).record_run(record)
 
     @activity.defn
     async def find_previous_profile(self, query: PreviousProfileQuery) -> PreviousProfile | None:
@@ -128,138 +63,22 @@ class History:
         """
         if query.compare_with == "none":
             return None
-        wanted = (
-            select(runs, profiles.c.artifact)
-            .join(profiles, profiles.c.run_id == runs.c.run_id)
-            .where(runs.c.process == query.process, runs.c.target == query.target, profiles.c.kind == query.kind)
-            .where(runs.c.run_id != query.run_id)
-            .order_by(runs.c.number.desc())
-            .limit(1)
-        )
-        if query.compare_with == "latest":
-            wanted = wanted.where(runs.c.verdict.not_in(UNBELIEVED))
-        else:
-            wanted = wanted.where(runs.c.number == _numbered(query))
-        async with self._reading() as connection:
-            row = (await connection.execute(wanted)).mappings().first()
-        if row is not None:
-            artifact = ArtifactRef.model_validate(row["artifact"])
-            return PreviousProfile(
-                run=_name(row["target"], row["number"]), at=_iso(row["closed_at"] or row["started_at"]), profile=artifact
-            )
-        if query.compare_with == "latest":
-            return None
-        raise await self._no_profile(query)
+        return await (await self._store()).find_previous_profile(query)
 
     @activity.defn
     async def list_runs(self, query: RunQuery) -> list[RunSummary]:
         """Runs, newest first."""
-        wanted = select(runs).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(max(1, min(query.limit, MAX_LISTED)))
-        for field in ("process", "target", "number", "verdict", "run_id"):
-            if (value := getattr(query, field)) is not None:
-                wanted = wanted.where(runs.c[field] == value)
-        async with self._reading() as connection:
-            return [_summary(row) for row in (await connection.execute(wanted)).mappings()]
+        return await (await self._store()).list_runs(query)
 
     async def list_decisions(self, run_id: str) -> list[Decision]:
         """The decisions of a run, in their order."""
-        wanted = select(decisions.c.decision).where(decisions.c.run_id == run_id).order_by(decisions.c.sequence)
-        async with self._reading() as connection:
-            return [Decision.model_validate(row) for row in (await connection.execute(wanted)).scalars()]
+        return await (await self._store()).list_decisions(run_id)
 
-    async def _number(self, connection: AsyncConnection, run: RunStart) -> int:
-        """The run's number; the run is added where it is new. Other writers wait: SQLite has one, PostgreSQL gets a lock."""
-        if connection.dialect.name == "postgresql":
-            key = {"key": f"perfwright runs {run.process} {run.target}"}
-            await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), key)
-        known = (await connection.execute(select(runs.c.number).where(runs.c.run_id == run.run_id))).scalar()
-        if known is not None:
-            return int(known)
-        same = (runs.c.process == run.process) & (runs.c.target == run.target)
-        number = int((await connection.execute(select(func.coalesce(func.max(runs.c.number), 0)).where(same))).scalar_one()) + 1
-        await connection.execute(
-            insert(runs).values(
-                process=run.process,
-                target=run.target,
-                number=number,
-                environment=run.environment,
-                workflow_id=run.workflow_id,
-                run_id=run.run_id,
-                started_at=_time(run.started_at, "started_at"),
-                summary="",
-                request=run.request,
-                report={},
-            )
-        )
-        return number
+    async def _store(self) -> "HistoryStore":
+        """Opened when it is first used: SQLAlchemy, which it needs, takes a fifth of a worker's start to import."""
+        async with self._opening:
+            if self._opened is None:
+                from activities.history_store import HistoryStore
 
-    async def _no_profile(self, query: PreviousProfileQuery) -> Exception:
-        number = _numbered(query)
-        async with self._reading() as connection:
-            same = (runs.c.process == query.process) & (runs.c.target == query.target)
-            verdict = (await connection.execute(select(runs.c.verdict).where(same, runs.c.number == number))).one_or_none()
-            having = select(runs.c.number).join(profiles, profiles.c.run_id == runs.c.run_id)
-            others = having.where(same, profiles.c.kind == query.kind).order_by(runs.c.number.desc()).limit(10)
-            numbers = (await connection.execute(others)).scalars().all()
-        told_runs = ", ".join(_name(query.target, one) for one in numbers) or "none"
-        if verdict is None:
-            cause = f"there is no run {query.compare_with} of {query.process}"
-        elif not verdict[0]:
-            cause = f"run {query.compare_with} has not ended"
-        else:
-            cause = f"run {query.compare_with} ({verdict[0]}) kept no profile"
-        return refuse(ErrorType.INVALID_INPUT, f"compare_with: {cause}", way_out=f"Runs with a profile: {told_runs}")
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        with told(self._url, "read"):
-            async with self._engine.connect() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _transaction(self, attempt: str) -> AsyncIterator[AsyncConnection]:
-        with told(self._url, attempt):
-            async with self._writing.begin() as connection:
-                yield connection
-
-
-def _numbered(query: PreviousProfileQuery) -> int:
-    parts = _NAME.fullmatch(query.compare_with)
-    if parts is None or parts["target"] != query.target:
-        raise refuse(
-            ErrorType.INVALID_INPUT,
-            f'compare_with: "{query.compare_with[:100]}" is no run of target {query.target}',
-            way_out=f"Allowed: latest, none, or a run of the same target such as {query.target}#1",
-        )
-    return int(parts["number"])
-
-
-def _name(target: str, number: int) -> str:
-    return f"{target}#{number}"
-
-
-def _time(given: str, field: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(given)
-    except ValueError:
-        raise refuse(ErrorType.INVALID_INPUT, f'{field}: "{given[:60]}" is no ISO 8601 time') from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _iso(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).isoformat() if moment else ""
-
-
-def _plain(given: str) -> str:
-    """PostgreSQL keeps no NUL character in text."""
-    return given.replace("\0", "")
-
-
-def _summary(row: RowMapping) -> RunSummary:
-    values: dict[str, Any] = dict(row) | {
-        "name": _name(row["target"], row["number"]),
-        "started_at": _iso(row["started_at"]),
-        "closed_at": _iso(row["closed_at"]),
-        "report": ReportRefs.model_validate(row["report"]),
-    }
-    return RunSummary.model_validate(values)
+                self._opened = await HistoryStore.open(self._url, folder_of_relative=self._folder, busy_s=self._busy_s)
+            return self._opened

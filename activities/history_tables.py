@@ -18,9 +18,6 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
-"""The newest migration: databases at this revision need none."""
-
 
 class UtcTime(TypeDecorator[datetime]):
     """A point in time, always with its zone: SQLite would forget it."""

@@ -8,6 +8,7 @@ Commands and settings: https://docs.oracle.com/en/java/javase/17/docs/specs/man/
 
 import asyncio
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
+import psutil
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -79,7 +81,7 @@ class JfrSlices:
             recording, settings = folder / "recording.jfr", folder / "settings.jfc"
             await asyncio.to_thread(settings.write_text, jfr_settings(math.ceil(1_000 / order.rate_hz)))
             await self._stop(may_fail=True)  # what a killed worker left running
-            started = await self._jcmd(
+            await self._jcmd(
                 "JFR.start",
                 f"name={self._name}",
                 f"settings={settings}",
@@ -87,6 +89,7 @@ class JfrSlices:
                 "dumponexit=true",
                 f"filename={recording}",
             )
+            lines_reliable = self._lines_reliable()
             try:
                 seconds = await self._wait(order.seconds, tick)
             except BaseException:
@@ -107,8 +110,17 @@ class JfrSlices:
                 heartbeat=lambda _elapsed_s, _: tick(order.seconds),
             )
             printed.require_success(way_out="jfr must not be older than the JVM that recorded")
-        order.path.with_suffix(".pid").write_text(str(self._request.process.pid))
-        return SliceTake(seconds, started.cpu_s + (stopped.cpu_s if stopped else 0.0) + printed.cpu_s)
+        order.path.with_suffix(".summary").write_text(json.dumps({"pid": self._request.process.pid, "lines_reliable": lines_reliable}))
+        return SliceTake(seconds, 0.0)  # it samples inside of the JVM; jcmd and jfr run before and after, not meanwhile
+
+    def _lines_reliable(self) -> bool:
+        """Whether the JVM keeps positions of inlined code (-XX:+DebugNonSafepoints); without, only methods are sure."""
+        process = still_there(self._request.process)
+        try:
+            words = [*process.cmdline(), process.environ().get("JAVA_TOOL_OPTIONS", "")] if process else []
+        except psutil.Error:
+            words = []
+        return any("-XX:+DebugNonSafepoints" in word for word in words)
 
     async def _wait(self, seconds: float, tick: Tick) -> float:
         """Let it record; gives the seconds until the target exited if it did."""

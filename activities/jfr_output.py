@@ -12,6 +12,7 @@
 Blocking events carry a duration instead of being samples: they become the `off_cpu` pass, one count per sampling period waited.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,10 +50,11 @@ class JfrEvent:
 
 def read_jfr_text(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> SliceCount:
     """Add one slice: running samples to its pass, blocked time to `off_cpu`."""
-    pid = int(path.with_suffix(".pid").read_text())
+    summary = json.loads(path.with_suffix(".summary").read_text())
+    pid, lines_reliable = int(summary["pid"]), bool(summary["lines_reliable"])
     events = list(_events(path.with_suffix(".txt")))
-    builder.begin(taken.kind, taken.rate_hz, lines_reliable=False)
-    builder.begin("off_cpu", taken.rate_hz, lines_reliable=False)
+    builder.begin(taken.kind, taken.rate_hz, lines_reliable=lines_reliable)
+    builder.begin("off_cpu", taken.rate_hz, lines_reliable=lines_reliable)
     block_s = taken.seconds / taken.blocks
     running = [builder.add_block(taken.kind, block_s) for _ in range(taken.blocks)]
     blocked = [builder.add_block("off_cpu", block_s) for _ in range(taken.blocks)]

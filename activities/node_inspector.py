@@ -131,20 +131,23 @@ class NodeSlices:
         process = still_there(self._request.process)
         if process is None:
             raise self._gone()
-        known = await asyncio.to_thread(open_inspector, process)
-        self._opened_by_us = known is None or any(True for _ in self._state.lines(INSPECTOR_FILE))
+        earlier = list(self._state.lines(INSPECTOR_FILE))  # what a killed worker opened is ours to close
+        known = await asyncio.to_thread(open_inspector, process, str(earlier[-1]["address"]) if earlier else "")
+        self._opened_by_us = known is None or bool(earlier)
         try:
-            self._address = known or await self._open(process)
+            self._address = known or await self._open(process, earlier_ours=bool(earlier))
+            if self._opened_by_us:
+                self._state.append(INSPECTOR_FILE, {"address": self._address})
             self.title = await asyncio.to_thread(inspector_title, self._address)
             yield
         finally:
             if self._opened_by_us and self._address:
                 await carried_out(self._close(process))
 
-    async def _open(self, process: psutil.Process) -> str:
+    async def _open(self, process: psutil.Process, earlier_ours: bool) -> str:
         before = await asyncio.to_thread(listening, process)
         await asyncio.to_thread(self._refuse_if_it_cannot_open, process)
-        self._state.append(INSPECTOR_FILE, {"opened": True})
+        self._state.append(INSPECTOR_FILE, {"address": ""})
         try:
             os.kill(process.pid, signal.SIGUSR1)
         except PermissionError as denied:
@@ -157,7 +160,7 @@ class NodeSlices:
                 if address in before and waited_s < ASK_ALL_AFTER_S:
                     continue
                 if found := await asyncio.to_thread(ask_inspector, address):
-                    self._opened_by_us = address not in before
+                    self._opened_by_us = address not in before or earlier_ours
                     return found
             if still_there(self._request.process) is None:
                 raise self._gone()

@@ -63,7 +63,8 @@ def _inlining_warning(nodes: list[dict[str, Any]]) -> str:
     misplaced = sum(tick["ticks"] for node, tick in ticks if tick["line"] <= node["callFrame"]["lineNumber"])
     if misplaced <= MISPLACED_SHARE * all_ticks:
         return ""
-    return f"{misplaced / all_ticks:.0%} of the samples are in functions that V8 inlined without noting which: they are charged to their callers."
+    share = misplaced / all_ticks
+    return f"{share:.0%} of the samples are in functions that V8 inlined without noting which: they are charged to their callers."
 
 
 def _frame(builder: ProfileBuilder, node: dict[str, Any], line: int) -> int:

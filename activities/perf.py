@@ -95,7 +95,7 @@ class PerfSlices:
         script.require_success(way_out="Look at the perf version: it must fit the kernel that recorded")
         await asyncio.to_thread(data.unlink)
         order.path.with_suffix(".summary").write_text(json.dumps(facts))
-        return SliceTake(min(order.seconds, recorded.wall_s) if cut_short else order.seconds, recorded.cpu_s + script.cpu_s)
+        return SliceTake(min(order.seconds, recorded.wall_s) if cut_short else order.seconds, recorded.cpu_s)
 
     def _gone(self) -> Exception:
         return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while perf attached")

@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
 from activities.errors import refuse
-from activities.finding_processes import refuse_if_untouchable, runtime_of, still_there
+from activities.finding_processes import not_permitted, refuse_if_untouchable, runtime_of, still_there
 from activities.pause_watch import PauseWatch
 from activities.recording_folder import RecordingFolder, nobody_comes_back
 from activities.taken_slices import ReadSlice, SliceCount, TakenSlice, assemble_profile
@@ -71,7 +71,7 @@ class SliceTake:
     seconds: float
     """Recorded; fewer than ordered where the target exited."""
     cpu_s: float = 0.0
-    """What the tool used."""
+    """What the tool used beside the target while it sampled; not what it takes to read the samples afterwards."""
 
 
 class OverBudget(Exception):
@@ -174,7 +174,10 @@ class SliceRecorder:
         try:
             if process is None:
                 raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} exited")
-            if runtime_of(process)[0] != known.runtime:
+            runtime = runtime_of(process)[0]
+            if runtime == "unknown" and known.runtime != "unknown":
+                raise not_permitted(known.pid)
+            if runtime != known.runtime:
                 raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} now runs {process.name()}")
             refuse_if_untouchable(known.model_copy(update={"state": process.status()}))
             return [process, *(process.children(recursive=True) if self._request.subprocesses else ())]

@@ -31,6 +31,7 @@ from perfwright.models.registry import RegistryInvalid
 from perfwright.models.target import LOCAL_HOST
 from perfwright.models.vocabulary import Name
 from starter import settings
+from starter.code_version import unversioned_deployment
 from starter.connection import connect
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
 from starter.json_lines import say_ready
@@ -140,6 +141,7 @@ def build_workers(client: Client, options: Options, context: WorkerContext, exec
         "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "graceful_shutdown_timeout": timedelta(seconds=options.grace_s),
+        "deployment_config": unversioned_deployment(),
     }
     workers = []
     if options.central:

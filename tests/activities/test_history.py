@@ -16,9 +16,10 @@ from sqlalchemy import make_url
 from temporalio.exceptions import ApplicationError
 
 from activities.history import History
+from activities.history_check import REVISION
 from activities.history_engine import open_engine
 from activities.history_migration import scripts
-from activities.history_tables import REVISION, metadata
+from activities.history_tables import metadata
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.gate import Decision
 from perfwright.models.history import PreviousProfileQuery, RecordedProfile, RunQuery, RunRecord, RunStart

@@ -1,5 +1,6 @@
 """Every way that CpuProfilingInvestigation can go, with a real server, a real program and real profilers."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,9 +248,11 @@ async def test_cancelled_at_a_gate_while_recording_and_in_the_analysis(
 async def test_cancelled_while_it_waits_for_the_target(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
 ) -> None:
-    """Who is cancelled in the queue leaves it; who measures does not notice. A launched command ends with its cancelled run."""
-    marker = f"launched-{task_queue}"
-    command = f"command = ['python3', '-c', 'while True: sum(i * i for i in range(10000))  # {marker}']"
+    """Who is cancelled in the queue leaves it; who measures does not notice. A launched command ends with its
+    cancelled run; it may be started by a wrapper."""
+    script = tmp_path / "busy.py"
+    script.write_text("while True:\n    sum(i * i for i in range(10_000))\n")
+    command = f"command = ['sh', '-c', 'sleep 0.5; exec {sys.executable} {script}']"
     async with workers(
         client,
         task_queue,
@@ -271,12 +274,13 @@ async def test_cancelled_while_it_waits_for_the_target(
         await assert_cancelled(waiter)
         view = await lease_of(client, f"host/{host_name}")
         assert view.holder is not None and view.holder.workflow_id == holder.id and not view.waiters
-        assert running_with(marker), "the measurement was disturbed"
+        assert running_with(str(script)), "the measurement was disturbed"
+        assert "record_native_stacks" not in await activities_of(holder), "it was examined before it was what it is"
 
         again = await start(client, task_queue, name, **short())
         await holder.cancel()
         await assert_cancelled(holder)
-        assert not running_with(marker)
+        assert not running_with(str(script))
         result: CpuResult = await again.result()
         await assert_free(client, f"target/{name}", f"target/{name}-launched", f"host/{host_name}")
     assert result.verdict in ("passed", "inconclusive")
