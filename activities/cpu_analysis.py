@@ -1,23 +1,19 @@
-"""What a CPU recording says: judged, drawn, ranked. Heavy parts run in a process of their own, from the profile artifact."""
+"""What a CPU recording says: judged, drawn, ranked. Heavy parts run in a process of their own, from the profile artifact.
+
+What only they need is imported there: NumPy takes a twentieth of a worker's start, and of its memory.
+"""
 
 import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio import activity
 
 from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
-from perfwright.analysis.call_tree import decode_profile
-from perfwright.analysis.cpu_findings import analyse_findings
-from perfwright.analysis.flame_graphs import Drawing, draw_difference, draw_flame_graph
-from perfwright.analysis.hot_paths import OnCpu, find_hot_paths, on_cpu
 from perfwright.analysis.profile_review import judge
-from perfwright.analysis.tree_weights import CallTree
-from perfwright.analysis.utilisation import describe_utilisation
-from perfwright.analysis.waits import off_cpu
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import FlameGraph, HotPaths, ProcessUse, Runtime, Utilisation
 from perfwright.models.cpu_steps import (
@@ -31,6 +27,10 @@ from perfwright.models.cpu_steps import (
 )
 from perfwright.models.finding import Finding, Recommendation
 from perfwright.models.profile import PassKind
+
+if TYPE_CHECKING:
+    from perfwright.analysis.flame_graphs import Drawing
+    from perfwright.analysis.hot_paths import OnCpu
 
 Read = TypeVar("Read")
 GRAPH_MEDIA_TYPE = "application/json"
@@ -129,11 +129,15 @@ def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
 
 def hot_paths_of(path: str, usage: ProcessUse, runtime: Runtime, top: int, cores: float) -> HotPaths:
     """In a process of its own: the hottest functions and lines."""
+    from perfwright.analysis.hot_paths import find_hot_paths
+
     return find_hot_paths(_seen(path, usage, runtime), top=top, cpu_cores=cores)
 
 
 def utilisation_of(path: str, usage: ProcessUse, runtime: Runtime) -> Utilisation:
     """In a process of its own: how the CPUs are used."""
+    from perfwright.analysis.utilisation import describe_utilisation
+
     return describe_utilisation(_seen(path, usage, runtime), usage)
 
 
@@ -148,12 +152,17 @@ def findings_of(
     reproduce: str,
 ) -> tuple[tuple[Finding, ...], tuple[Recommendation, ...]]:
     """In a process of its own: findings and recommendations."""
+    from perfwright.analysis.cpu_findings import analyse_findings
+
     seen = _seen(path, usage, runtime)
     return analyse_findings(seen, hot_paths, utilisation, usage, goal_share=goal_share, profile=profile, reproduce=reproduce)
 
 
-def draw_all(paths: list[str], runtime: Runtime, usage: ProcessUse) -> list[tuple[Any, Drawing]]:
+def draw_all(paths: list[str], runtime: Runtime, usage: ProcessUse) -> "list[tuple[Any, Drawing]]":
     """In a process of its own: every graph that the recording gives, and the change since the earlier one."""
+    from perfwright.analysis.flame_graphs import draw_difference, draw_flame_graph
+    from perfwright.analysis.waits import off_cpu
+
     seen = _seen(paths[0], usage, runtime)
     drawn: list[tuple[Any, Drawing]] = [("on_cpu", draw_flame_graph(seen.tree, seen.rows, runtime=runtime))]
     waited = off_cpu(seen.tree, usage)
@@ -165,7 +174,7 @@ def draw_all(paths: list[str], runtime: Runtime, usage: ProcessUse) -> list[tupl
         if rows is not None and rows.samples > 0 and kind != seen.rows.kind:
             drawn.append((kind, draw_flame_graph(seen.tree, rows, runtime=runtime)))
     if len(paths) > 1:
-        earlier = on_cpu(CallTree(decode_profile(Path(paths[1]).read_bytes())), runtime=runtime)
+        earlier = _seen(paths[1], None, runtime)
         drawn.append(("diff", draw_difference((earlier.tree, earlier.rows), (seen.tree, seen.rows), runtime=runtime)))
     return drawn
 
@@ -187,7 +196,11 @@ def summary_of(
     return f"{loud[0].title}{more}; {target} used {hot_paths.cpu_cores:.2f} cores ({pattern}).{advice}"
 
 
-def _seen(path: str, usage: ProcessUse, runtime: Runtime) -> OnCpu:
+def _seen(path: str, usage: ProcessUse | None, runtime: Runtime) -> "OnCpu":
+    from perfwright.analysis.call_tree import decode_profile
+    from perfwright.analysis.hot_paths import on_cpu
+    from perfwright.analysis.tree_weights import CallTree
+
     return on_cpu(CallTree(decode_profile(Path(path).read_bytes())), usage, runtime=runtime)
 
 

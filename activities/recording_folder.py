@@ -35,7 +35,7 @@ class RecordingFolder:
 
     def open(self) -> Path:
         """Create the folder if need be, and remove recordings that nobody came back for. Raises StoreUnavailable."""
-        with self._told():
+        with self.told():
             self.path.mkdir(parents=True, exist_ok=True)
         for other in self.root.iterdir():
             if other != self.path and time.time() - _touched_at(other) > ABANDONED_AFTER_S:
@@ -45,7 +45,7 @@ class RecordingFolder:
     def append(self, name: str, line: dict[str, Any]) -> None:
         """Add one JSON line; it survives a kill of this process. Raises StoreUnavailable where the disk is full."""
         text = json.dumps(line, separators=(",", ":")) + "\n"
-        with self._told(), (self.path / name).open("a", encoding="utf-8") as file:
+        with self.told(), (self.path / name).open("a", encoding="utf-8") as file:
             file.write(text)
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
@@ -77,7 +77,8 @@ class RecordingFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
+        """What cannot be written raises StoreUnavailable, with the folder."""
         try:
             yield
         except OSError as trouble:

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from pydantic import TypeAdapter
 from temporalio import activity
 
 from activities.artifacts import ArtifactStore
@@ -12,9 +11,8 @@ from perfwright.models.cpu_profiling import CpuProfilingDetails
 from perfwright.models.report import ReportExtras, TableFigure
 from perfwright.models.result import ProcessResult, ReportRefs, ReportToPublish
 from perfwright.report import cpu_profiling
-from perfwright.report.render import render_html, render_json, render_markdown
 
-EXTRAS = {CPU_PROFILING: (TypeAdapter(ProcessResult[CpuProfilingDetails]), cpu_profiling.report_extras)}
+EXTRAS = {CPU_PROFILING: (ProcessResult[CpuProfilingDetails], cpu_profiling.report_extras)}
 """What each process adds to the common report."""
 
 
@@ -27,8 +25,10 @@ class Reports:
     @activity.defn
     async def publish_report(self, request: ReportToPublish) -> ReportRefs:
         """Write the report's three forms; the same run again replaces them."""
-        adapter, extras_of = EXTRAS[str(request.result["process"])]
-        result = adapter.validate_json(json.dumps(request.result))
+        from perfwright.report.render import render_html, render_json, render_markdown  # here: workers start without template engines
+
+        model, extras_of = EXTRAS[str(request.result["process"])]
+        result = model.model_validate_json(json.dumps(request.result))
         extras = extras_of(result.details)
         data = await self._figure_data(extras)
         repeat = _repeat(result)

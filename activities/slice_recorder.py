@@ -238,7 +238,8 @@ class SliceRecorder:
             if self._tool.holds_target:
                 await watching.enter_async_context(watch.watching())
             try:
-                take = await self._tool.take(order, tick)
+                with self._folder.told():
+                    take = await self._tool.take(order, tick)
             except OverBudget as over:
                 if over.take is not None:
                     self._keep(piece, plan, file, over.take, watch)

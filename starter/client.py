@@ -68,7 +68,7 @@ class ListedRun:
     target: str
     environment: str
     status: str
-    """`running`, `completed`, `failed`, `canceled`, `terminated`, `timed out`."""
+    """`running`, `completed`, `failed`, `cancelled`, `terminated`, `timed out`."""
     phase: str
     verdict: str
     pending_gates: tuple[str, ...]
@@ -188,7 +188,9 @@ def target_of(request: BaseModel, registry: Registry | None) -> tuple[str, str]:
 
 
 def status_word(status: WorkflowExecutionStatus | None) -> str:
-    return status.name.lower().replace("_", " ") if status else ""
+    if status is None:
+        return ""
+    return "cancelled" if status == WorkflowExecutionStatus.CANCELED else status.name.lower().replace("_", " ")
 
 
 def _static_details(entry: ProcessEntry, request: BaseModel, environment: str) -> str:

@@ -5,18 +5,16 @@ Runs at different times on a machine that drifts prove no cause: that takes a tr
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from perfwright.analysis.comparison import ComparedNumber, compare_numbers
-from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
 from perfwright.models.cpu_profiling import CpuProfilingDetails
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate
-from perfwright.models.report import Column, Fact, Figure, FlameGraphFigure, ReportExtras, TableFigure
 from perfwright.models.result import ProcessResult
-from perfwright.report.render import render_html
+from perfwright.report.comparison import render_comparison
 from perfwright.report.words import estimate, number
 from starter.here import Here
 from starter.refusals import NoStoreHere, Refused
@@ -51,15 +49,14 @@ def compare_results(earlier: Result, later: Result, names: tuple[str, str]) -> C
     before, now = {one.id: one.title for one in earlier.findings}, {one.id: one.title for one in later.findings}
     differing = [one for one in numbers if one.shown in ("more", "less")]
     differing.sort(key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
-    told = "; ".join(f"{one.what} {one.shown}: {signed(one)}" for one in differing[:NAMED])
+    named = "; ".join(f"{one.what} {one.shown}: {signed(one)}" for one in differing[:NAMED])
     more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
+    none = f"No difference between {names[0]} and {names[1]} is shown beyond what the measurements can be wrong."
     return Comparison(
         process=later.process,
         earlier=names[0],
         later=names[1],
-        summary=f"{told}{more}."
-        if told
-        else f"No difference between {names[0]} and {names[1]} is shown beyond what the measurements can be wrong.",
+        summary=f"{named}{more}." if named else none,
         numbers=numbers,
         new_findings=tuple(title for key, title in now.items() if key not in before),
         gone_findings=tuple(title for key, title in before.items() if key not in now),
@@ -68,37 +65,25 @@ def compare_results(earlier: Result, later: Result, names: tuple[str, str]) -> C
 
 
 async def compared_page(earlier: Result, later: Result, comparison: Comparison, here: Here) -> str:
-    """The later run's report as an HTML page, with the comparison in front."""
-    figures: list[Figure] = [
-        TableFigure(
-            title=f"{comparison.later} against {comparison.earlier}",
-            caption="Intervals are 95 %. A difference counts where its interval is clear of zero; one in twenty does by chance.",
-            columns=(
-                Column(title="What"),
-                Column(title=comparison.earlier, numeric=True),
-                Column(title=comparison.later, numeric=True),
-                Column(title="Difference", numeric=True),
-                Column(title=""),
-            ),
-            rows=tuple((one.what, _told(one.earlier), _told(one.later), signed(one), one.shown) for one in comparison.numbers),
-        )
-    ]
-    data: dict[str, bytes] = {}
+    """The comparison as an HTML page, with a difference flame graph where the process has one and the profiles are reached from here."""
+    picture, cautions = None, comparison.cautions
     if later.process in PICTURES:
-        title, content = await PICTURES[later.process](earlier, later, here)
-        ref = ArtifactRef(uri="comparison", sha256="", size_bytes=len(content), media_type="application/json", title=title)
-        caption = f"{title}: red grew and blue shrank since {comparison.earlier}, as shares of all samples."
-        figures.append(FlameGraphFigure(title="Difference flame graph", caption=caption, data=ref, diff=True))
-        data[ref.uri] = content
-    facts = [Fact(label=f"Finding only in {comparison.later}", value=title) for title in comparison.new_findings]
-    facts += [Fact(label=f"Finding only in {comparison.earlier}", value=title) for title in comparison.gone_findings]
-    extras = ReportExtras(figures=tuple(figures), facts=tuple(facts), warnings=comparison.cautions)
-    return render_html(
-        later.model_copy(update={"summary": comparison.summary}),
-        extras,
-        f"{comparison.earlier} and {comparison.later}",
-        f"perfwright compare '{comparison.earlier}' '{comparison.later}'",
-        data,
+        try:
+            picture = await PICTURES[later.process](earlier, later, here)
+        except NoStoreHere as trouble:
+            cautions = (*cautions, f"No difference flame graph: {trouble.what_happened}.")
+    return render_comparison(
+        earlier,
+        later,
+        (comparison.earlier, comparison.later),
+        summary=comparison.summary,
+        rows=[(one.what, told(one.earlier), told(one.later), signed(one), one.shown) for one in comparison.numbers],
+        new_findings=comparison.new_findings,
+        gone_findings=comparison.gone_findings,
+        cautions=cautions,
+        picture=picture,
+        picture_caption=f"On-CPU stacks: red grew and blue shrank since {comparison.earlier}, as shares of all samples.",
+        repeat=f"perfwright compare '{comparison.earlier}' '{comparison.later}'",
     )
 
 
@@ -121,13 +106,13 @@ def _cpu_numbers(details: CpuProfilingDetails) -> dict[str, Estimate]:
     return numbers
 
 
-async def _cpu_picture(earlier: Result, later: Result, here: Here) -> tuple[str, bytes]:
+async def _cpu_picture(earlier: Result, later: Result, here: Here) -> bytes:
     before, now = earlier.details.stacks, later.details.stacks
     if before is None or now is None:
         raise NoStoreHere("one of the runs recorded no stacks, so there is no difference to draw")
     profiles = [await here.read(before.profile), await here.read(now.profile)]
     process = later.details.process
-    return "On-CPU stacks", await asyncio.to_thread(_draw, profiles, process.runtime if process else "unknown")
+    return await asyncio.to_thread(_draw, profiles, process.runtime if process else "unknown")
 
 
 def _draw(profiles: list[bytes], runtime: Any) -> bytes:
@@ -143,27 +128,29 @@ def _draw(profiles: list[bytes], runtime: Any) -> bytes:
 
 NUMBERS: Mapping[str, Callable[[Any], dict[str, Estimate]]] = {CPU_PROFILING: _cpu_numbers}
 """Process -> the numbers of its details that are compared."""
-PICTURES: Mapping[str, Any] = {CPU_PROFILING: _cpu_picture}
+PICTURES: Mapping[str, Callable[[Result, Result, Here], Awaitable[bytes]]] = {CPU_PROFILING: _cpu_picture}
 """Process -> its difference flame graph."""
 
 
 def _cautions(earlier: Result, later: Result) -> list[str]:
-    told = []
+    cautions = []
     if earlier.target != later.target:
-        told.append(f"Different targets: {earlier.target} and {later.target}.")
-    told += [f"{run.target} ({run.workflow_id}) ended {run.verdict}: {run.summary}" for run in (earlier, later) if run.verdict != "passed"]
+        cautions.append(f"Different targets: {earlier.target} and {later.target}.")
+    cautions += [
+        f"{run.target} ({run.workflow_id}) ended {run.verdict}: {run.summary}" for run in (earlier, later) if run.verdict != "passed"
+    ]
     asked = [name for name in dict.fromkeys([*earlier.request, *later.request]) if earlier.request.get(name) != later.request.get(name)]
     if asked := [name for name in asked if name != "target"]:
-        told.append(f"Recorded with different settings: {', '.join(asked)}.")
+        cautions.append(f"Recorded with different settings: {', '.join(asked)}.")
     before, now = (getattr(run.details, "environment", None) for run in (earlier, later))
     if isinstance(before, EnvironmentFingerprint) and isinstance(now, EnvironmentFingerprint):
         fields = ("host", "kernel", "cpu_model", "cpu_count", "memory_bytes", "runtime")
         if changed := [name for name in fields if getattr(before, name) != getattr(now, name)]:
-            told.append(f"Measured in different environments: {', '.join(name.replace('_', ' ') for name in changed)} differ.")
-    return told
+            cautions.append(f"Measured in different environments: {', '.join(name.replace('_', ' ') for name in changed)} differ.")
+    return cautions
 
 
-def _told(value: Estimate | None) -> str:
+def told(value: Estimate | None) -> str:
     return estimate(value) if value else "-"
 
 

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from activities.registry import build_activities
 from pydantic import TypeAdapter, ValidationError
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
-from workflows.registry import WORKFLOWS
 
 from activities.context import WorkerContext
+from activities.registry import build_activities
 from perfwright.models.queues import CENTRAL_QUEUE, host_queue, probe_queue
 from perfwright.models.registry import RegistryInvalid
 from perfwright.models.target import LOCAL_HOST
@@ -40,6 +39,7 @@ from starter.search_attributes import ensure_search_attributes
 from starter.worker_metrics import start_metrics
 from workflows.plugin.metrics import GATE_WAIT
 from workflows.plugin.plugin import PerfwrightPlugin
+from workflows.registry import WORKFLOWS
 
 HOST_SLOTS = 8
 """Steps at one time on one host: they measure, so they wait for each other rather than disturb each other. Leases do the rest."""

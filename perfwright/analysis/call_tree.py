@@ -4,16 +4,22 @@ Stacks share their prefixes in a call tree, so a sample costs one dictionary loo
 Everything is bounded: depth by leaving out the middle of a stack, nodes by folding rare stacks into `[rare stacks]` under the frame they
 share, rows by joining neighbouring blocks. What was given up is told by `ProfileBuilder.notes` and stays visible as frames of the profile;
 no sample is ever lost.
+
+NumPy is imported by the functions that use it: what reads a tool's files names `ProfileBuilder`, also in a worker that only starts.
 """
 
 import gzip
 import io
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from perfwright.analysis.tree_weights import Ints, levels_of, subtree_sums
 from perfwright.models.profile import Frames, Nodes, Origin, PassKind, Profile, ProfilePass, ThreadRef
+
+if TYPE_CHECKING:
+    from perfwright.analysis.tree_weights import Ints
+
+    Columns = tuple[Ints, Ints, Ints, Ints]
+    """Node, thread, block and count."""
 
 RARE_STACKS = "[rare stacks]"
 """Frame that stands for stacks too rare to keep apart; it hangs under the deepest frame that was kept."""
@@ -169,6 +175,8 @@ class ProfileBuilder:
 
     def build(self) -> Profile:
         """The profile. The builder may go on collecting afterwards."""
+        import numpy as np
+
         parent, frame = np.array(self._parent, dtype=np.int64), np.array(self._frame, dtype=np.int64)
         passes = {kind: _columns(rows) for kind, rows in self._passes.items()}
         if len(parent) > self._max_nodes:
@@ -237,8 +245,10 @@ def decode_profile(data: bytes) -> Profile:
     return Profile.model_validate_json(text)
 
 
-def _columns(rows: _PassRows) -> tuple[Ints, Ints, Ints, Ints]:
+def _columns(rows: _PassRows) -> "Columns":
     """Node, thread, block and count of a pass, ordered by block, thread and node so that equal recordings give equal bytes."""
+    import numpy as np
+
     keys = np.fromiter(rows.counts.keys(), dtype=np.int64, count=len(rows.counts))
     counts = np.fromiter(rows.counts.values(), dtype=np.int64, count=len(rows.counts))
     order = np.argsort(keys, kind="stable")
@@ -248,8 +258,10 @@ def _columns(rows: _PassRows) -> tuple[Ints, Ints, Ints, Ints]:
     return node, thread, keys >> (_NODE_BITS + _THREAD_BITS), counts
 
 
-def _regroup(node: Ints, thread: Ints, block: Ints, count: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def _regroup(node: "Ints", thread: "Ints", block: "Ints", count: "Ints") -> "Columns":
     """Rows that became equal are added up."""
+    import numpy as np
+
     keys = ((block << _THREAD_BITS) | thread) << _NODE_BITS | node
     keys, inverse = np.unique(keys, return_inverse=True)
     summed = np.bincount(inverse, weights=count, minlength=len(keys)).astype(np.int64)
@@ -257,13 +269,17 @@ def _regroup(node: Ints, thread: Ints, block: Ints, count: Ints) -> tuple[Ints, 
 
 
 def _fold_rare(
-    parent: Ints, frame: Ints, passes: dict[PassKind, tuple[Ints, Ints, Ints, Ints]], max_nodes: int, rare_frame: int
-) -> tuple[Ints, Ints, Ints, float]:
+    parent: "Ints", frame: "Ints", passes: "dict[PassKind, Columns]", max_nodes: int, rare_frame: int
+) -> "tuple[Ints, Ints, Ints, float]":
     """Keep the heaviest half of `max_nodes` nodes; the others move into one rare child of their nearest kept ancestor.
 
     Gives the new parent and frame columns, the new number of every old node, and the share of samples that moved. A parent is never lighter
     than its child, so the heaviest nodes always form a tree; each of them, and the top, has at most one rare child, which makes the bound.
     """
+    import numpy as np
+
+    from perfwright.analysis.tree_weights import levels_of, subtree_sums
+
     own = np.zeros(len(parent), dtype=np.int64)
     for node, _, _, count in passes.values():
         own += np.bincount(node, weights=count, minlength=len(parent)).astype(np.int64)
@@ -279,14 +295,14 @@ def _fold_rare(
     moved = np.cumsum(kept) - 1
     anchors, which = np.unique(anchor[~kept], return_inverse=True)
     kept_count = int(kept.sum())
-    new_parent = np.concatenate([_renumbered(parent[kept], moved), _renumbered(anchors, moved)])
+
+    def renumbered(nodes: "Ints") -> "Ints":
+        return np.where(nodes < 0, -1, moved[nodes])
+
+    new_parent = np.concatenate([renumbered(parent[kept]), renumbered(anchors)])
     new_frame = np.concatenate([frame[kept], np.full(len(anchors), rare_frame, dtype=np.int64)])
     moved[~kept] = kept_count + which
     return new_parent, new_frame, moved, float(own[~kept].sum() / max(1, own.sum()))
-
-
-def _renumbered(nodes: Ints, moved: Ints) -> Ints:
-    return np.where(nodes < 0, -1, moved[nodes])
 
 
 def _transposed(frames: Iterable[tuple[str, str, int, Origin]]) -> tuple[list[str], list[str], list[int], list[Origin]]:

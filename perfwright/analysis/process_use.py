@@ -6,8 +6,7 @@ in which it restarted: differences are taken between neighbouring sweeps of the 
 
 from collections import defaultdict
 from collections.abc import Sequence
-
-import numpy as np
+from statistics import quantiles
 
 from perfwright.models.cpu_profiling import ProcessUse, ThreadUse
 from perfwright.models.vocabulary import Model
@@ -77,8 +76,7 @@ def summarise_use(steps: Sequence[UseStep], switches: dict[str, ThreadSwitches],
 
 def _thread(key: str, uses: list[tuple[float, float, float]], switches: ThreadSwitches | None, steps: int, over: float) -> ThreadUse:
     pid, tid = key.split("/")
-    busy = np.zeros(max(steps, 1))
-    busy[: len(uses)] = [share for _, _, share in uses]
+    busy = [share for _, _, share in uses] + [0.0] * (max(steps, 2) - len(uses))
     return ThreadUse(
         pid=int(pid),
         tid=int(tid),
@@ -87,7 +85,7 @@ def _thread(key: str, uses: list[tuple[float, float, float]], switches: ThreadSw
         system_share=sum(system for _, system, _ in uses) / over,
         voluntary_switches_hz=(switches.voluntary if switches else 0) / over,
         involuntary_switches_hz=(switches.involuntary if switches else 0) / over,
-        busy_share_p95=float(np.percentile(busy, 95)),
+        busy_share_p95=quantiles(busy, n=20, method="inclusive")[-1],
     )
 
 

@@ -28,8 +28,8 @@ def compare(
 
 
 async def _compare(perf: "Perfwright", names: tuple[str, str], output: Path | None, open_it: bool, json: bool) -> None:
-    from perfwright.report.words import estimate
     from starter.comparison import compare_results, compared_page, signed
+    from starter.comparison import told as number
     from starter.refusals import NotCarriedOut, Refused
 
     runs = [await perf.run(name) for name in names]
@@ -55,8 +55,8 @@ async def _compare(perf: "Perfwright", names: tuple[str, str], output: Path | No
     rows = [
         (
             one.what,
-            estimate(one.earlier) if one.earlier else "-",
-            estimate(one.later) if one.later else "-",
+            number(one.earlier),
+            number(one.later),
             signed(one),
             (one.shown, styles.get(one.shown, "dim")),
         )
@@ -72,7 +72,7 @@ async def _compare(perf: "Perfwright", names: tuple[str, str], output: Path | No
         lines(told.cautions, style="yellow")
     console().print()
     lines([told.summary], indent="", style="bold")
-    facts({"page": file})
+    facts({"page": file}, whole=True)
     if open_it:
         from starter.cli.report import open_in_browser
 

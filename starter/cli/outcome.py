@@ -52,7 +52,8 @@ async def show_outcome(result: "ProcessResult[Any]", here: "Here", *, findings: 
             "HTML": await where(result.report.html, here),
             "Markdown": await where(result.report.markdown, here),
             "JSON": await where(result.report.data, here),
-        }
+        },
+        whole=True,
     )
 
 

@@ -80,12 +80,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
     show(drawn)
 
 
-def facts(pairs: Mapping[str, object]) -> None:
-    """`name  value` lines; what is empty is left out."""
+def facts(pairs: Mapping[str, object], *, whole: bool = False) -> None:
+    """`name  value` lines; what is empty is left out. `whole`: values are paths or commands, which are copied and so never broken."""
     from rich.table import Table
     from rich.text import Text
 
     shown = {name: str(value) for name, value in pairs.items() if value not in (None, "", ())}
+    if whole:
+        wide = max(map(len, shown), default=0)
+        for name, value in shown.items():
+            console().print(Text(f"{name:{wide}}  ", style="dim") + Text(value), soft_wrap=True)
+        return
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column(overflow="fold")
@@ -109,6 +114,14 @@ def lines(texts: Sequence[str], *, indent: str = "  ", style: str = "") -> None:
 
     for text in texts:
         show(Padding(Text(text, style=style, overflow="fold"), (0, 0, 0, len(indent))))
+
+
+def commands(texts: Sequence[str]) -> None:
+    """Lines to be copied into a shell: indented, never broken."""
+    from rich.text import Text
+
+    for text in texts:
+        console().print(Text(f"    {text}", style="cyan"), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

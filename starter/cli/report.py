@@ -55,7 +55,7 @@ async def _report_under_review(perf: "Perfwright", run: "Run", open_it: bool, js
     lines([f"under review at {found[0][0].name}: {found[0][0].question.question}"], indent="")
     lines([f"- {line.replace('**', '')}" for line in found[0][0].question.evidence])
     console().print()
-    facts({ref.media_type: await where(ref, perf.here) for _, ref in found})
+    facts({ref.media_type: await where(ref, perf.here) for _, ref in found}, whole=True)
     html = next((ref for _, ref in found if ref.media_type == "text/html"), None)
     if open_it and html:
         open_in_browser(await perf.here.local_file(html))

@@ -4,7 +4,7 @@ import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from starter.cli.output import console, duration, lines, note, say_json_line
+from starter.cli.output import commands, console, duration, lines, note, say_json_line
 
 if TYPE_CHECKING:
     from perfwright.models.gate import OpenGate
@@ -75,12 +75,15 @@ def say_gate(workflow_id: str, gate: "OpenGate") -> None:
         lines(question.exact_change.splitlines(), indent="        ")
     lines([question.consequence, f"Until {moment(gate.deadline_at)}. On show: revision {gate.revision}, digest {gate.digest}."])
     digest = "" if gate.kind == "review" else f" --digest {gate.digest}"
-    lines([f"perfwright approve {workflow_id} {gate.name}{digest}"], indent="    ", style="cyan")
-    lines([f"perfwright reject {workflow_id} {gate.name} --comment WHY{digest}"], indent="    ", style="cyan")
+    answers = [
+        f"perfwright approve {workflow_id} {gate.name}{digest}",
+        f"perfwright reject {workflow_id} {gate.name} --comment WHY{digest}",
+    ]
     if gate.revisions_left:
         field = next(iter(question.overrides), "")
         change = f" --set {field}=VALUE" if field else ""
-        lines([f"perfwright request-changes {workflow_id} {gate.name} --comment WHY{change}{digest}"], indent="    ", style="cyan")
+        answers.append(f"perfwright request-changes {workflow_id} {gate.name} --comment WHY{change}{digest}")
+    commands(answers)
 
 
 def numbers_line(numbers: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,8 @@ PREFIX = "process/target/run/1"
 @contextmanager
 def program(*command: str, ready: str | None = "ready", **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A program, once it has said that it is ready; killed with its whole group at the end."""
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT, **options
-    ) as process:
+    settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True, "start_new_session": True, "cwd": ROOT} | options
+    with subprocess.Popen(command, **settings) as process:
         try:
             if ready is not None:
                 assert process.stdout
@@ -40,10 +39,8 @@ def program(*command: str, ready: str | None = "ready", **options: Any) -> Itera
                 assert ready in line, f"{command} said {line!r}"
             yield process
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def pattern(name: str, *options: str, seconds: float = 120) -> Any:
@@ -149,4 +146,8 @@ def tools_of(pid: int, name: str) -> list[psutil.Process]:
 
 def runs(pid: int) -> bool:
     """Whether the process lives and is neither stopped nor held by a tracer."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() in (psutil.STATUS_RUNNING, psutil.STATUS_SLEEPING, psutil.STATUS_DISK_SLEEP)
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() in (
+        psutil.STATUS_RUNNING,
+        psutil.STATUS_SLEEPING,
+        psutil.STATUS_DISK_SLEEP,
+    )
