@@ -24,7 +24,7 @@ from starter.run_history import CLOSING, batches
 UNANSWERED_S = 5.0
 """How long a task may wait for a worker before it is asked whether there is one."""
 
-MomentKind = Literal["started", "done", "failed", "phase", "result", "gate", "note", "closed"]
+MomentKind = Literal["started", "done", "failed", "stopped", "phase", "result", "gate", "note", "closed"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class _Follower:
             text, began = self.pending.pop(started, ("a step", at))
             failure = getattr(attributes, "failure", None)
             message = _message(failure) if failure is not None else ""
-            word: MomentKind = "done" if kind in _GOOD_ENDINGS else "failed"
+            word: MomentKind = "done" if kind in _GOOD_ENDINGS else "stopped" if kind in _CANCELLED else "failed"
             self.told.discard(started)
             yield Moment(word, f"{text}: {message}" if message else text, (at - began).total_seconds(), at=at.isoformat())
         elif kind in CLOSING:
@@ -222,9 +222,10 @@ async def summary_of(run: Run, event: HistoryEvent) -> str:
     if not event.user_metadata.HasField("summary"):
         return ""
     try:
-        return str((await run.client.data_converter.decode([event.user_metadata.summary], [str]))[0])
+        text = str((await run.client.data_converter.decode([event.user_metadata.summary], [str]))[0])
     except Exception:  # written by another client, with another codec
         return ""
+    return " ".join(text.split())
 
 
 def no_worker_on(queue: str) -> str:
@@ -234,13 +235,17 @@ def no_worker_on(queue: str) -> str:
 
 
 def _message(failure: Any) -> str:
-    while failure.HasField("cause"):
+    """What the step said; where the server wraps it (a timeout, a child), what is inside."""
+    while not failure.HasField("application_failure_info") and failure.HasField("cause"):
         failure = failure.cause
     return " ".join(failure.message.split())[:400]
 
 
 _GOOD_ENDINGS = frozenset(
     {EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED},
+)
+_CANCELLED = frozenset(
+    {EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED, EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED},
 )
 _ENDINGS = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",

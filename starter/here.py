@@ -48,8 +48,8 @@ class Here:
         return self._file.path
 
     def registry(self) -> Registry | None:
-        """The registry; None where there is no file. Raises Refused with every mistake of a broken one."""
-        if not self._named and not self._file.path.exists():
+        """The registry; None where there is no file (beside `perfwright up`: an empty one). Raises Refused with all of its mistakes."""
+        if not self._named and not self._up and not self._file.path.exists():
             return None
         try:
             return self._file.read()

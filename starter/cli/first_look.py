@@ -42,6 +42,9 @@ def cpu(
             "and use `perfwright start CpuProfilingInvestigation --target NAME --wait`",
         )
 
+    if name is not None:
+        given = {"pid": _pid_of(name)}
+
     async def go(perf: "Perfwright") -> int:
         from starter.cli.start import wait_for
 
@@ -49,3 +52,17 @@ def cpu(
         return await wait_for(run, perf, json=json)
 
     raise typer.Exit(connected(go))
+
+
+def _pid_of(name: str) -> int:
+    """Looked up here and not by the worker, which would find this very command by its `--name`."""
+    from temporalio.exceptions import ApplicationError
+
+    from activities.finding_processes import find_process
+    from perfwright.models.target import ProcessSelector
+    from starter.refusals import NotCarriedOut
+
+    try:
+        return find_process(ProcessSelector(name=name)).pid
+    except ApplicationError as refused:
+        raise NotCarriedOut(refused.message) from None

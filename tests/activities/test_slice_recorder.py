@@ -22,7 +22,7 @@ from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PassKind
-from tests.activities.recordings import Bench, program, recording, until
+from tests.activities.recordings import Bench, program, recording, runs, until
 from tests.disks import tiny_disk  # noqa: F401
 
 PASSES: tuple[PassKind, ...] = ("on_cpu", "wall")
@@ -200,6 +200,7 @@ async def test_a_target_that_is_gone_is_told(bench: Bench, target: int) -> None:
     """Nothing recorded at all is TargetGone, naming pid and target, and is not tried again."""
     request = recording(target, "py-spy")
     os.kill(target, signal.SIGKILL)
+    await until(lambda: not runs(target))
     with pytest.raises(ApplicationError, match=f"process {target} of shop exited") as trouble:
         await record(bench, Tally(), request)
     assert (trouble.value.type, trouble.value.non_retryable) == ("TargetGone", True)

@@ -54,9 +54,9 @@ def test_a_worker_that_does_not_answer_is_unhealthy() -> None:
 
 def test_a_worker_that_polls_nothing_is_unhealthy() -> None:
     """An endpoint alone is no worker."""
-    url = start_metrics({"PERFWRIGHT_METRICS": "127.0.0.1:0"}).url
-    assert url is not None
-    ran = run(HEALTHCHECK, PERFWRIGHT_METRICS=url.removeprefix("http://").removesuffix("/metrics"))
+    metrics = start_metrics({"PERFWRIGHT_METRICS": "127.0.0.1:0"})  # held: the endpoint goes with it
+    assert metrics.url is not None
+    ran = run(HEALTHCHECK, PERFWRIGHT_METRICS=metrics.url.removeprefix("http://").removesuffix("/metrics"))
     assert ran.returncode == 1 and "polls no task queue" in ran.stderr
 
 

@@ -1,0 +1,230 @@
+"""py-spy on real Python programs: what it finds, what the target pays, and what is left when something dies."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.finding_processes import describe
+from activities.pyspy import PySpy
+from activities.slice_recorder import PLAN_FILE
+from perfwright.analysis.sampling_rate import RatePlan
+from perfwright.models.cpu_profiling import StackProfile, StackRecording
+from tests.activities.recordings import (
+    PREFIX,
+    Bench,
+    function_shares,
+    pattern,
+    program,
+    python,
+    recording,
+    runs,
+    shares,
+    tools_of,
+    until,
+)
+from tests.needs import needs
+
+pytestmark = [pytest.mark.measuring, needs("ptrace")]
+
+METHOD = "record_python_stacks"
+BUSY = "print('ready')\ndef work():\n    total = 0\n    for number in range(10_000): total += number % 7\n    return total\nwhile True: work()\n"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def record(bench: Bench, request: StackRecording) -> StackProfile:
+    stacks: StackProfile = await bench.run(PySpy, METHOD, request)
+    return stacks
+
+
+def plan_blocking(bench: Bench, rate_hz: int) -> None:
+    """As if a probe had found this rate to be cheap."""
+    folder = bench.state / "recordings" / f"{PREFIX}/stacks".replace("/", "-")
+    folder.mkdir(parents=True)
+    (folder / PLAN_FILE).write_text(RatePlan(rate_hz=rate_hz).model_dump_json() + "\n")
+
+
+async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
+    """On-CPU and GIL samples are nearly all in the function that calculates; the wall pass sees the idle threads wait as well."""
+    with pattern("one-thread") as target:
+        stacks = await record(bench, recording(target.pid, "py-spy", ("on_cpu", "wall", "gil"), duration_s=6, slice_s=2))
+        assert runs(target.pid)
+    profile = await bench.profile(stacks)
+    assert stacks.end == "complete"
+    assert {one.kind for one in stacks.passes} == {"on_cpu", "wall", "gil"}
+    for kind in ("on_cpu", "gil"):
+        assert function_shares(profile, kind)["checksum"] > 0.8
+    hottest = max(shares(profile), key=lambda leaf: shares(profile)[leaf])
+    assert hottest[:2] == ("checksum", "patterns.py")
+    waiting = function_shares(profile, "wall")["Condition.wait"]
+    assert 0.5 < waiting < 0.9, "three of four threads wait"
+    assert {"MainThread", "waiting-0", "waiting-1", "waiting-2"} <= {thread.name for thread in profile.threads}
+    assert all(thread.tid for thread in profile.threads)
+    origins = dict(zip(profile.frames.function, profile.frames.origin, strict=True))
+    assert (origins["checksum"], origins["Condition.wait"]) == ("user", "runtime")
+
+
+async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench) -> None:
+    """With 150 threads a sample is dear: the rate follows from the probe, and what the target paid is measured and reported."""
+    with pattern("threads", "--threads", "150") as target:
+        stacks = await record(bench, recording(target.pid, "py-spy", budget=0.02, duration_s=4))
+    [taken] = stacks.passes
+    assert taken.rate_hz < 99
+    assert stacks.overhead.probe_note.startswith("Probe of")
+    assert "151 threads" in stacks.overhead.probe_note
+    assert stacks.overhead.paused_share is not None
+    assert stacks.overhead.paused_share <= 0.02 or stacks.end == "over budget"
+
+
+async def test_a_recording_that_costs_too_much_is_stopped(bench: Bench) -> None:
+    """Far over the budget the recording stops by itself, says so, keeps what it has, and the target runs on."""
+    plan_blocking(bench, 200)
+    with pattern("threads", "--threads", "100") as target:
+        stacks = await record(bench, recording(target.pid, "py-spy", budget=0.001, duration_s=60, slice_s=30))
+        assert runs(target.pid)
+    assert stacks.end == "over budget"
+    assert "budget 0.1%" in stacks.warnings[0]
+    assert sum(one.seconds for one in stacks.passes) < 30
+
+
+async def test_a_tree_is_profiled_without_its_command_lines(bench: Bench) -> None:
+    """Samples of children are theirs; frames stand for the processes, without arguments, because those may hold passwords."""
+    with pattern("forks") as target:
+        children = {child.pid for child in psutil.Process(target.pid).children()}
+        stacks = await record(bench, recording(target.pid, "py-spy"))
+    profile = await bench.profile(stacks)
+    seen = {profile.threads[thread].pid for one in profile.passes for thread in one.thread}
+    assert children <= seen
+    frames = [f for f, origin in zip(profile.frames.function, profile.frames.origin, strict=True) if origin == "process"]
+    assert any(f"process {pid} (" in frame for pid in children for frame in frames)
+    assert not [function for function in profile.frames.function if "--seconds" in function]
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+async def test_a_target_that_ends_in_the_middle(bench: Bench, how: str) -> None:
+    """What was recorded until the target exited, or was killed, is a profile; its length is what was really recorded."""
+    with pattern("one-thread", seconds=3.5 if how == "exit" else 120) as target:
+        request = recording(target.pid, "py-spy", duration_s=40, slice_s=40)
+        plan_blocking(bench, 50)
+        attempt = asyncio.create_task(record(bench, request))
+        if how == "kill":
+            await bench.beat_of(lambda beat: beat.get("pass") == "on_cpu" and beat["recorded_s"] > 1)
+            target.kill()
+        stacks = await attempt
+    assert stacks.end == "target exited"
+    [taken] = stacks.passes
+    assert taken.samples > 0
+    assert taken.seconds < 20
+
+
+async def test_a_killed_profiler_is_started_again(bench: Bench) -> None:
+    """kill -9 of py-spy: the target is not left stopped, the slice is taken again, and the lost time is told."""
+    with pattern("one-thread") as target:
+        plan_blocking(bench, 99)
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", duration_s=3, slice_s=3)))
+        await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 0.5)
+        [tool] = tools_of(target.pid, "py-spy")
+        tool.kill()
+        await until(lambda: not tool.is_running() or tool.status() == psutil.STATUS_ZOMBIE)
+        await until(lambda: runs(target.pid), 5)
+        stacks = await attempt
+        assert runs(target.pid)
+    assert stacks.end == "complete"
+    assert [one.samples > 0 for one in stacks.passes] == [True]
+    [gap] = stacks.gaps
+    assert "signal 9" in gap.reason
+
+
+async def test_a_killed_worker_leaves_no_profiler_and_its_slices_count(bench: Bench, tmp_path: Path) -> None:
+    """kill -9 of the worker in the second slice: py-spy is gone, the target runs, and the next attempt records only what is missing."""
+    with pattern("one-thread") as target:
+        plan_blocking(bench, 50)
+        request = recording(target.pid, "py-spy", duration_s=6, slice_s=2)
+        (tmp_path / "request.json").write_text(request.model_dump_json())
+        command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path)]
+        worker = subprocess.Popen([*command, f"activities.pyspy:PySpy.{METHOD}", str(tmp_path / "request.json")], stdout=subprocess.PIPE)
+        try:
+            log = bench.state / "recordings" / f"{PREFIX}/stacks".replace("/", "-") / "slices.jsonl"
+            await until(lambda: log.exists() and log.read_text().count("\n") >= 1)
+            await until(lambda: len(tools_of(target.pid, "py-spy")) == 1)
+        finally:
+            worker.kill()
+            worker.communicate()
+        await until(lambda: not tools_of(target.pid, "py-spy"))
+        await until(lambda: runs(target.pid), 5)
+        before = log.read_text()
+        stacks = await record(bench, request)
+    assert stacks.end == "complete"
+    assert [gap.reason for gap in stacks.gaps] == ["the worker was restarted"]
+    assert sum(one.slices for one in stacks.passes) == 3
+    kept = json.loads(before.splitlines()[0])
+    assert (await bench.profile(stacks)).passes[0].block_seconds[: kept["blocks"]] == [kept["seconds"] / kept["blocks"]] * kept["blocks"]
+
+
+async def test_a_cancelled_recording_lets_go_at_once(bench: Bench) -> None:
+    """Cancelled in the middle: py-spy has ended when the step ends, the target runs, and nothing is left."""
+    with pattern("one-thread") as target:
+        plan_blocking(bench, 99)
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", duration_s=60, slice_s=60)))
+        await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 0.5)
+        bench.environment.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(attempt, 15)
+        assert tools_of(target.pid, "py-spy") == []
+        assert runs(target.pid)
+    assert bench.left == []
+
+
+async def test_a_target_that_execs_is_another_program(bench: Bench) -> None:
+    """Python that becomes another program ends the recording, with what was recorded until then."""
+    code = "print('ready')\nimport os, time\nend = time.monotonic() + 4\nwhile time.monotonic() < end: sum(range(1000))\nos.execvp('sleep', ['sleep', '300'])"
+    with python(code) as target:
+        plan_blocking(bench, 50)
+        stacks = await record(bench, recording(target.pid, "py-spy", duration_s=12, slice_s=3))
+    assert stacks.end == "target exited"
+    assert "now runs sleep" in stacks.warnings[0]
+    assert sum(one.samples for one in stacks.passes) > 0
+
+
+async def test_an_interpreter_that_is_not_known(bench: Bench, tmp_path: Path) -> None:
+    """A program that calls itself Python and is none that py-spy knows is told, with the way out."""
+    fake = shutil.copy(shutil.which("sleep") or "/bin/sleep", tmp_path / "python3.99")
+    with program(str(fake), "60", ready=None) as target:
+        plan_blocking(bench, 50)
+        await until(lambda: describe(psutil.Process(target.pid)).runtime == "python")
+        with pytest.raises(ApplicationError, match=r"py-spy [\d.]+ does not know the interpreter") as trouble:
+            await record(bench, recording(target.pid, "py-spy"))
+    assert trouble.value.type == "RuntimeUnsupported"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="drops privileges: needs root and setpriv")
+async def test_a_target_of_another_user(bench: Bench, tmp_path: Path) -> None:
+    """Without the permission to trace, the error names it; nothing of the target is touched."""
+    system = shutil.which("python3", path="/usr/bin:/bin")
+    if system is None:
+        pytest.skip("needs a Python that every user may run")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with program(*nobody, system, "-uc", BUSY, ready="ready") as target:
+        request = recording(target.pid, "py-spy")
+        (tmp_path / "request.json").write_text(request.model_dump_json())
+        worker = subprocess.run(
+            ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", sys.executable, "-m", "tests.activities.recording_worker"]
+            + [str(tmp_path), f"activities.pyspy:PySpy.{METHOD}", str(tmp_path / "request.json")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert runs(target.pid)
+    assert "CAP_SYS_PTRACE" in worker.stderr
+    assert worker.returncode != 0
