@@ -18,7 +18,8 @@ from perfwright.models.errors import ErrorType
 from perfwright.models.secrets import without_secrets
 
 RUNNING_FILE = "running.jsonl"
-FIND_LIMIT_S = 20.0
+FIND_LIMIT_S = 40.0
+"""More than the heartbeat timeout after which a killed worker's command is started again."""
 SETTLE_S = 2.0
 """A program shows within this time what it is: wrappers replace themselves by `exec`, and a JVM maps its library after its start."""
 PROFILING_ENVIRONMENT = {

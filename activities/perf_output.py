@@ -25,7 +25,7 @@ SHORT_STACKS_SHARE = 0.5
 """More stacks than this that end nowhere near the start of a thread: the code has no frame pointers to follow."""
 _THREAD_STARTS = re.compile(r"^(_start|main|_?_libc_start.*|_?_clone3?|clone3?|start_thread|thread_start|ret_from_fork.*|_dl_start.*)$")
 _HEAD = re.compile(r"^\s*(?P<pid>\d+)/(?P<tid>\d+)\s+(?P<time>\d+\.\d+):")
-_FRAME = re.compile(r"^\s+(?P<ip>[0-9a-f]+)\s+(?P<symbol>.*?)\s+\((?P<object>[^()]*|\[[^\]]*\][^()]*)\)\s*$")
+_FRAME = re.compile(r"^\s+(?P<ip>[0-9a-f]+)\s+(?P<symbol>.*?)\s+\((?P<object>[^()]*(?: \(deleted\))?)\)\s*$")
 _DELETED = " (deleted)"
 
 Line = tuple[str, str, int]

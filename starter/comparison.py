@@ -112,10 +112,11 @@ async def _cpu_picture(earlier: Result, later: Result, here: Here) -> bytes:
         raise NoStoreHere("one of the runs recorded no stacks, so there is no difference to draw")
     profiles = [await here.read(before.profile), await here.read(now.profile)]
     process = later.details.process
-    return await asyncio.to_thread(_draw, profiles, process.runtime if process else "unknown")
+    return await asyncio.to_thread(draw_difference_of, profiles, process.runtime if process else "unknown")
 
 
-def _draw(profiles: list[bytes], runtime: Any) -> bytes:
+def draw_difference_of(profiles: list[bytes], runtime: Any) -> bytes:
+    """d3-flame-graph JSON of two encoded profiles, the earlier one first."""
     from perfwright.analysis.call_tree import decode_profile
     from perfwright.analysis.flame_graphs import draw_difference
     from perfwright.analysis.hot_paths import on_cpu

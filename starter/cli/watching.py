@@ -11,16 +11,8 @@ if TYPE_CHECKING:
     from starter.following import Live, Moment
     from starter.run import Run
 
-MARKS = {
-    "done": "done   ",
-    "failed": "failed ",
-    "started": "now    ",
-    "result": "       ",
-    "note": "note   ",
-    "phase": "",
-    "gate": "",
-    "closed": "",
-}
+MARKS = {"done": "done", "failed": "failed", "stopped": "stopped", "started": "now", "note": "note"}
+"""The word before a line; results have none."""
 STYLES = {"failed": "red", "phase": "bold", "gate": "bold yellow", "started": "dim", "note": "yellow"}
 
 
@@ -61,7 +53,11 @@ def say_moment(run: "Run", one: "Moment") -> None:
         return
     took = f"  {duration(one.seconds)}" if one.seconds is not None and one.seconds >= 0.05 else ""
     style = STYLES.get(one.kind, "dim" if one.kind == "done" and (one.seconds or 0) < 1 else "")
-    lines([f"{MARKS[one.kind]}{one.text}{took}"], indent="" if one.kind == "phase" else "  ", style=style)
+    lines(
+        [one.text if one.kind == "phase" else f"{MARKS.get(one.kind, ''):8}{one.text}{took}"],
+        indent="" if one.kind == "phase" else "  ",
+        style=style,
+    )
 
 
 def say_gate(workflow_id: str, gate: "OpenGate") -> None:

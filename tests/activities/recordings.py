@@ -108,21 +108,23 @@ class Bench:
         await until(lambda: any(what(beat) for beat in self.beats), within_s)
 
 
-def shares(profile: Profile, kind: PassKind = "on_cpu") -> dict[tuple[str, str, int], float]:
-    """(function, base name of the file, line) of the leaves -> share of the pass's samples."""
+def shares(profile: Profile, kind: PassKind = "on_cpu", thread: str | None = None) -> dict[tuple[str, str, int], float]:
+    """(function, base name of the file, line) of the leaves -> share of the samples of the pass, or of its threads of that name."""
     counts: Counter[tuple[str, str, int]] = Counter()
     for one in profile.passes:
         if one.kind == kind:
-            for node, count in zip(one.node, one.count, strict=True):
+            for node, number, count in zip(one.node, one.thread, one.count, strict=True):
+                if thread is not None and profile.threads[number].name != thread:
+                    continue
                 frame = profile.nodes.frame[node]
                 counts[(profile.frames.function[frame], Path(profile.frames.file[frame]).name, profile.frames.line[frame])] += count
     total = sum(counts.values())
     return {leaf: count / total for leaf, count in counts.items()}
 
 
-def function_shares(profile: Profile, kind: PassKind = "on_cpu") -> dict[str, float]:
+def function_shares(profile: Profile, kind: PassKind = "on_cpu", thread: str | None = None) -> dict[str, float]:
     found: Counter[str] = Counter()
-    for (function, _, _), share in shares(profile, kind).items():
+    for (function, _, _), share in shares(profile, kind, thread).items():
         found[function] += share
     return dict(found)
 

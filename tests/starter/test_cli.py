@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
+from perfwright.models.queues import CENTRAL_QUEUE
 from starter.catalogue import PROCESSES
+from tests.starter.cli_samples import HasChild
 from tests.starter.conftest import Bench, Command, until
 
 NAME = "CpuProfilingInvestigation"
@@ -190,6 +193,24 @@ async def test_gates_are_answered_from_the_command_line(command: Command, bench:
     assert ended.code == 0 and "findings_review: rejected by ada" in ended.out
 
 
+async def test_nobody_approves_a_change_blind(command: Command, client: Client, bench: Bench) -> None:
+    """A change gate, here a child's, is shown whole, and a decision without a person at the terminal needs the digest of what is on show."""
+    handle = await client.start_workflow(HasChild.run, None, id=f"parent/{bench.target}", task_queue=CENTRAL_QUEUE)
+
+    async def shown() -> bool:
+        return "apply_change waits for a person (change)" in (await command("show", handle.id)).out
+
+    await until(shown)
+    blind = await command("approve", handle.id, "apply_change")
+    assert blind.code == 2 and "CREATE INDEX CONCURRENTLY by_day ON orders (day);" in blind.out
+    digest = blind.err.split("--digest ")[1].split()[0]
+    stale = await command("approve", handle.id, "apply_change", "--digest", "00000000")
+    assert stale.code == 2 and "digest" in stale.err
+    taken = await command("approve", handle.id, "apply_change", "--digest", digest)
+    assert taken.code == 0 and f"{handle.id}/trial-1" in taken.out
+    assert await handle.result() == "approved"
+
+
 async def test_a_finished_run_is_shown_and_reported(command: Command, bench: Bench) -> None:
     """list, show and report find a run by target and number; JSON of each is for programs."""
     await command("start", NAME, "--target", bench.other, "--wait")
@@ -242,6 +263,10 @@ async def test_two_runs_are_compared(command: Command, bench: Bench) -> None:
     (number,) = [one for one in said.json["numbers"] if one["what"].startswith("match_rules")]
     assert number["shown"] == "more" and number["difference"]["value"] == pytest.approx(0.3)
     assert "Recorded with different settings: duration_s." in said.json["cautions"]
+    page = await command("compare", first, second, "--output", "page.html")
+    assert "match_rules" in page.out and "page  page.html" in page.out
+    html = (bench.folder / "page.html").read_text()
+    assert "+30.0 % (22.9 to 37.1 %)" in html and "No difference flame graph: one of the runs recorded no stacks" in html
     same = await command("compare", first, first)
     assert same.code == 2 and "same run" in same.err
     unknown = await command("compare", first, f"{bench.other}#3")

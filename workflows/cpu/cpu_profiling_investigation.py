@@ -167,10 +167,10 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             try:
                 async with (
                     target_lease(self, target.resources, on_waiting=self.waits_for_lease),
-                    launched(target, prefix, request.duration_s) as pid,
+                    launched(target, prefix, request.duration_s) as command,
                     loaded(request.workload, target, prefix, request.duration_s),
                 ):
-                    recording = await self._record(target, request, await self._inspect(target, request, pid), prefix, revision)
+                    recording = await command.examined(lambda pid: self._record(target, request, pid, prefix, revision))
             except LeaseLost as lost:
                 if recording is None:
                     raise
@@ -179,7 +179,8 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         self.say(recording.sentence)
         return recording
 
-    async def _record(self, target: Target, request: CpuProfilingRequest, found: Preflight, prefix: str, revision: int) -> Recording:
+    async def _record(self, target: Target, request: CpuProfilingRequest, pid: int | None, prefix: str, revision: int) -> Recording:
+        found = await self._inspect(target, request, pid)
         process, choice = found.process, found.choice
         assert process is not None and choice is not None, "a target that runs has a process and a profiler"
         stacks, usage = await together(

@@ -1,12 +1,13 @@
 """Brackets around a measurement: the launched target, and the workload that loads it. Both end with the block, however it is left."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.commands import Commands
 from activities.errors import refuse
@@ -17,15 +18,37 @@ from perfwright.models.workload import Workload
 from workflows.shared.options import measuring
 from workflows.shared.waiting import stop_if_cancelled, to_the_end
 
+T = TypeVar("T")
+
+STARTS = 4
+"""How many times a target's command may be started for one recording: it ends with its worker."""
 MARGIN_S = 600.0
 """A command lives as long as the recording and what a restarted worker adds to it; then it is stopped whatever happens."""
 
 
+class Launched:
+    """The target's own command while it runs; without one the target runs already, and there is nothing to launch."""
+
+    def __init__(self, command: "_Command | None", pid: int | None) -> None:
+        self._command, self._pid = command, pid
+
+    async def examined(self, examine: Callable[[int | None], Awaitable[T]]) -> T:
+        """What `examine(pid)` gives; asked again where the command ended with its worker, after the next worker has started it again."""
+        for _ in range(STARTS - 1):
+            try:
+                return await examine(self._pid)
+            except ActivityError as failed:
+                if self._command is None or not _target_is_gone(failed):
+                    raise
+                self._pid = await self._command.found()  # raises, with its last words, when it ended by itself
+        return await examine(self._pid)
+
+
 @asynccontextmanager
-async def launched(target: Target, prefix: str, duration_s: float) -> AsyncIterator[int | None]:
-    """Run the target's own command for the block and give its pid; nothing to do for a target that runs already."""
+async def launched(target: Target, prefix: str, duration_s: float) -> AsyncIterator[Launched]:
+    """Run the target's own command for the block; nothing to do for a target that runs already."""
     if target.process is None or target.process.command is None:
-        yield None
+        yield Launched(None, None)
         return
     command = CommandRun(
         key=f"{prefix}/target",
@@ -36,8 +59,8 @@ async def launched(target: Target, prefix: str, duration_s: float) -> AsyncItera
         limit_s=duration_s + MARGIN_S,
         profiling_flags=True,
     )
-    async with _running(command, target) as pid:
-        yield pid
+    async with _running(command, target) as running:
+        yield Launched(running, running.pid)
 
 
 @asynccontextmanager
@@ -60,44 +83,64 @@ async def loaded(workload: Workload | None, target: Target, prefix: str, duratio
         yield
 
 
+class _Command:
+    """`run_command` and the steps that look for what it has started."""
+
+    def __init__(self, command: CommandRun, target: Target) -> None:
+        self._command, self._target = command, target
+        self._run = workflow.start_activity_method(
+            Commands.run_command,
+            command,
+            summary=f"Run {command.title}: {' '.join(command.command)}"[:200],
+            **measuring(command.limit_s, on=target.host),
+        )
+        self._steps: list[asyncio.Task[Any]] = [self._run]
+        self.pid = 0
+
+    async def found(self) -> int:
+        """Its pid, once it runs. Raises TargetGone when it has ended."""
+        finding = workflow.start_activity_method(
+            Commands.find_command,
+            self._command,
+            summary=f"Wait until {self._command.title} runs",
+            **measuring(30, on=self._target.host),
+        )
+        self._steps.append(finding)
+        await workflow.wait_condition(lambda: finding.done() or self._run.done())
+        if self._run.done():
+            raise _ended_early(self._command, await self._run)
+        self.pid = (await finding).pid
+        return self.pid
+
+    async def stop(self) -> None:
+        for step in self._steps:
+            step.cancel()
+        await to_the_end(_ended(self._steps))
+        stop_if_cancelled()
+
+
 @asynccontextmanager
-async def _running(command: CommandRun, target: Target) -> AsyncIterator[int]:
-    handle = workflow.start_activity_method(
-        Commands.run_command,
-        command,
-        summary=f"Run {command.title}: {' '.join(command.command)}"[:200],
-        **measuring(command.limit_s, on=target.host),
-    )
-    finding = workflow.start_activity_method(
-        Commands.find_command,
-        command,
-        summary=f"Wait until {command.title} runs",
-        **measuring(30, on=target.host),
-    )
+async def _running(command: CommandRun, target: Target) -> AsyncIterator[_Command]:
+    running = _Command(command, target)
     try:
-        await workflow.wait_condition(lambda: finding.done() or handle.done())
-        if handle.done():
-            raise _ended_at_once(command, await handle)
-        yield (await finding).pid
+        await running.found()
+        yield running
     except GeneratorExit:  # the run is only dropped from memory, by a worker that has stopped: the command goes on
         raise
     except BaseException:
-        await _stop(finding, handle)
+        await running.stop()
         raise
-    await _stop(finding, handle)
+    await running.stop()
 
 
-async def _stop(*steps: asyncio.Task[Any]) -> None:
-    for step in steps:
-        step.cancel()
-    await to_the_end(_ended(steps))
-    stop_if_cancelled()
-
-
-async def _ended(steps: tuple[asyncio.Task[Any], ...]) -> None:
+async def _ended(steps: Sequence[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*steps, return_exceptions=True)
 
 
-def _ended_at_once(command: CommandRun, end: CommandEnd) -> Exception:
+def _target_is_gone(error: ActivityError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.type == ErrorType.TARGET_GONE
+
+
+def _ended_early(command: CommandRun, end: CommandEnd) -> Exception:
     said = f": {end.output_tail}" if end.output_tail else ""
     return refuse(ErrorType.TARGET_GONE, f"{command.title} ended after {end.seconds:.1f} s with exit code {end.returncode}{said}")

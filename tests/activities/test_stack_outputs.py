@@ -1,0 +1,166 @@
+"""What the profilers write is read right: small golden files, one per tool, as they came from it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from activities.jfr import jfr_settings
+from activities.jfr_output import MONITOR_ENTER, read_jfr_text
+from activities.node_output import read_cpu_profile
+from activities.perf_output import read_addr2line, read_perf_script
+from activities.pyspy_output import read_speedscope
+from activities.taken_slices import ReadSlice, SliceCount, TakenSlice
+from perfwright.analysis.call_tree import ProfileBuilder
+from perfwright.models.profile import PassKind, Profile
+
+DATA = Path(__file__).parent / "data"
+
+
+def read(reader: ReadSlice, path: Path, *, kind: PassKind = "on_cpu", rate_hz: float = 99) -> tuple[Profile, SliceCount]:
+    """As one slice of two seconds in two blocks."""
+    builder = ProfileBuilder(tool="golden")
+    taken = TakenSlice(index=0, kind=kind, seconds=2.0, blocks=2, rate_hz=rate_hz, file=path.name, ended_at_s=0.0)
+    count = reader(builder, taken, path)
+    return builder.build(), count
+
+
+def rows(profile: Profile, kind: PassKind = "on_cpu") -> dict[tuple[str, str, int], int]:
+    """(stack, thread, block) -> samples, stacks as `outer;inner:line`."""
+    found: dict[tuple[str, str, int], int] = {}
+    for one in profile.passes:
+        if one.kind != kind:
+            continue
+        for node, thread, block, count in zip(one.node, one.thread, one.block, one.count, strict=True):
+            stack = []
+            while node >= 0:
+                frame = profile.nodes.frame[node]
+                line = profile.frames.line[frame]
+                stack.append(profile.frames.function[frame] + (f":{line}" if line else ""))
+                node = profile.nodes.parent[node]
+            found[(";".join(reversed(stack)), profile.threads[thread].name, block)] = count
+    return found
+
+
+def origins(profile: Profile) -> dict[str, str]:
+    return dict(zip(profile.frames.function, profile.frames.origin, strict=True))
+
+
+def test_speedscope(tmp_path: Path) -> None:
+    """Stacks by thread and block, failed samples from the summary, and of a process only its program's name.
+
+    MainThread   [module;price] [module;price] | [module] [module;price]     two blocks of two
+    quoted       [wait] []                                                   the empty one is nothing
+    """
+    path = Path(shutil.copy(DATA / "speedscope.json", tmp_path / "slice"))
+    path.with_suffix(".summary").write_text(json.dumps({"pid": 1, "errors": 3}))
+    profile, count = read(read_speedscope, path)
+    process = "process 4710 (python3)"
+    assert rows(profile) == {
+        (f"{process};<module>:90;price_cart:42", "MainThread", 0): 2,
+        (f"{process};<module>:90", "MainThread", 1): 1,
+        (f"{process};<module>:90;price_cart:42", "MainThread", 1): 1,
+        (f"{process};Event.wait:629", 'a "quoted" name', 0): 1,
+    }
+    assert [(one.pid, one.tid) for one in profile.threads] == [(4710, 4710), (4710, None)]
+    assert origins(profile) == {process: "process", "<module>": "user", "price_cart": "user", "Event.wait": "runtime"}
+    assert (count.samples, count.failed, profile.passes[0].failed_samples) == (5, 3, 3)
+    assert "hunter2" not in profile.model_dump_json()
+
+
+def test_perf_script(tmp_path: Path) -> None:
+    """Kernel frames lie above the user's, blocks follow the clock, threads have names, and symbols may hold brackets and blanks."""
+    path = tmp_path / "slice"
+    shutil.copy(DATA / "perf.txt", path.with_suffix(".txt"))
+    facts = {"runtime": "native", "executable": "/srv/app/bookings", "threads": {"4711": "bookings", "4712": "loader"}}
+    path.with_suffix(".summary").write_text(json.dumps(facts))
+    profile, count = read(read_perf_script, path)
+    assert rows(profile) == {
+        ("__libc_start_call_main;total_by_scan", "bookings", 0): 1,
+        ("start_thread;load(std::string const&, int);read;ksys_read;read_zero", "loader", 0): 1,
+        ("[unknown];total_by_scan", "bookings", 1): 1,
+    }
+    told = origins(profile)
+    assert (told["total_by_scan"], told["load(std::string const&, int)"], told["read_zero"], told["read"]) == (
+        "user",
+        "user",
+        "kernel",
+        "native",
+    )
+    assert (count.samples, count.warning) == (3, "")
+
+
+def test_perf_without_frame_pointers(tmp_path: Path) -> None:
+    """Stacks that break off at once are told as such, with the flag that helps."""
+    path = tmp_path / "slice"
+    path.with_suffix(".txt").write_text("4711/4711  1.000000: \n\t 1198 total_by_scan (/srv/app/bookings)\n\n" * 12)
+    path.with_suffix(".summary").write_text(json.dumps({"runtime": "native", "executable": "", "threads": {}}))
+    _, count = read(read_perf_script, path)
+    assert "100% of the stacks break off" in count.warning
+    assert "-fno-omit-frame-pointer" in count.warning
+
+
+def test_addr2line() -> None:
+    """Inlined functions come outermost first; what has no debug information has no file."""
+    told = list(read_addr2line((DATA / "addr2line.txt").read_text().splitlines()))
+    assert told == [
+        [("work", "/srv/app/main.c", 11), ("mix", "/srv/app/mix.h", 4)],
+        [("__libc_start_call_main", "", 0)],
+    ]
+
+
+def test_jfr_print(tmp_path: Path) -> None:
+    """Running samples on-CPU; waits as periods off-CPU (220 ms are 22 of 10 ms), with a leaf for `synchronized`; an empty stack is nothing."""
+    path = tmp_path / "slice"
+    shutil.copy(DATA / "jfr.txt", path.with_suffix(".txt"))
+    path.with_suffix(".summary").write_text(json.dumps({"pid": 4711, "lines_reliable": False}))
+    profile, count = read(read_jfr_text, path, rate_hz=100)
+    assert rows(profile) == {("Feed$$Lambda$14/0x0000000800c03000.run;Feed.distinct:66;ArrayList.indexOfRange:298", "main", 0): 1}
+    assert rows(profile, "off_cpu") == {
+        (f"Feed.store:4;{MONITOR_ENTER}", "worker-2", 1): 22,
+        ("Feed.take:9;Unsafe.park", "worker-3", 0): 1,
+    }
+    assert count.samples == 1
+    assert not any(one.lines_reliable for one in profile.passes)
+    assert "com.example.Feed" in profile.frames.file
+
+
+def test_jfr_settings_switch_on_nothing_that_holds_secrets() -> None:
+    """The settings file names samples and waits only: no environment, no properties, no arguments."""
+    text = jfr_settings(11)
+    assert '<event name="jdk.ExecutionSample"><setting name="enabled">true</setting><setting name="period">11 ms</setting></event>' in text
+    assert all(word not in text for word in ("Environment", "Property", "JVMInformation", "SystemProcess"))
+
+
+def test_cpu_profile(tmp_path: Path) -> None:
+    """Samples by node with the lines that ticked; idle ones are left out; ticks outside of their function are told.
+
+    us  0.1      0.3      0.5   0.9      | 1.2      1.5      1.7   1.9
+        cheapest cheapest idle  cheapest | (anon)   cheapest idle  listOnTimeout
+        26       26             26       | 59       25             2?
+    """
+    profile, count = read(read_cpu_profile, Path(shutil.copy(DATA / "node.json", tmp_path / "slice")))
+    assert rows(profile) == {
+        ("(anonymous):58;cheapest:26", "main", 0): 3,
+        ("(anonymous):59", "main", 1): 1,
+        ("(anonymous):58;cheapest:25", "main", 1): 1,
+        ("listOnTimeout:2", "main", 1): 1,
+    }
+    assert set(profile.frames.file) == {"/srv/my shop/prices.js", "node:internal/timers"}
+    assert origins(profile)["listOnTimeout"] == "runtime"
+    assert count.samples == 6
+    assert count.warning.startswith("17% of the samples are in functions that V8 inlined")
+
+
+@pytest.mark.parametrize("reader", [read_perf_script, read_jfr_text])
+def test_nothing_sampled(reader: ReadSlice, tmp_path: Path) -> None:
+    """An idle target gives an empty pass, not an error."""
+    path = tmp_path / "slice"
+    path.with_suffix(".txt").write_text("")
+    path.with_suffix(".summary").write_text(
+        json.dumps({"runtime": "native", "executable": "", "threads": {}, "pid": 1, "lines_reliable": True})
+    )
+    profile, count = read(reader, path)
+    assert (count.samples, rows(profile)) == (0, {})
+    assert profile.passes[0].block_seconds == [1.0, 1.0]
