@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from starter.cli.output import console, duration, moment, note, say_json, table
+from starter.cli.output import duration, moment, note, say_json, table
 from starter.cli.session import AsJson, RunName, connected
 
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ def _say(answered: "Answered", json: bool) -> None:
         return
     taken: Any = answered.decision
     if taken is None:
-        console().print(f"sent to {answered.workflow_id}: {answered.gate}", markup=False)
+        print(f"sent to {answered.workflow_id}: {answered.gate}")
         note("no worker polls: it is taken when one is back (`perfwright worker`); then `perfwright show` tells whether it counted")
         return
     word = taken.outcome.replace("_", " ")
-    console().print(f"{word}: {answered.gate} of {answered.workflow_id} (revision {taken.revision}, by {taken.by})", markup=False)
+    print(f"{word}: {answered.gate} of {answered.workflow_id} (revision {taken.revision}, by {taken.by})")
 
 
 def _until(iso: str) -> str:

@@ -54,7 +54,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
     """Rows as a table, or row by row on a narrow terminal; `empty` where there are none. A cell is text, `(text, style)`, or None."""
     out = console()
     if not rows:
-        out.print(empty, markup=False)
+        print(empty)
         return
     from rich.table import Table
     from rich.text import Text

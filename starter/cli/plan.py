@@ -20,7 +20,7 @@ async def show_plan(perf: "Perfwright", entry: "ProcessEntry", given: Mapping[st
     if json:
         say_json(made)
         return 0 if made.ready else BLOCKED
-    console().print(f"{entry.name} on {made.target}: nothing is started", markup=False)
+    print(f"{entry.name} on {made.target}: nothing is started")
     heading("Checks")
     words = {True: ("ok", "green"), False: ("missing", "red"), None: ("not checked", "dim")}
     table(["", "what", "found"], [(words[check.passed], check.name, check.told) for check in made.checks], empty="")
@@ -38,7 +38,7 @@ async def show_plan(perf: "Perfwright", entry: "ProcessEntry", given: Mapping[st
     lines(entry.changes or ["none: it only reads"])
     console().print()
     if made.ready:
-        console().print(f"It would run as {made.workflow_id}.", markup=False)
+        print(f"It would run as {made.workflow_id}.")
         return 0
     console().print("It would not run now: see the checks.", style="red")
     return BLOCKED

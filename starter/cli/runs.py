@@ -79,7 +79,7 @@ def cancel(id: RunName, json: AsJson = False) -> None:
     if json:
         say_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "cancelled": True})
         return
-    console().print(f"asked {run.workflow_id} to stop", markup=False)
+    print(f"asked {run.workflow_id} to stop")
     note(f"`perfwright show {run.workflow_id} --follow` tells when it has.")
 
 

@@ -54,7 +54,7 @@ def start(
         if json:
             say_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "process": entry.name})
         else:
-            console().print(f"started {run.workflow_id} (run {run.run_id})", markup=False)
+            print(f"started {run.workflow_id} (run {run.run_id})")
             note(f"Follow it with `perfwright show {run.workflow_id} --follow`.")
         await say_if_nobody_polls(perf)
         return 0
@@ -70,7 +70,7 @@ async def wait_for(run: "Run", perf: "Perfwright", *, json: bool = False) -> int
     from starter.cli.watching import come_back, watch
 
     if not json:
-        console().print(f"started {run.workflow_id} (run {run.run_id})", markup=False)
+        print(f"started {run.workflow_id} (run {run.run_id})")
     try:
         if not json:
             await watch(run)

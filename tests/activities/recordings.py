@@ -129,6 +129,15 @@ def function_shares(profile: Profile, kind: PassKind = "on_cpu", thread: str | N
     return dict(found)
 
 
+def total_share(profile: Profile, function: str, kind: PassKind = "on_cpu") -> float:
+    """Share of the pass's samples with the function anywhere on their stack."""
+    inside: list[bool] = []
+    for parent, frame in zip(profile.nodes.parent, profile.nodes.frame, strict=True):
+        inside.append(profile.frames.function[frame] == function or (parent >= 0 and inside[parent]))
+    counts = [(inside[node], count) for one in profile.passes if one.kind == kind for node, count in zip(one.node, one.count, strict=True)]
+    return sum(count for there, count in counts if there) / sum(count for _, count in counts)
+
+
 async def until(what: Callable[[], bool], within_s: float = 30) -> None:
     deadline = time.monotonic() + within_s
     while not what():

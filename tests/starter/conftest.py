@@ -124,7 +124,7 @@ async def perf(client: Client, bench: Bench) -> AsyncIterator[Perfwright]:
 @pytest.fixture
 def command(temporal_server: str, folder: Path) -> Command:
     """`await command("show", "shop")`: the real program, in the folder of the registry."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PERFWRIGHT_"))}
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS" and not name.startswith(("TEMPORAL_", "PERFWRIGHT_"))}
     environ |= {"TEMPORAL_ADDRESS": temporal_server, "TEMPORAL_CONFIG_FILE": os.devnull, "USER": "ada", "LOGNAME": "ada"}
 
     async def run(*words: str, stdin: str = "", interrupt_at: str = "", **more: str) -> Said:

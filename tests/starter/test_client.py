@@ -4,6 +4,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 
 from perfwright.models.cpu_profiling import CpuProfilingDetails, CpuProfilingRequest
@@ -210,6 +212,31 @@ async def test_runs_are_listed_newest_first_and_filtered(perf: Perfwright, bench
     (still,) = await perf.runs(target=bench.target, open_only=True, process=CpuProfilingInvestigation)
     assert still.status == "running" and still.closed_at == ""
     await (await perf.run(bench.target)).cancel()
+
+
+async def test_a_run_outlives_the_servers_retention(client: Client, perf: Perfwright, bench: Bench) -> None:
+    """A run that the server has forgotten is found by its number; its result comes from the artifact store."""
+    run = await perf.start(NAME, target=bench.other)
+    await run.result()
+    execution = WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
+    await client.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+    )
+
+    async def forgotten() -> bool:
+        try:
+            await run.describe()
+        except UnknownRun:
+            return True
+        return False
+
+    await until(forgotten)
+    kept = await perf.run(f"{bench.other}#1")
+    assert not await kept.is_open()
+    result = await kept.result()
+    assert result.verdict == "passed" and isinstance(result.details, CpuProfilingDetails)
+    with pytest.raises(UnknownRun):
+        await run.result()
 
 
 async def test_a_decision_waits_for_a_worker(

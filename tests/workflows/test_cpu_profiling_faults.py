@@ -9,35 +9,28 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
-from perfwright.models.history import RunQuery
 from perfwright.models.queues import CENTRAL_QUEUE
 from starter.dev_server import DevServer, start_dev_server
 from starter.json_lines import ready_line
 from starter.temporal_cli import find_temporal_cli
 from tests.needs import needs
-from tests.workflows.investigating import REGISTRY, CpuResult, start, target, workers
+from tests.workflows.investigating import REGISTRY, CpuResult, start, target
 from tests.workflows.watching_runs import (
     PATIENCE_S,
     Handle,
-    assert_cancelled,
     assert_free,
     assert_untouched,
     event_types,
-    open_gate,
-    pending,
     profilers_on,
-    reached,
-    recording,
     running_with,
     steps_of,
     until,
