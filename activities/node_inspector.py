@@ -90,11 +90,13 @@ class NodeSlices:
                 await inspector.evaluate(_SET_TIMER.replace("MILLISECONDS", str(round((order.seconds + LEFT_OPEN_S) * 1_000))))
             await inspector.ask("Profiler.enable")
             await inspector.ask("Profiler.setSamplingInterval", {"interval": round(1_000_000 / order.rate_hz)})
+            with suppress(ApplicationError):  # an older Node does not know it, and its exit waits for the end of the slice
+                await inspector.ask("NodeRuntime.notifyWhenWaitingForDisconnect", {"enabled": True})
             await inspector.ask("Profiler.start")
             try:
                 if not self._positions_kept:
                     await self._keep_positions(inspector, tick)
-                await self._wait(order.seconds, tick)
+                seconds = await self._wait(inspector, order.seconds, tick)
             except BaseException:
                 with suppress(OSError, WebSocketException, TimeoutError, ApplicationError):
                     await carried_out(inspector.ask("Profiler.stop"))
@@ -102,7 +104,7 @@ class NodeSlices:
             answer = await inspector.ask("Profiler.stop")
         document = json.dumps({"pid": self._request.process.pid, "profile": answer["profile"]})
         await asyncio.to_thread(order.path.write_text, document)
-        return SliceTake(order.seconds)  # the profiler runs inside of the target: its cost is the target's own
+        return SliceTake(seconds)  # the profiler runs inside of the target: its cost is the target's own
 
     async def _keep_positions(self, inspector: "Inspector", tick: Tick) -> None:
         """Make V8 compile again what it compiled before: only code compiled while a profile runs knows which functions are inlined in it.
@@ -113,18 +115,21 @@ class NodeSlices:
         await inspector.ask("Profiler.startPreciseCoverage", {"callCount": True, "detailed": False})
         await inspector.ask("Profiler.stopPreciseCoverage")
         self._positions_kept = True
-        await self._wait(COMPILING_S, lambda _elapsed_s: tick(0.0))
+        await self._wait(inspector, COMPILING_S, lambda _elapsed_s: tick(0.0))
         await inspector.ask("Profiler.stop")
         await inspector.ask("Profiler.start")
 
-    async def _wait(self, seconds: float, tick: Tick) -> None:
+    async def _wait(self, inspector: "Inspector", seconds: float, tick: Tick) -> float:
+        """Let it record; gives the seconds until the target wants to exit, which it only can when we have let go."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while (elapsed_s := loop.time() - began) < seconds:
             tick(elapsed_s)
             if still_there(self._request.process) is None:
                 raise self._gone()
-            await asyncio.sleep(min(0.5, seconds - elapsed_s))
+            if await inspector.next_event(min(0.5, seconds - elapsed_s)) == "NodeRuntime.waitingForDisconnect":
+                return max(0.1, elapsed_s)
+        return seconds
 
     @asynccontextmanager
     async def _inspector_open(self) -> AsyncIterator[None]:
@@ -236,6 +241,14 @@ class Inspector:
                         told = f"the Node.js inspector refused {method}: {message['error'].get('message', '')}"
                         raise refuse(ErrorType.TOOL_FAILED, told[:600])
                     return dict(message["result"])
+
+    async def next_event(self, within_s: float) -> str:
+        """Its name; empty when none came in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                return str(json.loads(await self._connection.recv()).get("method", ""))
+        except TimeoutError:
+            return ""
 
     async def evaluate(self, expression: str) -> None:
         """In the target's main thread. Raises ToolFailed with what it threw."""

@@ -21,7 +21,7 @@ class PauseWatch:
     """Counts readings of `/proc/<pid>/stat`, and how many found the process held by a tracer."""
 
     def __init__(self, processes: Sequence[psutil.Process]) -> None:
-        self._threads = {process.pid: _thread_count(process) for process in processes}
+        self._threads = {process.pid: thread_count(process) for process in processes}
         self._chance = random.Random(processes[0].pid)  # noqa: S311 spreads readings, protects nothing
         self.readings = 0
         self.held = 0
@@ -62,7 +62,8 @@ def state_of(pid: int) -> str:
         return ""
 
 
-def _thread_count(process: psutil.Process) -> int:
+def thread_count(process: psutil.Process) -> int:
+    """At least 1, also of a process that is gone."""
     try:
         return max(1, process.num_threads())
     except psutil.Error:

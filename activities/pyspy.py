@@ -31,6 +31,8 @@ WAY_OUT = "pip install py-spy"
 PASS_OPTIONS: dict[PassKind, tuple[str, ...]] = {"on_cpu": (), "wall": ("--idle",), "gil": ("--gil",), "native": ("--native",)}
 START_ALLOWANCE_S = 20.0
 """Attaching reads the symbols of the interpreter: a second on a slow disk, more with --native."""
+STOP_GRACE_S = 8.0
+"""It writes what it has: a second or two with hundreds of threads."""
 OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024
 LEFT_STOPPED_WITHIN_S = 0.5
 """A stop that a killed tracer left behind shows within this time."""
@@ -75,6 +77,7 @@ class PySpySlices:
             limit_s=order.seconds + START_ALLOWANCE_S,
             way_out=WAY_OUT,
             stop_signal=signal.SIGINT,
+            stop_grace_s=STOP_GRACE_S,
             output_files=(order.path,),
             output_limit_bytes=OUTPUT_LIMIT_BYTES,
         )

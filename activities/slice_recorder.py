@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +26,7 @@ from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, refuse_if_untouchable, runtime_of, still_there
-from activities.pause_watch import PauseWatch
+from activities.pause_watch import PauseWatch, thread_count
 from activities.recording_folder import RecordingFolder, nobody_comes_back
 from activities.taken_slices import ReadSlice, SliceCount, TakenSlice, assemble_profile
 from perfwright.analysis.sampling_rate import Probe, RatePlan, over_budget, plan_rate
@@ -45,6 +46,8 @@ FEWEST_READINGS = 50
 """About a second of watching: before that a single reading decides."""
 SLICE_FACTOR = 2.0
 """One slice may be surely over this many times the budget, the whole recording surely over the budget itself, before it is stopped."""
+MOST_SLICES = 90
+"""Attaching takes up to a second each time: longer recordings have longer slices."""
 TRIES, TRY_AGAIN_AFTER_S = 3, 0.5
 """Of one slice, when the tool was killed or failed in a way that may pass."""
 
@@ -139,7 +142,8 @@ class SliceRecorder:
         for line in self._folder.lines(END_FILE):
             return _End.model_validate(line)
         request = self._request
-        planned = plan_slices(request.choice.passes, request.duration_s, request.slice_s)
+        slice_s = max(request.slice_s, request.duration_s / MOST_SLICES)
+        planned = plan_slices(request.choice.passes, request.duration_s, slice_s)
         missing = [piece for piece in planned if all(one.index != piece.index for one in self._taken)]
         if self._taken and missing:
             self._note_gap("the worker was restarted")
@@ -150,9 +154,9 @@ class SliceRecorder:
                     self._look_at_target()
                     if piece is missing[0]:
                         await stack.enter_async_context(self._tool.attached())
-                        plan = await self._rate_plan()
+                        plan = await self._patiently(self._rate_plan)
                         self._recording_since_s = time.time()
-                    await self._take_patiently(piece, plan)
+                    await self._patiently(partial(self._take, piece, plan))
                     if self._taken[-1].seconds < 0.9 * piece.seconds:
                         self._look_at_target()
         except OverBudget as over:
@@ -189,7 +193,7 @@ class SliceRecorder:
             return RatePlan.model_validate(line)
         request = self._request
         processes = self._look_at_target()
-        threads = max(one.num_threads() for one in processes if one.is_running())
+        threads = max(thread_count(one) for one in processes)
         holds = self._tool.holds_target
         plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=holds)
         if holds:
@@ -210,19 +214,20 @@ class SliceRecorder:
         self._folder.append(PLAN_FILE, plan.model_dump())
         return plan
 
-    async def _take_patiently(self, piece: Slice, plan: RatePlan) -> None:
-        for last_try in (False,) * (TRIES - 1) + (True,):
+    async def _patiently(self, step: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        """Try again what may pass; in the end it is a failure for good."""
+        tries = 0
+        while True:
             try:
-                await self._take(piece, plan)
-                return
+                return await step()
             except ApplicationError as failure:
                 if failure.non_retryable or failure.type == ErrorType.STORE_UNAVAILABLE:
                     raise
+                tries += 1
                 self._note_gap(failure.message[:200])
-                if last_try:
+                if tries == TRIES:
                     raise ApplicationError(failure.message, type=failure.type, non_retryable=True) from failure
-                await asyncio.sleep(TRY_AGAIN_AFTER_S)
-                self._look_at_target()
+            await asyncio.sleep(TRY_AGAIN_AFTER_S)
 
     async def _take(self, piece: Slice, plan: RatePlan) -> None:
         watch = PauseWatch(self._look_at_target())

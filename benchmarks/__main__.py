@@ -77,15 +77,16 @@ def run_all(benchmarks: list[Benchmark]) -> int:
     for benchmark in benchmarks:
         load, started = os.getloadavg()[0], time.perf_counter()
         found = run_one(benchmark)
-        seconds = time.perf_counter() - started
+        seconds, load_after = time.perf_counter() - started, os.getloadavg()[0]
+        print(f"{benchmark.module}: {benchmark.about} ({seconds:.0f} s, load {load:.1f} to {load_after:.1f})")
         for one in found:
-            print(line(one), flush=True)
+            print(f"  {line(one)}", flush=True)
         results.append(
             {
                 "benchmark": benchmark.module,
                 "seconds": round(seconds, 1),
                 "load_before": load,
-                "load_after": os.getloadavg()[0],
+                "load_after": load_after,
                 "measured": [dataclasses.asdict(one) | {"verdict": one.verdict} for one in found],
             }
         )

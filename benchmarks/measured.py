@@ -49,10 +49,10 @@ class Ratio:
     def median(self) -> float:
         return statistics.median(self.ratios)
 
-    def note(self, unit: str, scale: float = 1.0) -> str:
+    def note(self, unit: str, scale: float = 1.0, of: str = "rounds") -> str:
         """`41.2 / 40.1 ms, rounds 0.98 to 1.07`: medians of both, and the middle half of the rounds."""
         low, high = quartiles(self.ratios)
-        return f"{self.ours * scale:.4g} / {self.theirs * scale:.4g} {unit}; half of {len(self.ratios)} rounds in {low:.2f} to {high:.2f}"
+        return f"{self.ours * scale:.4g} / {self.theirs * scale:.4g} {unit}; half of {len(self.ratios)} {of} in {low:.2f} to {high:.2f}"
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:

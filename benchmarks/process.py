@@ -2,13 +2,13 @@
 
 Twice: the very same class with and without the plugin, and a process written our way (`HumanGates`, steps that are recorded, details,
 search attributes) against one written with the SDK that leaves the same history. Runs go one after the other, ours and theirs in turns
-(ABBA), each kind on a worker process of its own; CPU is what that process used, by psutil.
+(ABBA), each kind on a worker process of its own, which is idle while the other's runs; CPU is what that process used, by psutil.
 """
 
 import asyncio
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
@@ -24,24 +24,21 @@ WALL_LIMIT, CPU_LIMIT = 1.10, 1.15
 ROUNDS = 16
 WITHIN_S = 120.0
 RUNS = 4
-"""Per turn: the kernel counts CPU in hundredths of a second."""
+"""Of each per round: the kernel counts CPU in hundredths of a second."""
 WARM_UP_RUNS = 3
 ANSWER = {"gate": "findings_review", "by": "benchmark"}
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two."""
+    """One of the two, and what was measured of it."""
 
     client: Client
     worker: SampleWorker
     workflow: str
-
-
-@dataclass
-class Turns:
-    wall_s: list[float]
-    cpu_s: list[float]
+    run_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    """Per run, mean of a round."""
 
 
 async def measure() -> list[Measured]:
@@ -56,21 +53,21 @@ async def measure() -> list[Measured]:
 
 async def compare(ours: Side, theirs: Side, name: str) -> list[Measured]:
     """Both metrics. Raises ValueError when the two did not do the same."""
-    mine, other = Turns([], []), Turns([], [])
     histories = [await warm_up(side) for side in (ours, theirs)]
     if histories[0] != histories[1]:
         raise ValueError(f"{ours.workflow} and {theirs.workflow} leave different histories: {histories}")
-    for number in rounds(ROUNDS, within_s=WITHIN_S):
-        order = [(ours, mine), (theirs, other)]
-        for side, turns in order if number % 2 else order[::-1]:
-            cpu_s, began = side.worker.cpu_s(), time.perf_counter()
-            for _ in range(RUNS):
+    for _ in rounds(ROUNDS, within_s=WITHIN_S):
+        before_s = [side.worker.cpu_s() for side in (ours, theirs)]
+        for number in range(RUNS):
+            for side in (ours, theirs) if number % 2 else (theirs, ours):
+                began = time.perf_counter()
                 await run_once(side)
-            turns.wall_s.append((time.perf_counter() - began) / RUNS)
-            turns.cpu_s.append((side.worker.cpu_s() - cpu_s) / RUNS)
-    wall, cpu = ratio(mine.wall_s, other.wall_s), ratio(mine.cpu_s, other.cpu_s)
+                side.run_s.append(time.perf_counter() - began)
+        for side, began_s in zip((ours, theirs), before_s, strict=True):
+            side.cpu_s.append((side.worker.cpu_s() - began_s) / RUNS)
+    wall, cpu = ratio(ours.run_s, theirs.run_s), ratio(ours.cpu_s, theirs.cpu_s)
     return [
-        Measured(f"{name}: wall", wall.median, "x", WALL_LIMIT, note=wall.note("ms", 1e3)),
+        Measured(f"{name}: wall", wall.median, "x", WALL_LIMIT, note=wall.note("ms", 1e3, of="pairs")),
         Measured(f"{name}: worker CPU", cpu.median, "x", CPU_LIMIT, note=cpu.note("ms", 1e3)),
     ]
 

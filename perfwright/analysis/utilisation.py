@@ -21,6 +21,8 @@ SATURATED_THREAD = 0.9
 """A thread can use one core at most; at nine tenths, queueing in front of it already multiplies its latency (M/M/1: by 10)."""
 MACHINE_BUSY = 0.9
 """The same for the whole machine (Gregg, Systems Performance, 2nd edition, section 2.6.1: utilisation near 100 % is a bottleneck)."""
+MACHINE_PART = 0.25
+"""A target that uses less of a busy machine is not what keeps it busy."""
 KERNEL_SHARE = 0.4
 """System time above 40 % of the CPU time: most busy servers stay under 30 % even with small requests."""
 KERNEL_CORES = 0.1
@@ -83,8 +85,8 @@ def _saturation(usage: ProcessUse | None, cores: float) -> list[Pattern]:
                 f"{usage.cpu_count} CPUs are there: more work needs more threads or processes, or less work per request."
             )
             patterns.append(Pattern(name="one thread saturated", statement=statement, confidence="high"))
-    if usage.machine_busy_share >= MACHINE_BUSY:
-        mine = cores / usage.cpu_count if usage.cpu_count else 0.0
+    mine = cores / usage.cpu_count if usage.cpu_count else 0.0
+    if usage.machine_busy_share >= MACHINE_BUSY and mine >= MACHINE_PART:
         busy = f"The machine's {usage.cpu_count} CPUs were {usage.machine_busy_share:.0%} busy"
         statement = f"{busy}, {mine:.0%} by this target: it competes for CPU."
         patterns.append(Pattern(name="CPU-saturated", statement=statement, confidence="high"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from perfwright.models.result import ProcessResult
 from perfwright.report import words
-from perfwright.report.render import _assets, _environment, _script_json
+from perfwright.report.render import assets, script_json, templates
 
 PICTURE_LIMIT_BYTES = 2_000_000
 
@@ -28,7 +28,7 @@ def render_comparison(
     d3-flame-graph JSON with deltas, left out above two megabytes so that the page can be mailed."""
     shown = picture if picture is not None and len(picture) <= PICTURE_LIMIT_BYTES else None
     return (
-        _environment()
+        templates()
         .get_template("comparison.html.j2")
         .render(
             earlier=earlier,
@@ -40,10 +40,10 @@ def render_comparison(
             new_findings=new_findings,
             gone_findings=gone_findings,
             cautions=cautions,
-            picture=_script_json(shown) if shown is not None else "",
+            picture=script_json(shown) if shown is not None else "",
             picture_caption=picture_caption,
             repeat=repeat,
-            assets=_assets(),
+            assets=assets(),
             process_title=words.process_title(later.process),
         )
     )

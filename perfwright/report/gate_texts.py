@@ -43,7 +43,7 @@ def commands(workflow_id: str, gate: str, digest: str, *, signal: str = "approve
     run = shlex.quote(workflow_id)
     return (
         f"temporal workflow signal --workflow-id {run} --name {signal} --input {shlex.quote(decision)}",
-        f"perfwright {ours} {run} {gate}{comment}",
+        f"perfwright {ours} {run} {gate} --digest {digest}{comment}",
     )
 
 

@@ -36,7 +36,7 @@ def render_html(result: ProcessResult[Any], extras: ReportExtras, run: str, repe
     """The page. `run` is the run's short name (`shop#12`), `repeat` the command that repeats it, `data` the figures' artifacts by uri."""
     figures = _figures(extras, data)
     return (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             result=result,
@@ -45,7 +45,7 @@ def render_html(result: ProcessResult[Any], extras: ReportExtras, run: str, repe
             repeat=repeat,
             figures=figures,
             legend=LEGEND,
-            assets=_assets(),
+            assets=assets(),
             process_title=words.process_title(result.process),
         )
     )
@@ -55,7 +55,7 @@ def render_markdown(result: ProcessResult[Any], extras: ReportExtras, run: str, 
     """The same for a pull request or a chat."""
     figures = [{"spec": figure} for figure in extras.figures]
     text = (
-        _environment()
+        templates()
         .get_template("report.md.j2")
         .render(result=result, extras=extras, run=run, repeat=repeat, figures=figures, process_title=words.process_title(result.process))
     )
@@ -81,12 +81,12 @@ def _figures(extras: ReportExtras, data: Mapping[str, bytes]) -> list[dict[str, 
                 shown["problem"] = f"This picture does not fit into a report of 3 MB; its data is in {figure.data.uri}"
             else:
                 left -= len(content)
-                shown["data"] = _script_json(content)
+                shown["data"] = script_json(content)
         out.append(shown)
     return out
 
 
-def _script_json(content: bytes) -> Markup:
+def script_json(content: bytes) -> Markup:
     """JSON that cannot end the script element it stands in."""
     return Markup(content.decode("utf-8", "replace").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))  # noqa: S704 escaped here
 
@@ -121,7 +121,7 @@ def _dump(value: object) -> str:
 
 
 @cache
-def _assets() -> dict[str, Markup]:
+def assets() -> dict[str, Markup]:
     folder = files("perfwright.report")
     names = {
         "flame_js": "assets/flamegraph.min.js",
@@ -135,7 +135,7 @@ def _assets() -> dict[str, Markup]:
 
 
 @cache
-def _environment() -> Environment:
+def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("perfwright.report", "templates"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),

@@ -34,7 +34,7 @@ def show(renderable: object) -> None:
         return
     with out.capture() as captured:
         out.print(renderable)
-    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")), flush=True)
 
 
 def say_json(value: object) -> None:

@@ -54,7 +54,7 @@ def start(
         if json:
             say_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "process": entry.name})
         else:
-            print(f"started {run.workflow_id} (run {run.run_id})")
+            print(f"started {run.workflow_id} (run {run.run_id})", flush=True)
             note(f"Follow it with `perfwright show {run.workflow_id} --follow`.")
         await say_if_nobody_polls(perf)
         return 0
@@ -70,7 +70,7 @@ async def wait_for(run: "Run", perf: "Perfwright", *, json: bool = False) -> int
     from starter.cli.watching import come_back, watch
 
     if not json:
-        print(f"started {run.workflow_id} (run {run.run_id})")
+        print(f"started {run.workflow_id} (run {run.run_id})", flush=True)
     try:
         if not json:
             await watch(run)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from sqlalchemy import make_url
 from temporalio.exceptions import ApplicationError
 
 from activities.history import History
-from activities.history_check import REVISION
+from activities.history_check import REVISION, is_current
 from activities.history_engine import open_engine
 from activities.history_migration import scripts
 from activities.history_tables import metadata
@@ -346,3 +347,18 @@ async def test_a_wrong_url_is_refused(url: str) -> None:
         await History.open(url)
     assert refused.value.type == "InvalidInput"
     assert PASSWORD not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change", ["nothing", "DELETE FROM alembic_version", "PRAGMA journal_mode=DELETE", "DROP TABLE alembic_version", "another file"]
+)
+async def test_only_a_current_store_is_left_for_later(tmp_path: Path, change: str) -> None:
+    """A store as this release left it is known without SQLAlchemy; of any other the quick look says so, and creates nothing."""
+    await (await History.open("sqlite+aiosqlite:///history.db", folder_of_relative=tmp_path)).close()
+    if change not in ("nothing", "another file"):
+        with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
+            connection.execute(change)
+    name = "another.db" if change == "another file" else "history.db"
+    assert is_current(f"sqlite+aiosqlite:///{name}", tmp_path, busy_s=1) is (change == "nothing")
+    assert [path.name for path in tmp_path.glob("*.db")] == ["history.db"]
+    assert not is_current("postgresql+asyncpg://ada@localhost/history", tmp_path, busy_s=1)

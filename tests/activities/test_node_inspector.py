@@ -117,11 +117,12 @@ async def test_a_program_that_the_signal_would_end(bench: Bench) -> None:
 
 
 async def test_a_target_that_ends_in_the_middle(bench: Bench) -> None:
-    """Slices that were finished are the profile."""
-    with node(FREE, "-e", f"setTimeout(() => process.exit(), 16000); {IDLE}") as target:
-        stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=40, slice_s=1))
+    """What was recorded until the program exits is the profile, and we do not hold up its end."""
+    with node(FREE, "-e", f"setTimeout(() => process.exit(), 5000); {IDLE}") as target:
+        stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=60, slice_s=60))
+        assert target.wait(5) == 0
     assert stacks.end == "target exited"
-    assert [one.seconds for one in stacks.passes] == [10.0]
+    assert 0 < stacks.passes[0].seconds < 30
 
 
 async def test_a_cancelled_recording_closes_the_inspector(bench: Bench) -> None:

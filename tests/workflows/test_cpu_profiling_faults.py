@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,29 @@ from perfwright.models.queues import CENTRAL_QUEUE
 from starter.dev_server import DevServer, start_dev_server
 from starter.json_lines import ready_line
 from starter.temporal_cli import find_temporal_cli
+from tests.disks import tiny_disk  # noqa: F401
 from tests.needs import needs
-from tests.workflows.investigating import REGISTRY, CpuResult, start, target
+from tests.workflows.investigating import REGISTRY, CpuResult, start, target, workers
 from tests.workflows.watching_runs import (
     PATIENCE_S,
     Handle,
+    activities_of,
+    assert_cancelled,
     assert_free,
     assert_untouched,
-    event_types,
+    failure_of,
+    open_gate,
+    pending,
     profilers_on,
+    reached,
+    recording,
     running_with,
     steps_of,
+    task_failures,
     until,
 )
 from workflows.plugin.plugin import PerfwrightPlugin
 
-pytest_plugins = ("tests.disks",)
 pytestmark = [pytest.mark.measuring, needs("ptrace", "temporal"), pytest.mark.timeout(1_200)]
 
 WORKER = Path(__file__).resolve().parents[2] / "worker.py"
@@ -185,7 +192,11 @@ async def own(site: Site) -> Client:
     return await Client.connect(site.server.address, plugins=[PerfwrightPlugin()])
 
 
-async def no_profilers_on(pid: int) -> bool:
+async def profilers_of(pid: int) -> list[int]:
+    return [int(line.partition(":")[0]) for line in profilers_on(pid)]
+
+
+async def nobody_profiles(pid: int) -> bool:
     return not profilers_on(pid)
 
 
@@ -208,7 +219,7 @@ async def assert_finished(handle: Handle) -> CpuResult:
     """The run completed with a verdict of its own, and no workflow task failed."""
     result: CpuResult = await asyncio.wait_for(handle.result(), PATIENCE_S)
     assert result.verdict in ("passed", "inconclusive"), result.summary
-    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in await event_types(handle)
+    assert not await task_failures(handle)
     assert result.report.html
     return result
 
@@ -245,9 +256,8 @@ async def test_a_worker_that_is_killed_after_every_step(site: Site, own: Client,
         at, name = step.result()
         if name in wanted - killed and at > restarted_at:
             killed.add(name)
-            print(f"{clock():.1f} killed after {name}; {len(wanted - killed)} left")
             await site.signal_worker(signal.SIGKILL)
-            await until(lambda: no_profilers_on(program), "the end of the dead worker's profilers")
+            await until(lambda: nobody_profiles(program), "the end of the dead worker's profilers")
             await site.start_worker()
             restarted_at = clock()
     for handle in handles:
@@ -256,3 +266,161 @@ async def test_a_worker_that_is_killed_after_every_step(site: Site, own: Client,
     await assert_free(own, f"host/{HOST}", *(f"target/{name}" for name in names))
     assert_untouched(program)
     assert not running_with(f"{script} launched")
+
+
+async def test_a_recording_that_is_disturbed_again_and_again(site: Site, own: Client, program: int) -> None:
+    """kill -9 of the profiler, kill -9 of the worker, SIGTERM without a grace, in one recording: it goes on each time, and tells its gaps."""
+    site.register(target("examined", HOST, f"pid = {program}"))
+    site.environment = {"PERFWRIGHT_SHUTDOWN_GRACE_S": "0"}
+    await site.start_worker()
+    handle = await start(own, CENTRAL_QUEUE, "examined", **SHORT | {"duration_s": 8})
+
+    progress = await recording(own, handle)
+    for pid in await until(lambda: profilers_of(program), "the profiler of the next slice"):
+        os.kill(pid, signal.SIGKILL)
+    progress = await recording(own, handle, slices=progress["slices"] + 1)
+
+    await site.signal_worker(signal.SIGKILL)
+    await until(lambda: nobody_profiles(program), "the end of the dead worker's profiler")
+    assert_untouched(program)
+    await site.start_worker()
+    progress = await recording(own, handle, slices=progress["slices"] + 1)
+
+    assert await site.signal_worker(signal.SIGTERM) == 0, site.log[-3_000:]
+    assert_untouched(program)
+    await site.start_worker()
+
+    result = await assert_finished(handle)
+    stacks = result.details.stacks
+    assert stacks is not None and stacks.end == "complete"
+    assert sum(one.seconds for one in stacks.passes) > 7, "what was missed was recorded later"
+    reasons = [gap.reason for gap in stacks.gaps]
+    assert reasons.count("the worker was restarted") == 2 and any("py-spy" in reason for reason in reasons), reasons
+    assert all(gap.missing_s > 0 and gap.title in result.details.warnings for gap in stacks.gaps)
+    assert result.report.markdown
+    report = (site.folder / ".perfwright" / "artifacts" / result.report.markdown.uri).read_text()
+    assert report.count("the worker was restarted") >= 2
+    await assert_free(own, f"host/{HOST}", "target/examined")
+    assert_untouched(program)
+
+
+async def test_a_server_that_is_killed_and_a_worker_that_is_asked_to_end(site: Site, own: Client, program: int) -> None:
+    """SIGTERM lets a recording finish, without another attempt; kill -9 of the server at a gate or while recording loses nothing."""
+    site.register(target("watched", HOST, f"pid = {program}", "asking"), target("examined", HOST, f"pid = {program}"))
+    site.environment = {"PERFWRIGHT_SHUTDOWN_GRACE_S": "120"}
+    await site.start_worker()
+    watched = await start(own, CENTRAL_QUEUE, "watched", **SHORT | {"duration_s": 4})
+    await recording(own, watched)
+    assert await site.signal_worker(signal.SIGTERM) == 0, site.log[-3_000:]
+    assert_untouched(program)
+    events = [event async for event in watched.fetch_history_events()]
+    assert attempts(events, "record_python_stacks") == attempts(events, "sample_threads") == 1
+
+    await site.start_worker()
+    await open_gate(watched, "profile_review")
+    examined = await start(own, CENTRAL_QUEUE, "examined", **SHORT | {"duration_s": 4})
+    await recording(own, examined)
+    await site.restart_server()
+    await open_gate(watched, "profile_review")
+    await watched.signal("approve", {"gate": "profile_review", "by": "ada"})
+    await open_gate(watched, "findings_review")
+    await watched.signal("approve", {"gate": "findings_review", "by": "ada"})
+    for handle in (watched, examined):
+        result = await assert_finished(handle)
+        assert result.details.stacks and result.details.stacks.end == "complete"
+    assert not (await watched.result()).details.stacks.gaps
+    await assert_free(own, f"host/{HOST}", "target/watched", "target/examined")
+    assert_untouched(program)
+
+
+async def test_a_target_that_is_killed(client: Client, task_queue: str, host_name: str, tmp_path: Path, script: Path) -> None:
+    """When the target dies while it is recorded, what was recorded is analysed and the end is told; the next start says that it is gone."""
+    name = f"victim-of-{host_name}"
+    with running(script) as victim:
+        async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {victim.pid}")):
+            handle = await start(client, task_queue, name, **SHORT | {"duration_s": 8})
+            await recording(client, handle)
+            victim.kill()
+            victim.wait()
+            result = await assert_finished(handle)
+            again = await failure_of(await start(client, task_queue, name, **SHORT))
+            await assert_free(client, f"target/{name}", f"host/{host_name}")
+    stacks = result.details.stacks
+    assert stacks is not None and stacks.end == "target exited" and sum(one.seconds for one in stacks.passes) < 8
+    assert result.verdict == "inconclusive" and "target exited" in result.summary
+    assert again.type == "TargetGone" and str(victim.pid) in again.message
+    assert not profilers_on(victim.pid)
+
+
+async def test_a_full_artifact_disk(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, tiny_disk: Path) -> None:  # noqa: F811
+    """A disk that fills up is told with the way out; the run goes on where it was when there is room again, and can be cancelled meanwhile."""
+    name, ballast = f"examined-on-{host_name}", tiny_disk / "ballast"
+    store = f'[store]\nartifacts = "file://{tiny_disk}"\n'
+
+    def fill() -> None:
+        with suppress(OSError), ballast.open("wb") as file:
+            file.write(b"x" * 64 * 1024 * 1024)
+
+    async def told() -> bool:
+        step = await pending(handle, "record_python_stacks")
+        if step is None or not step.HasField("last_failure"):
+            return False
+        assert step.last_failure.application_failure_info.type == "StoreUnavailable"
+        return "The disk is full: make room there" in step.last_failure.message and str(tiny_disk) in step.last_failure.message
+
+    async with workers(client, task_queue, host_name, tmp_path, store, target(name, host_name, f"pid = {program}")):
+        handle = await start(client, task_queue, name, **SHORT)
+        await recording(client, handle)
+        fill()
+        await until(told, "the full disk, in the pending step")
+        await handle.cancel()
+        await assert_cancelled(handle)
+        assert_untouched(program)
+        await assert_free(client, f"target/{name}", f"host/{host_name}")
+
+        handle = await start(client, task_queue, name, **SHORT)
+        await until(told, "the full disk, in the pending step")
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=32m", str(tiny_disk)], check=True)
+        result = await assert_finished(handle)
+    assert result.details.stacks is not None and not result.details.stacks.gaps, "nothing was recorded twice, and nothing is missing"
+    assert_untouched(program)
+
+
+@pytest.mark.parametrize("lane", range(3))
+async def test_cancel_at_every_step(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, script: Path, program: int, lane: int
+) -> None:
+    """Cancelled as soon as any one of its steps is scheduled, the run ends cancelled and lets go; the same start works again at once."""
+    name = f"examined-on-{host_name}"
+    launched = f"command = ['{sys.executable}', '{script}', 'launched']"
+    targets = target(name, host_name, f"pid = {program}"), target(f"{name}-launched", host_name, launched)
+    async with workers(client, task_queue, host_name, tmp_path, *targets):
+        for step in EVERY_STEP[lane::3]:
+            examined = f"{name}-launched" if step in ("run_command", "find_command") else name
+            handle = await start(
+                client, task_queue, examined, **SHORT | {"compare_with": f"{name}#1" if step == "find_previous_profile" else "latest"}
+            )
+            await reached(handle, step)
+            await handle.cancel()
+            await assert_cancelled(handle)
+            assert not await task_failures(handle)
+            assert_untouched(program)
+            await assert_free(client, f"target/{examined}", f"host/{host_name}")
+            assert not running_with(f"{script} launched")
+        await assert_finished(await start(client, task_queue, name, **SHORT))
+
+
+async def test_terminate_while_it_holds_the_lease(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int) -> None:
+    """A terminated run's profiler ends, and the next start gets the target, although nobody gave the lease back."""
+    name = f"examined-on-{host_name}"
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}")):
+        handle = await start(client, task_queue, name, **SHORT | {"duration_s": 60})
+        await recording(client, handle)
+        await handle.terminate("test")
+        again = await start(client, task_queue, name, **SHORT)
+        await until(lambda: nobody_profiles(program), "the end of the terminated run's profiler")
+        assert "record_python_stacks" not in await activities_of(again), "it did not measure while the profiler was still there"
+        await assert_finished(again)
+        await assert_free(client, f"target/{name}", f"host/{host_name}")
+    assert_untouched(program)

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, RPCError, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
@@ -61,8 +61,15 @@ async def reached(handle: Handle, activity: str, times: int = 1) -> None:
     raise AssertionError(f"the run ended without {activity}")
 
 
-async def event_types(handle: Handle) -> list["EventType.ValueType"]:
-    return [event.event_type async for event in handle.fetch_history_events()]
+async def task_failures(handle: Handle) -> list[str]:
+    """Workflow tasks that our code failed; not those that the server repeats because something came in meanwhile."""
+    failed = [
+        event.workflow_task_failed_event_attributes
+        async for event in handle.fetch_history_events()
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    ]
+    expected = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+    return [f"{WorkflowTaskFailedCause.Name(one.cause)}: {one.failure.message}" for one in failed if one.cause != expected]
 
 
 async def activities_of(handle: Handle) -> list[str]:

@@ -15,7 +15,16 @@ def test_the_lines_to_paste_survive_a_shell(workflow_id: str) -> None:
     assert words[words.index("--workflow-id") + 1] == workflow_id
     decision = DecisionInput.model_validate(json.loads(words[words.index("--input") + 1]))
     assert (decision.gate, decision.digest, decision.comment) == ("findings_review", "ab12cd34", "it's too short")
-    assert shlex.split(ours) == ["perfwright", "request-changes", workflow_id, "findings_review", "--comment", "it's too short"]
+    assert shlex.split(ours) == [
+        "perfwright",
+        "request-changes",
+        workflow_id,
+        "findings_review",
+        "--digest",
+        "ab12cd34",
+        "--comment",
+        "it's too short",
+    ]
 
 
 @pytest.mark.parametrize("text", ["plain", "```", "a ```` b", ""])
