@@ -82,6 +82,11 @@ def refused_as(error: pytest.ExceptionInfo[ApplicationError]) -> str | None:
     return error.value.type
 
 
+def children() -> set[int]:
+    """Everything below this process: a test server may be among it."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 class TestResult:
     async def test_streams_exit_code_and_usage(self) -> None:
         """Output, exit code, CPU time, peak memory and wall time are those of the tool."""
@@ -335,14 +340,14 @@ class TestStopping:
     @pytest.mark.parametrize("turns", range(12))
     async def test_cancel_during_start(self, turns: int) -> None:
         """A cancellation at any moment of the start leaves no process and no task."""
-        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        others = children()
         task = asyncio.create_task(run(python("import time; time.sleep(600)")))
         for _ in range(turns):
             await asyncio.sleep(0.001 * turns)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await soon(lambda: {child.pid for child in psutil.Process().children(recursive=True)} <= before)
+        await soon(lambda: children() <= others)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_heartbeats_go_on_while_a_tool_is_stopped(self) -> None:
@@ -371,6 +376,7 @@ class TestStopping:
             result = await run(tool, heartbeat=activity.heartbeat, progress=lambda: len(lines), on_line=lambda _, line: lines.append(line))
             return result.stdout
 
+        others = children()
         task = asyncio.create_task(environment.run(record))
         await soon(lambda: lines)
         before = len(beats)
@@ -379,7 +385,7 @@ class TestStopping:
             await task
         assert len(beats) > before
         assert beats[-1][1] == 1
-        assert not psutil.Process().children(recursive=True)
+        assert children() <= others
 
     async def test_left_over_processes_are_ended(self, tmp_path: Path) -> None:
         """What a tool left behind when it ended by itself is counted and ended."""
@@ -499,7 +505,7 @@ class TestLeaks:
         """Many runs, ten at a time, leave no open file, task, thread, process or zombie."""
         me = psutil.Process()
         await run(Tool(["true"], limit_s=20, way_out=""))
-        files, threads = me.num_fds(), threading.active_count()
+        files, threads, others = me.num_fds(), threading.active_count(), children()
 
         async def several() -> None:
             for _ in range(20):
@@ -509,7 +515,7 @@ class TestLeaks:
         await asyncio.gather(*(several() for _ in range(10)))
         await soon(lambda: threading.active_count() <= threads)
         assert me.num_fds() == files
-        assert me.children(recursive=True) == []
+        assert children() <= others
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_failed_starts_leak_nothing(self, tmp_path: Path) -> None:
