@@ -114,7 +114,7 @@ def run_one(benchmark: Benchmark) -> list[Measured]:
 def line(one: Measured) -> str:
     value = "-" if one.value is None else f"{one.value:,.3g} {one.unit}" if abs(one.value) < 100 else f"{one.value:,.0f} {one.unit}"
     limit = "" if one.limit is None else f"{'>=' if one.at_least else '<='} {one.limit:,.4g}"
-    return f"{one.name:42}{value.strip():>16}  {limit:10}{one.verdict:8}{one.note}"
+    return f"{one.name:42}{value.strip():>16}  {limit:10}{one.verdict:8}{one.note}".rstrip()
 
 
 def machine() -> str:

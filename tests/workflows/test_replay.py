@@ -1,0 +1,100 @@
+"""Runs that an older worker began go on under this one: recorded histories of every branch are replayed.
+
+They are recorded by `python -m tests.histories.record`, from a real server.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from tests.histories import stored
+from tests.histories.record import BRANCHES
+from workflows.plugin.plugin import PerfwrightPlugin
+from workflows.registry import WORKFLOWS
+
+PAYLOAD_LIMIT_BYTES = 256 * 1024
+CLOSED_AS = {
+    "cancelled": "CANCELED",
+    "cancelled_while_recording": "CANCELED",
+    "refused": "FAILED",
+    "continued": "CONTINUED_AS_NEW",
+    "carried": "CONTINUED_AS_NEW",
+}
+"""How a branch ends; all others complete."""
+OUTCOMES = {
+    "approved": r'"outcome":"approved".*"outcome":"approved"',
+    "rejected": r'"verdict":"rejected"',
+    "rejected_findings": r'"verdict":"rejected"',
+    "revised": r'"outcome":"changes_requested"',
+    "timed_out": r'"outcome":"unreviewed".*"outcome":"unreviewed"',
+    "compared": r'"compared_with":"stock#1"',
+    "objected": r'"objection":true',
+    "launched": r'"verdict":"(passed|inconclusive)"',
+    "waited": r'"verdict":"(passed|inconclusive)"',
+    "lease_lost": r'"metric":"leases lost"[^}]*"outcome":"failed"',
+    "uncontended": r'"grants":1\b',
+    "contended": r'"grants":3\b',
+    "cancelled_waiter": r'"grants":2\b',
+    "terminated_holder": r'"grants":2\b',
+}
+"""What the result of a branch says."""
+
+each_history = pytest.mark.parametrize("file", stored.files(), ids=lambda file: f"{file.parent.name}/{stored.branch_of(file)}")
+
+
+def replayer() -> Replayer:
+    return Replayer(workflows=WORKFLOWS, plugins=[PerfwrightPlugin()])
+
+
+@each_history
+async def test_recorded_runs_replay(file: Path) -> None:
+    """The workflows' code takes the same way through a history as when it was recorded."""
+    await replayer().replay_workflow(stored.load(file))
+
+
+async def test_a_replay_notices_another_way() -> None:
+    """A history that has another step than the code takes is refused: the replays above would notice a change."""
+    history = stored.load(stored.FOLDER / "CpuProfilingInvestigation" / "approved.json.gz")
+    events = [type(event).FromString(event.SerializeToString()) for event in history.events]
+    renamed = next(event for event in events if event.activity_task_scheduled_event_attributes.activity_type.name == "judge_profile")
+    renamed.activity_task_scheduled_event_attributes.activity_type.name = "judge_profiles"
+    with pytest.raises(NondeterminismError):
+        await replayer().replay_workflow(WorkflowHistory(history.workflow_id, events))
+
+
+def test_every_workflow_type_has_its_branches() -> None:
+    """A new workflow type, or a branch that nobody recorded, fails here."""
+    assert set(BRANCHES) == {workflow.__name__ for workflow in WORKFLOWS}
+    recorded = {(file.parent.name, stored.branch_of(file)) for file in stored.files()}
+    assert recorded == {(type_name, branch) for type_name, branches in BRANCHES.items() for branch in branches}
+
+
+@each_history
+def test_recorded_runs_are_what_they_are_called(file: Path) -> None:
+    """Each history ends as its name says, none of its workflow tasks was failed, and nothing in it is too large for Temporal."""
+    branch, history = stored.branch_of(file), stored.load(file).to_json_dict()
+    types = [event["eventType"] for event in history["events"]]
+    assert types[-1] == f"EVENT_TYPE_WORKFLOW_EXECUTION_{CLOSED_AS.get(branch, 'COMPLETED')}"
+    assert "EVENT_TYPE_WORKFLOW_TASK_FAILED" not in types
+    if branch not in CLOSED_AS:
+        (result,) = stored.payloads(history["events"][-1])
+        assert re.search(OUTCOMES[branch], result.decode())
+    assert all(len(content) < PAYLOAD_LIMIT_BYTES for content in stored.payloads(history))
+
+
+@each_history
+def test_recorded_runs_tell_of_no_machine(file: Path) -> None:
+    """No home folder, no path of a checkout and no user's name is in what is kept."""
+    history = stored.load(file).to_json_dict()
+    words = "\n".join([str(history), *(content.decode() for content in stored.payloads(history))])
+    assert not re.findall(r"/(?:home|root|Users|tmp)/\S*", words)
+    assert set(re.findall(r'"user": ?"([^"]*)"', words)) <= {"shop"}
+    assert {event.get("identity", "worker") for event in _attributes(history)} <= {"worker", "history-service"}
+
+
+def _attributes(history: dict) -> list[dict]:
+    return [value for event in history["events"] for name, value in event.items() if name.endswith("EventAttributes")]
