@@ -6,6 +6,7 @@ Reading that state some fifty times a second, at random moments, gives the share
 """
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 
 MEAN_INTERVAL_S = 0.02
+FEWEST_HELD = 3
 TRACED = "t"
 
 
@@ -23,6 +25,8 @@ class PauseWatch:
     def __init__(self, processes: Sequence[psutil.Process]) -> None:
         self._threads = {process.pid: thread_count(process) for process in processes}
         self._chance = random.Random(processes[0].pid)  # noqa: S311 spreads readings, protects nothing
+        self._wanted = math.inf
+        self._reached = asyncio.Event()
         self.readings = 0
         self.held = 0
 
@@ -42,6 +46,11 @@ class PauseWatch:
             with suppress(asyncio.CancelledError):
                 await task
 
+    async def held_for(self, seconds: float) -> None:
+        """Wait until the readings say that it was held for so long in all; at least three of them, because one may be chance."""
+        self._wanted = max(FEWEST_HELD, seconds / MEAN_INTERVAL_S)
+        await self._reached.wait()
+
     async def _read(self) -> None:
         while self._threads:
             await asyncio.sleep(self._chance.uniform(0.5, 1.5) * MEAN_INTERVAL_S)
@@ -52,6 +61,8 @@ class PauseWatch:
             else:
                 self.readings += 1
                 self.held += state == TRACED
+                if self.held >= self._wanted:
+                    self._reached.set()
 
 
 def state_of(pid: int) -> str:

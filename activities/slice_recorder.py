@@ -12,7 +12,7 @@ are missing, and the time between as a gap; nothing is spliced silently. What wa
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,8 +40,8 @@ SLICES_FILE, PLAN_FILE, GAPS_FILE, END_FILE = "slices.jsonl", "plan.jsonl", "gap
 PROBE_S = 2.0
 PROBE_SHARE = 0.25
 """The probe takes at most this share of the recording, so that short ones are not mostly probing."""
-PROBE_LIMIT_SHARE = 0.5
-"""A probe that holds the target longer than this is stopped at once; what it saw still tells the rate."""
+PROBE_COST_SHARE = 0.25
+"""The probe may cost at most this share of the recording's whole budget; what it saw until then still tells the rate."""
 FEWEST_READINGS = 50
 """About a second of watching: before that a single reading decides."""
 SLICE_FACTOR = 2.0
@@ -197,22 +197,32 @@ class SliceRecorder:
         holds = self._tool.holds_target
         plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=holds)
         if holds:
-            seconds = max(1.0, min(PROBE_S, PROBE_SHARE * request.duration_s))
-            watch = PauseWatch(processes)
-            order = SliceOrder("on_cpu", seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
-
-            def tick(elapsed_s: float) -> None:
-                self._beat("probe", elapsed_s)
-                if watch.readings >= FEWEST_READINGS and over_budget(watch.held, watch.readings, PROBE_LIMIT_SHARE):
-                    raise OverBudget("the probe held the target")
-
-            async with watch.watching():
-                with suppress(OverBudget):
-                    await self._tool.take(order, tick)
-            probe = Probe(rate_hz=plan.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=plan.nonblocking)
+            probe = await self._probe(plan, PauseWatch(processes))
             plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
         self._folder.append(PLAN_FILE, plan.model_dump())
         return plan
+
+    async def _probe(self, plan: RatePlan, watch: PauseWatch) -> Probe:
+        """Record a moment to see what a sample costs; stopped as soon as it has cost its part of the budget."""
+        request = self._request
+        seconds = max(1.0, min(PROBE_S, PROBE_SHARE * request.duration_s))
+        held_s = PROBE_COST_SHARE * request.overhead_budget_share * request.duration_s
+        order = SliceOrder("on_cpu", seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
+        began = time.monotonic()
+        async with watch.watching():
+            taking = asyncio.create_task(self._tool.take(order, lambda elapsed_s: self._beat("probe", elapsed_s)))
+            enough = asyncio.create_task(watch.held_for(held_s))
+            try:
+                await asyncio.wait({taking, enough}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                enough.cancel()
+                if stopped := not taking.done():
+                    taking.cancel()
+                    await asyncio.wait({taking})
+            if not stopped:
+                taking.result()
+        seconds = min(seconds, time.monotonic() - began)
+        return Probe(rate_hz=plan.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=plan.nonblocking)
 
     async def _patiently(self, step: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Try again what may pass; in the end it is a failure for good."""

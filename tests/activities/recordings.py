@@ -22,7 +22,7 @@ from perfwright.analysis.call_tree import decode_profile
 from perfwright.models.cpu_profiling import ProfilerChoice, ProfilerName, StackProfile, StackRecording
 from perfwright.models.profile import PassKind, Profile
 
-GENEROUS_BUDGET = 0.5
+GENEROUS_BUDGET = 1.0
 """Of the target's time, for tests that are about something else: a busy machine holds the target long."""
 PREFIX = "process/target/run/1"
 

@@ -210,8 +210,9 @@ async def test_a_stopped_target_is_left_alone(bench: Bench, target: int) -> None
     """Nothing attaches to a process that somebody has stopped meanwhile; what was recorded before is kept."""
     request = recording(target, "py-spy", PASSES)
 
-    def stop(order: SliceOrder) -> None:
+    async def stop(order: SliceOrder) -> None:
         os.kill(target, signal.SIGSTOP)
+        await until(lambda: not runs(target))
 
     tool = Tally(stop)
     stacks = await record(bench, tool, request)
