@@ -7,7 +7,7 @@ from activities.registry_file import RegistryFile
 from perfwright.models.errors import ErrorType
 from perfwright.models.registry import Registry, RegistryInvalid
 from perfwright.models.registry_checks import nearest
-from perfwright.models.target import INLINE_ENVIRONMENT, LOCAL_HOST, InlineTarget, Operation, Target
+from perfwright.models.target import INLINE_ENVIRONMENT, LOCAL_HOST, InlineDatabase, InlineTarget, Operation, Target
 from perfwright.models.vocabulary import Model
 
 LISTED = 30
@@ -17,7 +17,7 @@ LISTED = 30
 class TargetQuery(Model):
     """Which target, and what a process wants to do with it."""
 
-    target: str | InlineTarget
+    target: str | InlineTarget | InlineDatabase
     operation: Operation = "profile"
 
 
@@ -33,7 +33,7 @@ class Targets:
 
         Errors: InvalidInput (broken registry), UnknownTarget, TargetRefused (inline target or operation that is not allowed).
         """
-        if isinstance(query.target, InlineTarget):
+        if isinstance(query.target, InlineTarget | InlineDatabase):
             return self._inline(query.target, query.operation)
         registry = self._read()
         target = registry.target(query.target)
@@ -48,7 +48,7 @@ class Targets:
             )
         return target
 
-    def _inline(self, inline: InlineTarget, operation: Operation) -> Target:
+    def _inline(self, inline: InlineTarget | InlineDatabase, operation: Operation) -> Target:
         try:
             allowed = self._registry_file.allows_inline_targets()
         except RegistryInvalid as invalid:
@@ -56,7 +56,7 @@ class Targets:
         if not allowed:
             raise refuse(
                 ErrorType.TARGET_REFUSED,
-                f"this worker takes no target that is given in the input ({inline.process.title})",
+                f"this worker takes no target that is given in the input ({inline.slug})",
                 way_out=f"Name it in {self._registry_file.path} and give the name, or work on your own machine with `perfwright up`",
             )
         if operation != "profile":
@@ -64,6 +64,10 @@ class Targets:
                 ErrorType.TARGET_REFUSED,
                 f'a target given in the input allows only "profile", not "{operation}"',
                 way_out=f'Name it in {self._registry_file.path} with allow = ["{operation}"]',
+            )
+        if isinstance(inline, InlineDatabase):
+            return Target(
+                name=inline.slug, kind=inline.kind, environment=INLINE_ENVIRONMENT, host=LOCAL_HOST, dsn_env=inline.dsn_env, inline=True
             )
         return Target(
             name=inline.slug, kind="process", environment=INLINE_ENVIRONMENT, host=LOCAL_HOST, process=inline.process, inline=True

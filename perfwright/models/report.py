@@ -56,7 +56,68 @@ class TableFigure(Model):
     rows: tuple[tuple[str | float, ...], ...]
 
 
-Figure = Annotated[FlameGraphFigure | SeriesFigure | TableFigure, Field(discriminator="figure")]
+class PlanFigure(Model):
+    """A plan tree; `data` is the JSON of a `PlanPicture`."""
+
+    figure: Literal["plan"] = "plan"
+    title: str
+    caption: str = ""
+    data: ArtifactRef
+    anchor: str = ""
+    """Element id in the page, so that findings can link to it: `plan-1f0c...`."""
+
+
+class PlanMark(Model):
+    """Something that was found at a node."""
+
+    rule: str
+    statement: str
+
+
+class PlanNodePicture(Model):
+    """One node of a plan, as it is drawn."""
+
+    id: int
+    """Number in preorder; the root is 0."""
+    parent: int
+    """-1 for the root."""
+    title: str
+    """`Seq Scan on orders`."""
+    details: tuple[str, ...] = ()
+    """Conditions, sort keys, what was removed: as the server writes them, shortened."""
+    self_ms: float | None = None
+    """Own time over all loops (None: not executed or not timed)."""
+    total_ms: float | None = None
+    self_share: float | None = None
+    """Of the statement's execution time; without times, of its planned cost."""
+    rows_planned: float = 0.0
+    """Per loop."""
+    rows_actual: float | None = None
+    """Per loop."""
+    loops: float | None = None
+    misestimate: float | None = None
+    """How many times too high (positive) or too low (negative) the estimate is; None when not executed."""
+    blocks: int | None = None
+    """Shared blocks hit and read, own."""
+    cost: float = 0.0
+    hot: bool = False
+    never_executed: bool = False
+    marks: tuple[PlanMark, ...] = ()
+
+
+class PlanPicture(Model):
+    """A plan tree that a person can read."""
+
+    mode: str
+    """`analyzed`, `planned`, `generic plan`."""
+    execution_ms: float | None = None
+    planning_ms: float | None = None
+    nodes: tuple[PlanNodePicture, ...]
+    left_out: int = 0
+    """Nodes beyond the bound."""
+
+
+Figure = Annotated[FlameGraphFigure | SeriesFigure | TableFigure | PlanFigure, Field(discriminator="figure")]
 
 
 class Fact(Model):

@@ -68,6 +68,20 @@ class InlineTarget(Input):
         return "".join(c if c.isalnum() or c in "._-" else "-" for c in word)[:63]
 
 
+class InlineDatabase(Input):
+    """A database given in the input, by the environment variable that holds its connection string. Refused unless the worker allows it."""
+
+    dsn_env: EnvironmentVariable
+    """Variable of the worker's environment: `SHOP_DB_DSN`."""
+    kind: Literal["postgresql", "mysql"] = "postgresql"
+    """What answers there."""
+
+    @property
+    def slug(self) -> str:
+        """The name used in workflow ids: `dsn-SHOP_DB_DSN`."""
+        return f"dsn-{self.dsn_env}"[:63]
+
+
 TargetName = Name
 
 
