@@ -25,10 +25,11 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there
 from activities.jfr_output import BLOCKING, EVENTS, SAMPLES, read_jfr_text
+from activities.profiler_cpu import ProfilerCpu
 from activities.recording_folder import RecordingFolder
-from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, carried_out
+from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, carried_out
 from activities.subprocesses import Tool, ToolRun, run
-from activities.taken_slices import ReadSlice
+from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 
@@ -40,6 +41,8 @@ LEFT_BEHIND_S = 60
 JCMD_LIMIT_S = 30.0
 PRINT_LIMIT_S = 180.0
 STACK_DEPTH = 64
+INSIDE = ("JFR ", "Attach Listener")
+"""The JVM's own threads that sample, write and answer jcmd: what the recording costs. A sample stops one thread, for microseconds."""
 OUTPUT_LIMIT_BYTES = 512 * 1024 * 1024
 FOLDERS_FILE = "folders.jsonl"
 
@@ -81,6 +84,7 @@ class JfrSlices:
             recording, settings = folder / "recording.jfr", folder / "settings.jfc"
             await asyncio.to_thread(settings.write_text, jfr_settings(math.ceil(1_000 / order.rate_hz)))
             await self._stop(may_fail=True)  # what a killed worker left running
+            cpu = ProfilerCpu.of_threads(self._request.process.pid, INSIDE)
             await self._jcmd(
                 "JFR.start",
                 f"name={self._name}",
@@ -91,11 +95,12 @@ class JfrSlices:
             )
             lines_reliable = self._lines_reliable()
             try:
-                seconds = await self._wait(order.seconds, tick)
+                seconds = await self._wait(order.seconds, lambda elapsed_s, _: tick(elapsed_s, cpu.used_s()))
             except BaseException:
                 await carried_out(self._stop(may_fail=True))
                 raise
             stopped = await carried_out(self._stop(recording, may_fail=seconds < order.seconds))
+            cpu_s = cpu.used_s()
             if not recording.is_file() or recording.stat().st_size == 0:
                 raise self._failure(stopped)
             text = order.path.with_suffix(".txt")
@@ -107,11 +112,11 @@ class JfrSlices:
                     way_out=WAY_OUT,
                     output_limit_bytes=OUTPUT_LIMIT_BYTES,
                 ),
-                heartbeat=lambda _elapsed_s, _: tick(order.seconds),
+                heartbeat=lambda _elapsed_s, _: tick(order.seconds, cpu_s),
             )
             printed.require_success(way_out="jfr must not be older than the JVM that recorded")
         order.path.with_suffix(".summary").write_text(json.dumps({"pid": self._request.process.pid, "lines_reliable": lines_reliable}))
-        return SliceTake(seconds, 0.0)  # it samples inside of the JVM; jcmd and jfr run before and after, not meanwhile
+        return SliceTake(seconds, cpu_s)
 
     def _lines_reliable(self) -> bool:
         """Whether the JVM keeps positions of inlined code (-XX:+DebugNonSafepoints); without, only methods are sure."""
@@ -127,7 +132,7 @@ class JfrSlices:
         loop = asyncio.get_running_loop()
         began = loop.time()
         while (elapsed_s := loop.time() - began) < seconds:
-            tick(elapsed_s)
+            tick(elapsed_s, None)
             if still_there(self._request.process) is None:
                 return max(0.1, elapsed_s)
             await asyncio.sleep(min(0.5, seconds - elapsed_s))

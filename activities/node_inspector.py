@@ -25,9 +25,10 @@ from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there
 from activities.node_output import read_cpu_profile
 from activities.node_ports import UNNAMED, ask_inspector, catches_usr1, holder_of, inspector_title, listening, open_inspector, signal_port
+from activities.profiler_cpu import ProfilerCpu
 from activities.recording_folder import RecordingFolder
-from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, carried_out
-from activities.taken_slices import ReadSlice
+from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, carried_out
+from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 
@@ -38,6 +39,8 @@ ASK_ALL_AFTER_S = 3.0
 """When no new port appears: the program opened its inspector itself, and any of its loopback ports may be it."""
 ANSWER_LIMIT_S = 60.0
 COMPILING_S = 1.0
+INSIDE = ("v8:ProfEvntProc",)
+"""V8's sampling thread; the signal handler that it runs on the thread it looks at, some microseconds a sample, is not counted apart."""
 LEFT_OPEN_S = 120.0
 """The target closes the inspector itself when nobody has come back for this long after a slice."""
 MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
@@ -88,6 +91,7 @@ class NodeSlices:
         async with self._connection() as inspector:
             if self._opened_by_us:
                 await inspector.evaluate(_SET_TIMER.replace("MILLISECONDS", str(round((order.seconds + LEFT_OPEN_S) * 1_000))))
+            cpu = ProfilerCpu.of_threads(self._request.process.pid, INSIDE)
             await inspector.ask("Profiler.enable")
             await inspector.ask("Profiler.setSamplingInterval", {"interval": round(1_000_000 / order.rate_hz)})
             with suppress(ApplicationError):  # an older Node does not know it, and its exit waits for the end of the slice
@@ -96,15 +100,16 @@ class NodeSlices:
             try:
                 if not self._positions_kept:
                     await self._keep_positions(inspector, tick)
-                seconds = await self._wait(inspector, order.seconds, tick)
+                seconds = await self._wait(inspector, order.seconds, lambda elapsed_s, _: tick(elapsed_s, cpu.used_s()))
             except BaseException:
                 with suppress(OSError, WebSocketException, TimeoutError, ApplicationError):
                     await carried_out(inspector.ask("Profiler.stop"))
                 raise
+            cpu_s = cpu.used_s()
             answer = await inspector.ask("Profiler.stop")
         document = json.dumps({"pid": self._request.process.pid, "profile": answer["profile"]})
         await asyncio.to_thread(order.path.write_text, document)
-        return SliceTake(seconds)  # the profiler runs inside of the target: its cost is the target's own
+        return SliceTake(seconds, cpu_s)
 
     async def _keep_positions(self, inspector: "Inspector", tick: Tick) -> None:
         """Make V8 compile again what it compiled before: only code compiled while a profile runs knows which functions are inlined in it.
@@ -115,7 +120,7 @@ class NodeSlices:
         await inspector.ask("Profiler.startPreciseCoverage", {"callCount": True, "detailed": False})
         await inspector.ask("Profiler.stopPreciseCoverage")
         self._positions_kept = True
-        await self._wait(inspector, COMPILING_S, lambda _elapsed_s: tick(0.0))
+        await self._wait(inspector, COMPILING_S, lambda _elapsed_s, _: tick(0.0, None))
         await inspector.ask("Profiler.stop")
         await inspector.ask("Profiler.start")
 
@@ -124,7 +129,7 @@ class NodeSlices:
         loop = asyncio.get_running_loop()
         began = loop.time()
         while (elapsed_s := loop.time() - began) < seconds:
-            tick(elapsed_s)
+            tick(elapsed_s, None)
             if still_there(self._request.process) is None:
                 raise self._gone()
             if await inspector.next_event(min(0.5, seconds - elapsed_s)) == "NodeRuntime.waitingForDisconnect":

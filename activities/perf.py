@@ -17,9 +17,10 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.perf_output import read_perf_script
-from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick, tool_version
-from activities.subprocesses import Tool, ToolRun, run
-from activities.taken_slices import ReadSlice
+from activities.profiler_cpu import ProfilerCpu
+from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, tool_version
+from activities.subprocesses import RunningTool, Tool, ToolRun, run, running
+from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 
@@ -67,17 +68,22 @@ class PerfSlices:
         data, text = order.path.with_suffix(".data"), order.path.with_suffix(".txt")
         argv = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(max(1, round(order.rate_hz))), "--call-graph", "fp"]
         argv += ["--pid", ",".join(map(str, pids)), "--output", str(data), "--", "sleep", str(order.seconds)]
-        recorded = await run(
-            Tool(
-                argv,
-                limit_s=order.seconds + START_ALLOWANCE_S,
-                way_out=WAY_OUT,
-                stop_signal=signal.SIGINT,
-                output_files=(data,),
-                output_limit_bytes=OUTPUT_LIMIT_BYTES,
-            ),
-            heartbeat=lambda elapsed_s, _: tick(elapsed_s),
+        tool = Tool(
+            argv,
+            limit_s=order.seconds + START_ALLOWANCE_S,
+            way_out=WAY_OUT,
+            stop_signal=signal.SIGINT,
+            output_files=(data,),
+            output_limit_bytes=OUTPUT_LIMIT_BYTES,
         )
+        started: list[RunningTool] = []
+
+        def sampled(elapsed_s: float, _: object) -> None:
+            tick(elapsed_s, ProfilerCpu.of_process(started[0].pid, since_start=True).used_s() if started else None)
+
+        async with running(tool, heartbeat=sampled) as child:
+            started.append(child)
+            recorded = await child.wait()
         # perf ends with the target, and then with the status of the `sleep` it killed: what counts is what it wrote.
         cut_short = recorded.returncode != 0
         if cut_short and (still_there(self._request.process) is not None or not data.is_file() or data.stat().st_size == 0):
@@ -90,7 +96,7 @@ class PerfSlices:
                 way_out=WAY_OUT,
                 output_limit_bytes=OUTPUT_LIMIT_BYTES,
             ),
-            heartbeat=lambda _elapsed_s, _: tick(order.seconds),
+            heartbeat=lambda _elapsed_s, _: tick(order.seconds, recorded.cpu_s),
         )
         script.require_success(way_out="Look at the perf version: it must fit the kernel that recorded")
         await asyncio.to_thread(data.unlink)

@@ -135,12 +135,13 @@ def _inspect(request: InspectTarget, facts: HostFacts) -> Preflight:
     process = describe(inner)
     refuse_if_untouchable(process)
     choice = _choose(process, facts, request)
-    if choice.tool == "node-inspector":
-        refuse_uninvited_inspector(request.target, inner)
+    # What we launched is ours: nobody else depends on it.
+    opened = choice.tool == "node-inspector" and request.launched_pid is None
     return Preflight(
         process=process,
         choice=choice,
         environment=environment.model_copy(update={"runtime": process.runtime_version or process.runtime}),
+        injects=opening_of_inspector(request.target, inner) if opened else "",
         warnings=(note,) if note else (),
     )
 
@@ -152,12 +153,18 @@ def _choose(process: TargetProcess, facts: HostFacts, request: InspectTarget) ->
         raise refuse(none.error_type, none.reason, way_out=none.way_out) from none
 
 
-def refuse_uninvited_inspector(target: Target, process: psutil.Process) -> None:
-    """In production the inspector is opened only where the registry allows it: whoever reaches its port can run code in the target."""
-    if target.environment != "production" or "inject" in target.allow or open_inspector(process) is not None:
-        return
+def opening_of_inspector(target: Target, process: psutil.Process) -> str:
+    """What profiling does to a Node.js process whose inspector is closed; empty where it is open. Refused where nobody allowed it.
+
+    Whoever reaches an open inspector's port can run code in the target, and so do we, to have it closed again: that is an injection. A
+    target given in the input is the asker's own.
+    """
+    if open_inspector(process) is not None:
+        return ""
+    if target.inline or "inject" in target.allow:
+        return f"SIGUSR1 to pid {process.pid} opens the Node.js inspector on loopback; code in it closes the port again afterwards"
     raise refuse(
         ErrorType.TARGET_REFUSED,
-        f"profiling {target.name} (pid {process.pid}) would open the Node.js inspector, and this is production",
+        f"profiling {target.name} (pid {process.pid}) would open the Node.js inspector, and its registry entry does not allow that",
         way_out=f'add "inject" to `allow` of [targets."{target.name}"], or start the program with --inspect=127.0.0.1:0 yourself',
     )

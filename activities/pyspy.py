@@ -19,10 +19,12 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there, tracer_of
 from activities.pause_watch import state_of
+from activities.profiler_cpu import ProfilerCpu
 from activities.pyspy_output import read_speedscope
-from activities.slice_recorder import OverBudget, SliceOrder, SliceRecorder, SliceTake, Tick, tool_version
+from activities.recording_cost import OverBudget
+from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, tool_version
 from activities.subprocesses import RunningTool, Tool, bundled, run, running
-from activities.taken_slices import ReadSlice
+from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PassKind
@@ -83,19 +85,33 @@ class PySpySlices:
         )
         loop = asyncio.get_running_loop()
         sampling_since = loop.time()
+        child: RunningTool | None = None
+        cpu: ProfilerCpu | None = None
+        last: tuple[float, float] | None = None
 
         def note_start(_stream: str, line: str) -> None:
-            nonlocal sampling_since
-            if "Sampling process" in line:
-                sampling_since = loop.time()
+            nonlocal sampling_since, cpu
+            if "Sampling process" in line and child is not None:
+                sampling_since, cpu = loop.time(), ProfilerCpu.of_process(child.pid)
 
-        child: RunningTool | None = None
+        def sampled(_elapsed_s: float, _: object) -> None:
+            nonlocal last
+            elapsed_s, used_s = loop.time() - sampling_since, cpu.used_s() if cpu else None
+            if used_s is not None and elapsed_s < order.seconds + 0.5:
+                last = (elapsed_s, used_s)
+            tick(elapsed_s, used_s)
+
+        def used_in(seconds: float) -> float | None:
+            """What it used while it sampled, from the last look: in its last second it writes what it has."""
+            return last[1] * seconds / last[0] if last and last[0] > 0 else None
+
         try:
-            async with running(tool, heartbeat=lambda _elapsed_s, _: tick(loop.time() - sampling_since), on_line=note_start) as child:
+            async with running(tool, heartbeat=sampled, on_line=note_start) as child:
                 ended = await child.wait()
         except OverBudget as over:
             if child is not None and self._summarise(order.path, child.stdout + child.stderr):
-                over.take = SliceTake(seconds=min(order.seconds, loop.time() - sampling_since))
+                seconds = min(order.seconds, loop.time() - sampling_since)
+                over.take = SliceTake(seconds, used_in(seconds))
             raise
         finally:
             if child is not None and not _SUMMARY.search(child.stdout):
@@ -104,7 +120,8 @@ class PySpySlices:
             raise self._failure(f"{ended.stderr} {ended.stdout}", ended.signal)
         cut_short = ended.timed_out or "process exited" in ended.stdout + ended.stderr
         sampled_s = loop.time() - sampling_since
-        return SliceTake(min(order.seconds, max(0.1, sampled_s)) if cut_short else order.seconds, ended.cpu_s)
+        seconds = min(order.seconds, max(0.1, sampled_s)) if cut_short else order.seconds
+        return SliceTake(seconds, used_in(seconds))
 
     def _argv(self, order: SliceOrder, process: psutil.Process) -> list[str]:
         argv = [bundled("py-spy"), "record", "--pid", str(process.pid), "--format", "speedscope", "--full-filenames"]

@@ -27,10 +27,12 @@ from activities.compute import in_own_process
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, refuse_if_untouchable, runtime_of, still_there
 from activities.pause_watch import PauseWatch, thread_count
+from activities.profiler_cpu import CPU_COUNT, MachineBusy
+from activities.recording_cost import OverBudget, SliceCost, held_of
 from activities.recording_folder import RecordingFolder, nobody_comes_back
-from activities.taken_slices import ReadSlice, SliceCount, TakenSlice, assemble_profile
-from perfwright.analysis.sampling_rate import Probe, RatePlan, over_budget, plan_rate
-from perfwright.analysis.slices import Slice, plan_slices
+from activities.taken_slices import ReadSlice, SliceCount, SliceTake, TakenSlice, assemble_profile
+from perfwright.analysis.sampling_rate import Probe, RatePlan, plan_nonblocking_rate, plan_rate
+from perfwright.analysis.slices import Slice, affordable_passes, plan_slices
 from perfwright.models.cpu_profiling import Gap, Overhead, RecordedPass, RecordingEnd, StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PROFILE_MEDIA_TYPE, PassKind
@@ -42,12 +44,10 @@ PROBE_SHARE = 0.25
 """The probe takes at most this share of the recording, so that short ones are not mostly probing."""
 PROBE_COST_SHARE = 0.25
 """The probe may cost at most this share of the recording's whole budget; what it saw until then still tells the rate."""
-FEWEST_READINGS = 50
-"""About a second of watching: before that a single reading decides."""
-SLICE_FACTOR = 2.0
-"""One slice may be surely over this many times the budget, the whole recording surely over the budget itself, before it is stopped."""
 MOST_SLICES = 90
 """Attaching takes up to a second each time: longer recordings have longer slices."""
+EXITS_WITHIN_S = 5.0
+"""A program that begins to exit closes its files and writes what it buffered."""
 TRIES, TRY_AGAIN_AFTER_S = 3, 0.5
 """Of one slice, when the tool was killed or failed in a way that may pass."""
 
@@ -67,23 +67,7 @@ class SliceOrder:
     """Where to; suffixes may be added to it."""
 
 
-@dataclass(frozen=True)
-class SliceTake:
-    """What became of it."""
-
-    seconds: float
-    """Recorded; fewer than ordered where the target exited."""
-    cpu_s: float = 0.0
-    """What the tool used beside the target while it sampled; not what it takes to read the samples afterwards."""
-
-
-class OverBudget(Exception):
-    """The target pays more than the budget: raised by the tick. The tool stops, and sets `take` to what it could keep."""
-
-    take: SliceTake | None = None
-
-
-Tick = Callable[[float], None]
+Tick = Callable[[float, float | None], None]
 
 
 class SliceTool(Protocol):
@@ -100,7 +84,10 @@ class SliceTool(Protocol):
         ...
 
     async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
-        """Record one slice, calling `tick(elapsed_s)` about every second. Raises TargetGone when there is nothing to keep of it."""
+        """Record one slice, calling `tick(elapsed_s, cpu_s)` about every second with what the tool has used so far (None: unknown).
+
+        Raises TargetGone when there is nothing to keep of it.
+        """
         ...
 
 
@@ -141,23 +128,24 @@ class SliceRecorder:
     async def _record_slices(self) -> _End:
         for line in self._folder.lines(END_FILE):
             return _End.model_validate(line)
-        request = self._request
-        slice_s = max(request.slice_s, request.duration_s / MOST_SLICES)
-        planned = plan_slices(request.choice.passes, request.duration_s, slice_s)
-        missing = [piece for piece in planned if all(one.index != piece.index for one in self._taken)]
+        plan = next(map(RatePlan.model_validate, self._folder.lines(PLAN_FILE)), None)
+        missing = self._missing(plan) if plan else ()
         if self._taken and missing:
             self._note_gap("the worker was restarted")
         end = _End(end="complete")
         try:
             async with AsyncExitStack() as stack:
-                for piece in missing:
+                if plan is None or missing:
                     self._look_at_target()
-                    if piece is missing[0]:
-                        await stack.enter_async_context(self._tool.attached())
-                        plan = await self._patiently(self._rate_plan)
-                        self._recording_since_s = time.time()
+                    await stack.enter_async_context(self._tool.attached())
+                    plan = plan or await self._patiently(self._rate_plan)
+                    self._recording_since_s = time.time()
+                assert plan is not None, "made above where there was none"
+                for piece in self._missing(plan):
+                    self._look_at_target()
                     await self._patiently(partial(self._take, piece, plan))
                     if self._taken[-1].seconds < 0.9 * piece.seconds:
+                        await self._wait_for_its_end()
                         self._look_at_target()
         except OverBudget as over:
             if not self._taken:
@@ -170,6 +158,26 @@ class SliceRecorder:
             end = _End(end="target exited" if failure.type == ErrorType.TARGET_GONE else "interrupted", warning=failure.message)
         self._folder.append(END_FILE, end.model_dump())
         return end
+
+    def _passes_of(self, plan: RatePlan) -> tuple[tuple[PassKind, ...], str]:
+        request = self._request
+        return affordable_passes(request.choice.passes, plan.rate_hz, request.duration_s, self._slice_s, request.min_samples)
+
+    @property
+    def _slice_s(self) -> float:
+        return max(self._request.slice_s, self._request.duration_s / MOST_SLICES)
+
+    def _missing(self, plan: RatePlan) -> tuple[Slice, ...]:
+        """Slices that are planned and not taken."""
+        planned = plan_slices(self._passes_of(plan)[0], self._request.duration_s, self._slice_s)
+        return tuple(piece for piece in planned if all(one.index != piece.index for one in self._taken))
+
+    async def _wait_for_its_end(self) -> None:
+        """A slice that ended early ended with its target, which may still be on its way out."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + EXITS_WITHIN_S
+        while loop.time() < until and still_there(self._request.process) is not None:
+            await asyncio.sleep(0.05)
 
     def _look_at_target(self) -> list[psutil.Process]:
         """The target and, if wanted, everything below it. Raises TargetGone, TargetStopped or NotPermitted when nothing may attach."""
@@ -189,8 +197,6 @@ class SliceRecorder:
             raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} exited") from gone
 
     async def _rate_plan(self) -> RatePlan:
-        for line in self._folder.lines(PLAN_FILE):
-            return RatePlan.model_validate(line)
         request = self._request
         processes = self._look_at_target()
         threads = max(thread_count(one) for one in processes)
@@ -199,6 +205,9 @@ class SliceRecorder:
         if holds:
             probe = await self._probe(plan, PauseWatch(processes))
             plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
+            if plan.nonblocking:
+                probe = await self._probe(plan, PauseWatch(processes))
+                plan = plan_nonblocking_rate(plan, request.rate_hz, request.overhead_budget_share, probe)
         self._folder.append(PLAN_FILE, plan.model_dump())
         return plan
 
@@ -208,9 +217,15 @@ class SliceRecorder:
         seconds = max(1.0, min(PROBE_S, PROBE_SHARE * request.duration_s))
         held_s = PROBE_COST_SHARE * request.overhead_budget_share * request.duration_s
         order = SliceOrder("on_cpu", seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
-        began = time.monotonic()
+        began, busy, used_s = time.monotonic(), MachineBusy(), None
+
+        def tick(elapsed_s: float, cpu_s: float | None) -> None:
+            nonlocal used_s
+            used_s = cpu_s
+            self._beat("probe", elapsed_s)
+
         async with watch.watching():
-            taking = asyncio.create_task(self._tool.take(order, lambda elapsed_s: self._beat("probe", elapsed_s)))
+            taking = asyncio.create_task(self._tool.take(order, tick))
             enough = asyncio.create_task(watch.held_for(held_s))
             try:
                 await asyncio.wait({taking, enough}, return_when=asyncio.FIRST_COMPLETED)
@@ -220,9 +235,16 @@ class SliceRecorder:
                     taking.cancel()
                     await asyncio.wait({taking})
             if not stopped:
-                taking.result()
+                used_s = taking.result().cpu_s
         seconds = min(seconds, time.monotonic() - began)
-        return Probe(rate_hz=plan.rate_hz, seconds=seconds, held=watch.held, readings=watch.readings, nonblocking=plan.nonblocking)
+        return Probe(
+            rate_hz=plan.rate_hz,
+            seconds=seconds,
+            held=watch.held,
+            readings=watch.readings,
+            nonblocking=plan.nonblocking,
+            taken_share=None if used_s is None else busy.share() * used_s / seconds / CPU_COUNT,
+        )
 
     async def _patiently(self, step: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Try again what may pass; in the end it is a failure for good."""
@@ -240,26 +262,26 @@ class SliceRecorder:
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
 
     async def _take(self, piece: Slice, plan: RatePlan) -> None:
-        watch = PauseWatch(self._look_at_target())
+        processes = self._look_at_target()
+        holds = self._tool.holds_target and not plan.nonblocking
+        cost = SliceCost(processes, self._taken, self._request.overhead_budget_share, holds_target=holds)
         file = f"slice-{piece.index}-{piece.kind}"
         recorded_s = sum(one.seconds for one in self._taken)
 
-        def tick(elapsed_s: float) -> None:
-            self._stop_if_over_budget(watch, recorded_s + elapsed_s)
-            self._beat(piece.kind, min(piece.seconds, elapsed_s), watch)
+        def tick(elapsed_s: float, cpu_s: float | None) -> None:
+            cost.check(recorded_s + elapsed_s, cpu_s)
+            self._beat(piece.kind, min(piece.seconds, elapsed_s), cost.held_share)
 
         order = SliceOrder(piece.kind, piece.seconds, plan.rate_hz, plan.nonblocking, self._path / file)
-        async with AsyncExitStack() as watching:
-            if self._tool.holds_target:
-                await watching.enter_async_context(watch.watching())
+        async with cost.watching():
             try:
                 with self._folder.told():
                     take = await self._tool.take(order, tick)
             except OverBudget as over:
                 if over.take is not None:
-                    self._keep(piece, plan, file, over.take, watch)
+                    self._keep(piece, plan, file, over.take, cost.watch)
                 raise
-        self._keep(piece, plan, file, take, watch)
+        self._keep(piece, plan, file, take, cost.watch)
 
     def _keep(self, piece: Slice, plan: RatePlan, file: str, take: SliceTake, watch: PauseWatch) -> None:
         taken = TakenSlice(
@@ -277,24 +299,10 @@ class SliceRecorder:
         self._folder.append(SLICES_FILE, taken.model_dump())
         self._taken.append(taken)
 
-    def _held(self, watch: PauseWatch | None = None) -> tuple[int, int]:
-        """Readings that found the target held, and readings, of the recording so far."""
-        now = (watch.held, watch.readings) if watch else (0, 0)
-        return now[0] + sum(one.held for one in self._taken), now[1] + sum(one.readings for one in self._taken)
-
-    def _stop_if_over_budget(self, watch: PauseWatch, recorded_s: float) -> None:
-        budget, (held, readings) = self._request.overhead_budget_share, self._held(watch)
-        if watch.readings < FEWEST_READINGS:
-            return
-        if over_budget(held, readings, budget) or over_budget(watch.held, watch.readings, SLICE_FACTOR * budget):
-            share = max(held / readings, watch.share or 0.0)
-            raise OverBudget(f"stopped after {recorded_s:.0f} s: the target was held {share:.1%} of the time (budget {budget:.1%})")
-
-    def _beat(self, what: str, elapsed_s: float, watch: PauseWatch | None = None) -> None:
-        held, readings = self._held(watch)
+    def _beat(self, what: str, elapsed_s: float, held_share: float | None = None) -> None:
         recorded_s = sum(one.seconds for one in self._taken) + (elapsed_s if what != "probe" else 0.0)
         beat = {"pass": what, "recorded_s": round(recorded_s, 1), "of_s": self._request.duration_s, "slices": len(self._taken)}
-        activity.heartbeat(beat | ({"held_share": round(held / readings, 4)} if readings else {}))
+        activity.heartbeat(beat | ({"held_share": round(held_share, 4)} if held_share is not None else {}))
 
     def _note_gap(self, reason: str) -> None:
         """Between the last slice and now; one that grows replaces what was noted of it."""
@@ -318,15 +326,17 @@ class SliceRecorder:
             f"{self._request.artifact_prefix}/stacks.json.gz", data, PROFILE_MEDIA_TYPE, f"Stacks of {self._request.target}"
         )
         recorded_s = sum(one.seconds for one in self._taken)
-        held, readings = self._held()
-        said = dict.fromkeys(text for text in (end.warning, *(count.warning for count in counts.values()), *notes) if text)
+        held, readings = held_of(self._taken)
+        said = dict.fromkeys(
+            text for text in (end.warning, self._passes_of(plan)[1], *(count.warning for count in counts.values()), *notes) if text
+        )
         return StackProfile(
             profile=profile,
             tool=self._tool.title,
             passes=tuple(self._passes(counts)),
             overhead=Overhead(
-                paused_share=held / readings if self._tool.holds_target and readings else None,
-                profiler_cpu_share=sum(one.tool_cpu_s for one in self._taken) / recorded_s if recorded_s else None,
+                paused_share=held / readings if readings else None,
+                profiler_cpu_share=self._cpu_share(recorded_s),
                 probe_note=plan.note,
                 nonblocking=plan.nonblocking,
             ),
@@ -334,6 +344,11 @@ class SliceRecorder:
             gaps=tuple(self._gaps.values()),
             warnings=tuple(said),
         )
+
+    def _cpu_share(self, recorded_s: float) -> float | None:
+        """In cores; None when it is unknown of any slice."""
+        used = [one.tool_cpu_s for one in self._taken if one.tool_cpu_s is not None]
+        return sum(used) / recorded_s if recorded_s and len(used) == len(self._taken) else None
 
     def _passes(self, counts: dict[int, SliceCount]) -> Sequence[RecordedPass]:
         kinds = dict.fromkeys(one.kind for one in self._taken)

@@ -21,9 +21,20 @@ class TakenSlice(Model):
     file: str
     ended_at_s: float
     """Wall clock, seconds since the epoch."""
-    tool_cpu_s: float = 0.0
+    tool_cpu_s: float | None = None
     held: int = 0
     readings: int = 0
+
+
+@dataclass(frozen=True)
+class SliceTake:
+    """What became of it."""
+
+    seconds: float
+    """Recorded; fewer than ordered where the target exited."""
+    cpu_s: float | None = None
+    """What the tool used while it sampled, beside the target or inside of it; not what it takes to read the samples afterwards. None:
+    unknown."""
 
 
 @dataclass(frozen=True)

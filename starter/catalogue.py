@@ -100,6 +100,7 @@ PROCESSES: tuple[ProcessEntry, ...] = (
             ("Record in the history", "kept for later comparison"),
         ),
         gates=(
+            GateEntry("open_inspector", "change", "May the inspector be opened? Only for a Node.js target in production."),
             GateEntry(
                 "profile_review",
                 "review",
@@ -108,7 +109,7 @@ PROCESSES: tuple[ProcessEntry, ...] = (
             ),
             GateEntry("findings_review", "review", "Do the findings hold?"),
         ),
-        changes=(),
+        changes=("opens the inspector of a Node.js program while it records, where the registry allows `inject`; closed again afterwards",),
         outputs=(
             "hot functions and lines, self and total, with intervals",
             "thread table and utilisation patterns",

@@ -64,14 +64,21 @@ def _failed_samples(stacks: StackProfile) -> QualityGate:
 
 
 def _overhead(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse) -> QualityGate:
-    """A tool that never stops its target (JFR, perf) only takes CPU, which the target may lack: its share of the machine counts."""
+    """What all collectors together cost: the time for which the target was held, and the CPU they took as far as the machine had none left.
+
+    A collector's CPU comes out of the target's only where every CPU is busy: the machine's busy share is how often that may be.
+    """
     paused, cores = stacks.overhead.paused_share, stacks.overhead.profiler_cpu_share
-    observed = paused if paused is not None else cores / usage.cpu_count if cores is not None else None
+    known = paused is not None or cores is not None
+    taken = usage.machine_busy_share * ((cores or 0.0) + usage.sampler_cpu_share) / usage.cpu_count
+    observed = (paused or 0.0) + taken if known else None
     within = observed is not None and observed <= request.overhead_budget_share
-    note = "" if within or observed is None else "The target was disturbed: record fewer passes, at a lower rate, or with a larger budget."
+    note = "What the profiler cost could not be measured." if observed is None else ""
+    if observed is not None and not within:
+        note = "The target was disturbed: record fewer passes, at a lower rate, or with a larger budget."
     return QualityGate(
         name="overhead within budget",
-        metric="time that the target was held" if paused is not None else "CPU of the profiler, of the machine",
+        metric="time that the target was held, and CPU taken from it",
         comparison="<=",
         threshold=request.overhead_budget_share,
         observed=observed,

@@ -3,7 +3,7 @@
 A profiler that attaches with ptrace stops every thread for every sample, so a sample costs about the same time per thread. Before a
 recording nothing is known but the number of threads, and the rate of the two-second probe follows from a cautious guess; the probe then
 tells the cost per sample, and the rate is what the budget pays for. Where that is too slow to be useful, the target is left running while
-it is read (`nonblocking`): some stacks are then torn, but it costs a fraction.
+it is read (`nonblocking`): some stacks are then torn, and what it costs is the profiler's CPU time, which a second probe measures.
 """
 
 import math
@@ -16,13 +16,15 @@ ASSUMED_PAUSE_S, ASSUMED_PAUSE_PER_THREAD_S = 100e-6, 50e-6
 """Pause of one blocking sample before anything was measured: attaching, and stopping and reading one thread. A program with 150 idle
 threads took 5.8 times as long at 100 samples a second, which is 8 ms a sample."""
 NONBLOCKING_COST = 0.2
-"""What a non-blocking sample costs, of a blocking one: the same program took 2.0 times as long."""
+"""What a non-blocking sample costs, of a blocking one, before its own probe: the same program took 2.0 times as long."""
 GUESS_READINGS = 50
 """Weight of the assumption beside the probe: a probe of two seconds has about a hundred readings, and few of them hit."""
 PROBE_FACTOR = 4.0
 """The probe may cost this many times the budget: two such seconds are half a per cent of half a minute, and a slower one sees nothing."""
 LEAST_USEFUL_HZ = 20
 """Below this a recording of half a minute has a few hundred samples, and a non-blocking one says more."""
+LEAST_COST = 1e-9
+"""Of the machine, per sample: less is not measured but rounding."""
 SLOWEST_HZ = 1
 SURE, FEWEST_READINGS = 3.0, 50
 """Standard errors, and readings, before a recording is stopped: the question is asked every second, so chance gets many tries."""
@@ -33,10 +35,12 @@ class Probe(Model):
 
     rate_hz: float
     seconds: float
-    held: int
+    held: int = 0
     """Readings that found the target held by the tracer."""
-    readings: int
+    readings: int = 0
     nonblocking: bool = False
+    taken_share: float | None = None
+    """CPU of the profiler as a share of the machine's, as far as the machine was busy: what the target lost to it."""
 
     @property
     def paused_share(self) -> float:
@@ -50,8 +54,6 @@ class RatePlan(Model):
     nonblocking: bool = False
     expected_paused_share: float = 0.0
     """Share of the target's time."""
-    within_budget: bool = True
-    """False where even the slowest rate is expected to cost more than the budget."""
     note: str = ""
     """One sentence for the report."""
 
@@ -78,13 +80,22 @@ def plan_rate(threads: int, wanted_hz: float, budget_share: float, probe: Probe 
         cost = rate * blocking_s
         slower = f" instead of {wanted_hz:g} Hz to stay within {budget_share:.1%}" if rate < math.floor(wanted_hz) else ""
         return RatePlan(rate_hz=rate, expected_paused_share=cost, note=f"{told}. Recorded at {rate} Hz{slower}; {cost:.1%} expected.")
-    nonblocking_s = blocking_s * NONBLOCKING_COST
-    rate = _whole(min(wanted_hz, HEADROOM * budget_share / nonblocking_s))
-    cost = rate * nonblocking_s
-    note = f"{told}. Recorded at {rate} Hz without stopping it (some stacks may be torn); {cost:.1%} expected."
-    if cost > budget_share:
-        note += f" That is more than the budget of {budget_share:.1%}: expect the recording to be stopped, or give it a larger budget."
-    return RatePlan(rate_hz=rate, nonblocking=True, expected_paused_share=cost, within_budget=cost <= budget_share, note=note)
+    rate = _whole(min(wanted_hz, HEADROOM * budget_share / (blocking_s * NONBLOCKING_COST)))
+    return RatePlan(rate_hz=rate, nonblocking=True, note=f"{told}. That is too much: read without stopping it (some stacks may be torn).")
+
+
+def plan_nonblocking_rate(plan: RatePlan, wanted_hz: float, budget_share: float, probe: Probe) -> RatePlan:
+    """The rate of a recording that leaves its target running, from the profiler's CPU time in a probe at `plan.rate_hz`."""
+    if not probe.taken_share:
+        note = f"{plan.note} What that costs could not be measured; recorded at {plan.rate_hz} Hz."
+        return plan.model_copy(update={"note": note})
+    per_sample = max(probe.taken_share / probe.rate_hz, LEAST_COST)
+    rate = _whole(min(wanted_hz, HEADROOM * budget_share / per_sample))
+    cost = rate * per_sample
+    note = (
+        f"{plan.note} The profiler then took {probe.taken_share:.1%} at {probe.rate_hz:g} Hz: recorded at {rate} Hz, {cost:.1%} expected."
+    )
+    return RatePlan(rate_hz=rate, nonblocking=True, expected_paused_share=cost, note=note)
 
 
 def _assumed_pause_s(threads: int) -> float:
@@ -94,7 +105,7 @@ def _assumed_pause_s(threads: int) -> float:
 def _pause_per_sample(threads: int, probe: Probe) -> float:
     """Seconds that one blocking sample holds the target: what the probe saw, drawn towards the assumption by `GUESS_READINGS`."""
     assumed = _assumed_pause_s(threads)
-    if probe.nonblocking or probe.rate_hz <= 0:
+    if probe.rate_hz <= 0:
         return assumed
     expected = min(1.0, assumed * probe.rate_hz)
     return (probe.held + GUESS_READINGS * expected) / (probe.readings + GUESS_READINGS) / probe.rate_hz

@@ -10,6 +10,7 @@ from perfwright.models.profile import PassKind
 
 SHORTEST_SLICE_S = 1.0
 """A slice shorter than this is mostly attaching and detaching; and py-spy counts in whole seconds."""
+BUSY_HALF = 0.5
 BLOCK_S = 1.0
 """Aim for one block of the bootstrap per second: longer than the correlation of neighbouring samples, short enough for many blocks."""
 
@@ -41,6 +42,22 @@ def plan_slices(passes: Sequence[PassKind], duration_s: float, slice_s: float) -
     base, left = divmod(round(duration_s), count)
     longer = sorted(range(count), key=lambda index: index % 2)[:left]
     return tuple(Slice(index, kind, float(base + (index in longer))) for index, kind in enumerate(kinds))
+
+
+def affordable_passes(
+    passes: Sequence[PassKind], rate_hz: float, duration_s: float, slice_s: float, min_samples: int
+) -> tuple[tuple[PassKind, ...], str]:
+    """The passes that a recording at this rate has time for, and a sentence where some are left out.
+
+    Where the rate is so low that a target which runs half of the time would not give `min_samples` in the on-CPU pass, that pass takes the
+    whole recording: a profile that nothing can be concluded from helps nobody, whatever else was looked at beside it.
+    """
+    first, others = passes[0], tuple(passes[1:])
+    seconds = sum(one.seconds for one in plan_slices(passes, duration_s, slice_s) if one.kind == first)
+    if not others or BUSY_HALF * rate_hz * seconds >= min_samples:
+        return tuple(passes), ""
+    left_out = ", ".join(kind.replace("_", "-") for kind in others)
+    return (first,), f"At {rate_hz:g} Hz there is time for the {first.replace('_', '-')} pass only; not recorded: {left_out}."
 
 
 def block_of(position: int, length: int, blocks: int) -> int:

@@ -18,6 +18,11 @@ class CommandRun(Model):
     profiling_flags: bool = False
     """Whether runtime flags that make profiles exact are added by environment (JAVA_TOOL_OPTIONS, ...)."""
 
+    @property
+    def program(self) -> str:
+        """`python3`, for what people read; arguments may be long, and are in the request."""
+        return self.command[0].rpartition("/")[2][:100]
+
 
 class CommandEnd(Model):
     """How it ended."""

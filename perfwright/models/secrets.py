@@ -1,6 +1,7 @@
-"""Passwords and tokens inside URLs: told from harmless ones, and taken out of what is shown."""
+"""Passwords and tokens inside URLs and commands: told from harmless ones, and taken out of what is shown."""
 
 import re
+from collections.abc import Sequence
 
 _USER_INFO = re.compile(r"://[^\s'\"]*@")
 _QUERY = re.compile(r"(://[^\s'\"?]*)\?[^\s'\"]*")
@@ -21,3 +22,29 @@ def holds_secret(url: str) -> bool:
     if at and (":" in user_info or scheme.lower() in ("http", "https")):
         return True
     return bool(_SECRET_PARAMETER.search(rest))
+
+
+_SECRET_OPTION = re.compile(
+    r"^--?[\w.-]*(password|passwd|passphrase|token|secret|api[-_]?key|access[-_]?key|credential)s?(=.+)?$", re.IGNORECASE
+)
+_SECRET_ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*(PASSWORD|PASSWD|TOKEN|SECRET|API_?KEY|ACCESS_?KEY|CREDENTIAL)\w*=.+$", re.IGNORECASE)
+_COUNT = re.compile(r"^\d{1,6}$")
+
+
+def secret_argument(words: Sequence[str]) -> str:
+    """Which argument of a command holds a password or token, as `argument 3 (--password)`; empty: none seems to.
+
+    A command is recorded with its run, so that it can be repeated: what is secret comes from the environment instead.
+    """
+    for number, word in enumerate(words, 1):
+        if _SECRET_OPTION.match(word):
+            option, equals, value = word.partition("=")
+            if not equals and number < len(words) and not words[number].startswith("-"):
+                value = words[number]
+            if value and not _COUNT.match(value):  # --max-tokens 100
+                return f"argument {number} ({option})"
+        elif _SECRET_ASSIGNMENT.match(word):
+            return f"argument {number} ({word.partition('=')[0]})"
+        elif holds_secret(word):
+            return f"argument {number} (a URL)"
+    return ""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from perfwright.models.secrets import secret_argument
 from perfwright.models.vocabulary import Input, Model, Name
 
 TargetKind = Literal["process", "http", "postgresql", "mysql", "cache", "repository", "filesystem"]
@@ -12,6 +13,7 @@ Operation = Literal["analyze", "ddl", "settings", "restart", "inject", "profile"
 EnvironmentVariable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Argument = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 
+SECRETS_BY_ENVIRONMENT = "put it into a variable of the worker's environment and name that in environment_names"
 LOCAL_HOST = "local"
 """The host of targets that name none: served by a worker started without `--host`."""
 INLINE_ENVIRONMENT = "inline"
@@ -44,6 +46,8 @@ class ProcessSelector(Input):
             raise ValueError(f"exactly one of pid, port, name, pid_file or command is allowed; {told} given")
         if self.command is None and (self.working_directory or self.environment_names):
             raise ValueError("working_directory and environment_names belong to command")
+        if place := secret_argument(self.command or ()):
+            raise ValueError(f"command: {place} looks like a secret, and commands are recorded; {SECRETS_BY_ENVIRONMENT}")
         return self
 
     @property

@@ -1,10 +1,11 @@
 """How a target is exercised while it is measured."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from perfwright.models.target import Argument, EnvironmentVariable
+from perfwright.models.secrets import secret_argument
+from perfwright.models.target import SECRETS_BY_ENVIRONMENT, Argument, EnvironmentVariable
 from perfwright.models.vocabulary import Input
 
 
@@ -20,3 +21,9 @@ class Workload(Input):
     """Variables of the worker's environment that it inherits, by name."""
     warm_up_s: Annotated[float, Field(ge=0, le=3_600)] = 0.0
     """Seconds to let it run before the recording begins."""
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> Self:
+        if place := secret_argument(self.command):
+            raise ValueError(f"command: {place} looks like a secret, and commands are recorded; {SECRETS_BY_ENVIRONMENT}")
+        return self

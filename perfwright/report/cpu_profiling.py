@@ -136,6 +136,8 @@ def _facts(details: CpuProfilingDetails) -> list[Fact]:
             parts.append(f"target paused {share(cost.paused_share)} of the time")
         if cost.profiler_cpu_share is not None:
             parts.append(f"profiler used {share(cost.profiler_cpu_share)} of a core")
+        else:
+            parts.append("CPU of the profiler unknown")
         if cost.nonblocking:
             parts.append("sampled without pausing the target")
         if details.usage:

@@ -112,21 +112,23 @@ async def test_a_process_of_another_user_needs_the_permission(bench: Bench) -> N
 
 
 @needs("node")
-async def test_the_node_inspector_is_not_opened_in_production_unasked(bench: Bench) -> None:
-    """In production the registry must allow `inject`, or somebody must have opened the inspector; elsewhere nothing is asked."""
+async def test_the_node_inspector_is_not_opened_unasked(bench: Bench) -> None:
+    """The registry must allow `inject`, or somebody must have opened the inspector; what would be done is told."""
     idle = "setInterval(() => {}, 1000); console.log('ready')"
     with program("node", "--inspect-port=0", "-e", idle) as target:
         selector = ProcessSelector(pid=target.pid)
-        with pytest.raises(ApplicationError, match='add "inject" to `allow`') as trouble:
-            await inspect(bench, selector, environment="production")
-        assert trouble.value.type == "TargetRefused"
-        for environment, allow in (("production", ("inject",)), ("staging", ())):
-            preflight = await inspect(bench, selector, environment=environment, allow=allow)
-            assert preflight.choice is not None
-            assert preflight.choice.tool == "node-inspector"
+        for environment in ("production", "staging", "lab"):
+            with pytest.raises(ApplicationError, match='add "inject" to `allow`') as trouble:
+                await inspect(bench, selector, environment=environment)
+            assert trouble.value.type == "TargetRefused"
+        preflight = await inspect(bench, selector, environment="production", allow=("inject",))
+        assert preflight.choice is not None
+        assert preflight.choice.tool == "node-inspector"
+        assert f"SIGUSR1 to pid {target.pid}" in preflight.injects
     with program("node", "--inspect=127.0.0.1:0", "-e", idle, stderr=subprocess.DEVNULL) as target:
         preflight = await inspect(bench, ProcessSelector(pid=target.pid), environment="production")
         assert preflight.choice is not None
+        assert preflight.injects == ""
 
 
 @pytest.mark.measuring

@@ -16,8 +16,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
-from activities.slice_recorder import SliceOrder, SliceRecorder, SliceTake, Tick
-from activities.taken_slices import SliceCount, TakenSlice
+from activities.slice_recorder import SliceOrder, SliceRecorder, Tick
+from activities.taken_slices import SliceCount, SliceTake, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
@@ -54,7 +54,7 @@ class Tally:
 
     async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
         self.orders.append(order)
-        tick(0.5)
+        tick(0.5, None)
         done = self.before(order)
         if asyncio.iscoroutine(done):
             await done
@@ -239,6 +239,30 @@ async def test_another_program_in_the_same_process_is_not_the_target(bench: Benc
         stacks = await record(bench, tool, recording(process.pid, "py-spy", PASSES))
     assert (stacks.end, len(tool.orders)) == ("target exited", 1)
     assert "now runs sleep" in stacks.warnings[0]
+
+
+async def test_a_tool_that_takes_too_much_cpu_is_stopped(bench: Bench, target: int) -> None:
+    """A tool that leaves its target running is judged by the CPU time it takes, and stopped over the budget; what was recorded is kept."""
+
+    class Greedy(Tally):
+        async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+            if order.kind == "wall":
+                while True:  # at an idle moment of the machine nothing is taken from anybody
+                    tick(600.0, 600_000.0)
+                    sum(range(100_000))
+            return await super().take(order, tick)
+
+    stacks = await record(bench, Greedy(), recording(target, "perf", PASSES))
+    assert (stacks.end, [one.kind for one in stacks.passes]) == ("over budget", ["on_cpu"])
+    assert "of the machine's CPU" in stacks.warnings[0]
+
+
+async def test_passes_there_is_no_time_for_are_left_out(bench: Bench, target: int) -> None:
+    """Where the rate is too low for enough samples, the on-CPU pass takes the whole recording, and the profile says what was left out."""
+    request = recording(target, "perf", PASSES).model_copy(update={"min_samples": 10_000})
+    stacks = await record(bench, Tally(), request)
+    assert {one.kind: one.seconds for one in stacks.passes} == {"on_cpu": 4.0}
+    assert "not recorded: wall" in stacks.warnings[0]
 
 
 async def test_heartbeats_can_be_read(bench: Bench, target: int) -> None:

@@ -26,13 +26,17 @@ review = "notify"
 
 [environments.asking]
 
+[environments.production]
+approvers = ["grace"]
+
 {targets}
 """
 
 
-def target(name: str, host: str, process: str, environment: str = "lab") -> str:
-    """A registry entry: `process` is the inside of its inline table, such as `pid = 4711`."""
-    return f'[targets.{name}]\nkind = "process"\nenvironment = "{environment}"\nhost = "{host}"\nprocess = {{ {process} }}\n'
+def target(name: str, host: str, process: str, environment: str = "lab", allow: str = "") -> str:
+    """A registry entry: `process` is the inside of its inline table, such as `pid = 4711`; `allow` one operation."""
+    allowed = f'allow = ["{allow}"]\n' if allow else ""
+    return f'[targets.{name}]\nkind = "process"\nenvironment = "{environment}"\nhost = "{host}"\nprocess = {{ {process} }}\n{allowed}'
 
 
 @asynccontextmanager

@@ -1,15 +1,19 @@
 """Every way that CpuProfilingInvestigation can go, with a real server, a real program and real profilers."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.context import WorkerContext
+from activities.node_ports import listening
 from perfwright.models.gate import Decision, RefusedDecision
 from perfwright.models.history import RunQuery
 from perfwright.models.lease import lease_workflow_id
@@ -60,6 +64,17 @@ def program() -> Iterator[int]:
     """The pid of a program that is busy."""
     with started("-m", "lab.programs", "python-one-thread", "--seconds", "1800") as ready:
         yield ready["pid"]
+
+
+@contextmanager
+def started_program(*command: str) -> Iterator[int]:
+    """The pid of a program that says `ready`; ended with the block."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+            yield process.pid
+        finally:
+            process.kill()
 
 
 def file_of(context: WorkerContext, uri: str) -> Path:
@@ -298,3 +313,30 @@ async def test_a_lost_lease(client: Client, task_queue: str, host_name: str, tmp
     assert f"target/{name}" in result.summary and "lost" in result.summary
     assert [gate.name for gate in result.quality_gates if gate.metric == "leases lost" and gate.outcome == "failed"]
     assert_untouched(program)
+
+
+@needs("node")
+async def test_an_inspector_in_production_is_a_change(client: Client, task_queue: str, host_name: str, tmp_path: Path, name: str) -> None:
+    """In production a person sees what would be done to a Node.js process: refused, nothing was; approved, it is opened and closed again."""
+    busy = "setInterval(() => { let x = 0; for (let i = 0; i < 3e6; i++) x += i % 7; }, 5); console.log('ready')"
+    with started_program("node", "--inspect-port=0", "-e", busy) as pid:
+        entry = target(name, host_name, f"pid = {pid}", "production", allow="inject")
+        async with workers(client, task_queue, host_name, tmp_path, entry):
+            handle = await start(client, task_queue, name, **short())
+            gate = await open_gate(handle, "open_inspector")
+            assert f"SIGUSR1 to pid {pid}" in gate.question.exact_change
+            await handle.signal("approve", {"gate": "open_inspector", "by": "mallory", "digest": gate.digest})
+            await handle.signal("reject", {"gate": "open_inspector", "by": "grace", "comment": "not today", "digest": gate.digest})
+            refused: CpuResult = await handle.result()
+            assert (refused.verdict, refused.details.stacks) == ("rejected", None)
+            assert "not today" in refused.summary and refused.report.html
+            assert not listening(psutil.Process(pid))
+
+            handle = await start(client, task_queue, name, **short())
+            gate = await open_gate(handle, "open_inspector")
+            await handle.signal("approve", {"gate": "open_inspector", "by": "grace", "digest": gate.digest})
+            await open_gate(handle, "profile_review")
+            await handle.signal("reject", {"gate": "profile_review", "by": "grace", "comment": "seen enough"})
+            recorded: CpuResult = await handle.result()
+        assert recorded.details.stacks is not None and recorded.details.stacks.tool.startswith("Node.js")
+        assert not listening(psutil.Process(pid))

@@ -1,6 +1,6 @@
 """Where does the CPU time go, which line, and how much could be won?
 
-preflight -> lease -> record (on-CPU | idle and GIL | native slices || process and thread sampler || workload) -> profile review
+preflight (-> in production: may an inspector be opened?) -> lease -> record (on-CPU | idle and GIL | native slices || process and thread sampler || workload) -> profile review
 -> flame graphs || hot paths || utilisation -> ranking -> report -> findings review -> record in the history
 """
 
@@ -17,7 +17,7 @@ from activities.perf import Perf
 from activities.processes import Processes
 from activities.pyspy import PySpy
 from activities.targets import TargetQuery, Targets
-from perfwright.analysis.cpu_questions import findings_review, profile_review
+from perfwright.analysis.cpu_questions import findings_review, inspector_change, profile_review
 from perfwright.models.cpu_profiling import (
     OVERRIDABLE,
     PROCESS,
@@ -43,6 +43,7 @@ from perfwright.models.cpu_steps import (
 )
 from perfwright.models.history import PreviousProfileQuery, RecordedProfile
 from perfwright.models.host import HostFacts
+from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
 from workflows.plugin.mistakes import describe_mistakes
@@ -68,12 +69,17 @@ Result = ProcessResult[CpuProfilingDetails]
 class CpuProfilingInvestigation(HumanGates, LeaseHolder):
     """Where does the CPU time go, which line, and how much could be won?"""
 
-    gate_names = ("profile_review", "findings_review")
+    gate_names = ("open_inspector", "profile_review", "findings_review")
     _host: HostFacts
 
     @workflow.run
     async def run(self, request: CpuProfilingRequest) -> Result:
-        target, run = await self._preflight(request)
+        target, run, found = await self._preflight(request)
+        if found.injects and target.environment == PRODUCTION:
+            decision = await self.ask(inspector_change(target, found), **self._patience(request, revisions=0))
+            if self.begin_apply(decision.gate).refused:
+                summary = f"Nothing was recorded: {decision.by} did not let the inspector be opened: {decision.comment}"
+                return await self._close(self._result(request, target, "rejected", summary), run)
         recording = await self._take_recording(target, request, revision=1)
         judgement = await self._judge(request, recording)
         while (decision := await self.ask(profile_review(judgement, recording, request), **self._patience(request))).wants_changes:
@@ -135,7 +141,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             },
         )
 
-    async def _preflight(self, request: CpuProfilingRequest) -> tuple[Target, str]:
+    async def _preflight(self, request: CpuProfilingRequest) -> tuple[Target, str, Preflight]:
         with self.step("Preflight", "validation"):
             target = await workflow.execute_activity_method(
                 Targets.resolve_target,
@@ -146,10 +152,10 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             self.about(target, "Preflight")
             run = await number_run(target, request)
             self._host = await reach_host(target.host)
-            await self._inspect(target, request)
+            found = await self._inspect(target, request)
             if request.compare_with not in ("latest", "none"):
                 await self._find_previous(request, target)
-        return target, run
+        return target, run, found
 
     async def _inspect(self, target: Target, request: CpuProfilingRequest, launched_pid: int | None = None) -> Preflight:
         return await workflow.execute_activity_method(
@@ -224,6 +230,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 overhead_budget_share=request.overhead_budget_share,
                 subprocesses=request.subprocesses,
                 artifact_prefix=prefix,
+                min_samples=request.min_samples if request.passes is None else 0,
             ),
             summary=f"Record {passes} stacks of {target.title} (pid {process.pid}) with {choice.tool} for {request.duration_s:g} s",
             **measuring(request.duration_s, on=target.host),
@@ -296,13 +303,22 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         target: Target,
         verdict: Verdict,
         summary: str,
-        recording: Recording,
-        judgement: ProfileJudgement,
+        recording: Recording | None = None,
+        judgement: ProfileJudgement | None = None,
         details: dict[str, Any] | None = None,
         **more: Any,
     ) -> Result:
         info = workflow.info()
-        warnings = (*recording.warnings, *recording.stacks.warnings, *(gap.title for gap in recording.stacks.gaps))
+        recorded: dict[str, Any] = {}
+        if recording is not None:
+            recorded = {
+                "choice": recording.choice,
+                "process": recording.process,
+                "environment": recording.environment,
+                "stacks": recording.stacks,
+                "usage": recording.usage,
+                "warnings": (*recording.warnings, *recording.stacks.warnings, *(gap.title for gap in recording.stacks.gaps)),
+            }
         return Result(
             process=PROCESS,
             target=target.name,
@@ -311,19 +327,11 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             run_id=info.run_id,
             verdict=verdict,
             summary=summary,
-            quality_gates=judgement.quality_gates,
-            artifacts=(recording.stacks.profile,),
+            quality_gates=judgement.quality_gates if judgement else (),
+            artifacts=(recording.stacks.profile,) if recording else (),
             request=request.model_dump(mode="json"),
             started_at=info.start_time.isoformat(),
-            details=CpuProfilingDetails(
-                choice=recording.choice,
-                process=recording.process,
-                environment=recording.environment,
-                stacks=recording.stacks,
-                usage=recording.usage,
-                warnings=warnings,
-                **(details or {}),
-            ),
+            details=CpuProfilingDetails(**recorded, **(details or {})),
             **more,
         )
 

@@ -91,7 +91,7 @@ class _Command:
         self._run = workflow.start_activity_method(
             Commands.run_command,
             command,
-            summary=f"Run {command.title}: {' '.join(command.command)}"[:200],
+            summary=f"Run {command.title}: {command.program}",
             **measuring(command.limit_s, on=target.host),
         )
         self._steps: list[asyncio.Task[Any]] = [self._run]

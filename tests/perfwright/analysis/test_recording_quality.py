@@ -1,3 +1,5 @@
+import pytest
+
 from perfwright.analysis.recording_quality import quality_gates
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import CpuProfilingRequest, Overhead, RecordedPass, StackProfile
@@ -37,17 +39,26 @@ def test_idle_threads_are_no_samples_of_cpu() -> None:
     assert (gate.observed, gate.outcome) == (20, "failed")
 
 
-def test_a_tool_that_never_stops_its_target_is_judged_by_its_cpu() -> None:
-    """JFR and perf only take CPU: five hundredths of a core count as their share of the machine."""
-    within = {gate.name: gate for gate in quality_gates(stacks(paused=None), REQUEST, use({"MainThread": 0.8}), 2_000)}
-    gate = within["overhead within budget"]
-    assert gate.observed == 0.05 / use({"MainThread": 0.8}).cpu_count
+def test_what_collectors_take_counts_as_far_as_the_machine_is_busy() -> None:
+    """JFR and perf only take CPU: five hundredths of a core, and the sampler's, count as their share of a machine that has none left."""
+    usage = use({"MainThread": 0.8}).model_copy(update={"machine_busy_share": 0.5, "sampler_cpu_share": 0.01, "cpu_count": 4})
+    gates = {gate.name: gate for gate in quality_gates(stacks(paused=None), REQUEST, usage, 2_000)}
+    assert gates["overhead within budget"].observed == pytest.approx(0.5 * 0.06 / 4)
+    busy = usage.model_copy(update={"machine_busy_share": 1.0})
+    gates = {gate.name: gate for gate in quality_gates(stacks(paused=0.01), REQUEST, busy, 2_000)}
+    assert gates["overhead within budget"].observed == pytest.approx(0.01 + 0.06 / 4)
+
+
+def test_an_unknown_cost_is_no_pass() -> None:
+    """Where neither pauses nor CPU could be read, the gate has no data, and the profile is not believed."""
+    unknown = stacks().model_copy(update={"overhead": Overhead()})
+    assert outcomes(unknown)["overhead within budget"] == "no data"
 
 
 def test_each_weakness_fails_its_own_gate() -> None:
     """Too few samples, failed samples, a disturbed target, half a recording: each is told by the gate of its name."""
     weak = {
-        "enough samples": stacks(samples=50),
+        "enough samples": stacks(samples=25),
         "few failed samples": stacks(failed=900),
         "overhead within budget": stacks(paused=0.2),
         "recorded as long as asked": stacks(seconds=10.0, end="target exited"),
@@ -65,5 +76,5 @@ def test_no_data_is_never_a_pass() -> None:
 
 def test_an_idle_target_is_told_why_there_are_few_samples() -> None:
     """Few samples of a program that hardly runs: the note says to load it, and how long would be enough."""
-    gate = quality_gates(stacks(samples=50), REQUEST, use({"MainThread": 0.02}), 50)[0]
-    assert "idle" in gate.note and "120 s" in gate.note
+    gate = quality_gates(stacks(samples=25), REQUEST, use({"MainThread": 0.02}), 25)[0]
+    assert "idle" in gate.note and "60 s" in gate.note

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfwright.analysis.sampling_rate import PROBE_FACTOR, Probe, over_budget, plan_rate
+from perfwright.analysis.sampling_rate import PROBE_FACTOR, Probe, over_budget, plan_nonblocking_rate, plan_rate
 
 
 def probe(held: int, readings: int = 100, rate_hz: float = 99) -> Probe:
@@ -12,7 +12,7 @@ def probe(held: int, readings: int = 100, rate_hz: float = 99) -> Probe:
 def test_a_small_program_is_sampled_as_wanted() -> None:
     """Few threads and a cheap probe: the rate that was asked for."""
     plan = plan_rate(2, 99, 0.02, probe(1))
-    assert (plan.rate_hz, plan.nonblocking, plan.within_budget) == (99, False, True)
+    assert (plan.rate_hz, plan.nonblocking) == (99, False)
 
 
 def test_threads_lower_the_rate_until_the_target_is_not_stopped_any_more() -> None:
@@ -25,15 +25,26 @@ def test_threads_lower_the_rate_until_the_target_is_not_stopped_any_more() -> No
 
 @given(st.integers(1, 2_000), st.integers(1, 999), st.floats(0.001, 0.5), st.none() | st.tuples(st.integers(0, 100), st.integers(0, 100)))
 def test_any_plan_is_sane(threads: int, wanted: int, budget: float, seen: tuple[int, int] | None) -> None:
-    """Never faster than wanted, never below one a second, and within the budget unless it says so."""
+    """Never faster than wanted, never below one a second, and within the budget unless that is impossible."""
     plan = plan_rate(threads, wanted, budget, probe(min(seen), max(seen), wanted) if seen else None)
     assert 1 <= plan.rate_hz <= wanted
     if seen is None:
         assert plan.expected_paused_share <= PROBE_FACTOR * budget or plan.rate_hz == 1
-    elif plan.within_budget:
-        assert plan.expected_paused_share <= budget + 1e-9
+    elif not plan.nonblocking:
+        assert plan.expected_paused_share <= budget + 1e-9 or plan.rate_hz == 1
+
+
+@given(st.integers(1, 999), st.floats(0.001, 0.5), st.none() | st.floats(0, 1), st.integers(1, 999))
+def test_a_recording_that_stops_nothing_is_planned_by_the_cpu_it_takes(wanted: int, budget: float, taken: float | None, at: int) -> None:
+    """What the second probe saw of the profiler's CPU time sets the rate; what was not measured is said."""
+    plan = plan_rate(500, 99, 0.02, probe(80)).model_copy(update={"rate_hz": at})
+    planned = plan_nonblocking_rate(plan, wanted, budget, Probe(rate_hz=at, seconds=2, nonblocking=True, taken_share=taken))
+    assert planned.nonblocking
+    if taken:
+        assert 1 <= planned.rate_hz <= wanted
+        assert planned.expected_paused_share <= budget or planned.rate_hz == 1
     else:
-        assert plan.rate_hz == 1 and "more than the budget" in plan.note
+        assert planned.rate_hz == at and "could not be measured" in planned.note
 
 
 def test_a_lucky_probe_is_not_believed_alone() -> None:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfwright.analysis.slices import block_of, plan_slices
+from perfwright.analysis.slices import affordable_passes, block_of, plan_slices
+from perfwright.models.profile import PassKind
 
 PASSES = st.lists(st.sampled_from(["on_cpu", "wall", "gil", "native"]), min_size=1, max_size=4, unique=True)
 
@@ -33,3 +34,15 @@ def test_blocks_are_equal_runs(length: int, blocks: int) -> None:
     sizes = [placed.count(block) for block in range(blocks)]
     assert sum(sizes) == length
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_slow_recording_has_one_pass() -> None:
+    """At 99 Hz half a minute is enough for all passes; at 5 Hz only for the first, and that is said; one pass is never left out."""
+    passes: tuple[PassKind, ...] = ("on_cpu", "wall", "gil")
+    assert affordable_passes(passes, 99, 30, 5, 100) == (passes, "")
+    assert affordable_passes(passes, 5, 30, 5, 100) == (
+        ("on_cpu",),
+        "At 5 Hz there is time for the on-cpu pass only; not recorded: wall, gil.",
+    )
+    assert affordable_passes(("wall",), 1, 30, 5, 100) == (("wall",), "")
+    assert affordable_passes(passes, 1, 30, 5, 0) == (passes, "")

@@ -1,0 +1,87 @@
+"""What the slice under way costs the target, and when that is too much.
+
+A tool that stops its target for every sample costs the time that it holds it (pause_watch.py). One that leaves it running costs the CPU
+time that it takes, as far as the machine has none left.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import psutil
+
+from activities.pause_watch import PauseWatch
+from activities.profiler_cpu import CPU_COUNT, MachineBusy
+from activities.taken_slices import SliceTake, TakenSlice
+from perfwright.analysis.sampling_rate import over_budget
+
+FEWEST_SECONDS = 5.0
+"""Attaching costs CPU once: before this much was recorded it would count too much."""
+FEWEST_READINGS = 50
+"""About a second of watching: before that a single reading decides."""
+SLICE_FACTOR = 2.0
+"""One slice may be surely over this many times the budget, the whole recording surely over the budget itself, before it is stopped."""
+
+
+class OverBudget(Exception):
+    """The target pays more than the budget: raised by the tick. The tool stops, and sets `take` to what it could keep."""
+
+    take: SliceTake | None = None
+
+
+class SliceCost:
+    """Watches one slice; `taken` are those before it."""
+
+    def __init__(
+        self, processes: Sequence[psutil.Process], taken: Sequence[TakenSlice], budget_share: float, *, holds_target: bool
+    ) -> None:
+        self.watch = PauseWatch(processes)
+        self._taken = tuple(taken)
+        self._budget_share = budget_share
+        self._holds_target = holds_target
+        self._busy = MachineBusy()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Read whether the target is held while the block runs, where the tool holds it."""
+        if not self._holds_target:
+            yield
+            return
+        async with self.watch.watching():
+            yield
+
+    @property
+    def held_share(self) -> float | None:
+        """Of the recording so far; None where nothing was read."""
+        held, readings = self._held()
+        return held / readings if readings else None
+
+    def check(self, recorded_s: float, cpu_s: float | None) -> None:
+        """Raises OverBudget. `recorded_s`: of the recording so far; `cpu_s`: what the tool has used in this slice (None: unknown)."""
+        if self._holds_target:
+            self._check_held(recorded_s)
+        elif cpu_s is not None and recorded_s >= FEWEST_SECONDS:
+            self._check_taken(recorded_s, cpu_s)
+
+    def _check_held(self, recorded_s: float) -> None:
+        budget, watch, (held, readings) = self._budget_share, self.watch, self._held()
+        if watch.readings < FEWEST_READINGS:
+            return
+        if over_budget(held, readings, budget) or over_budget(watch.held, watch.readings, SLICE_FACTOR * budget):
+            share = max(held / readings, watch.share or 0.0)
+            raise OverBudget(f"stopped after {recorded_s:.0f} s: the target was held {share:.1%} of the time (budget {budget:.1%})")
+
+    def _check_taken(self, recorded_s: float, cpu_s: float) -> None:
+        busy = self._busy.share()
+        share = busy * (cpu_s + sum(one.tool_cpu_s or 0.0 for one in self._taken)) / recorded_s / CPU_COUNT
+        if share > self._budget_share:
+            told = f"stopped after {recorded_s:.0f} s: the profiler took {share:.1%} of the machine's CPU, which was {busy:.0%} busy"
+            raise OverBudget(f"{told} (budget {self._budget_share:.1%})")
+
+    def _held(self) -> tuple[int, int]:
+        held, readings = held_of(self._taken)
+        return held + self.watch.held, readings + self.watch.readings
+
+
+def held_of(taken: Sequence[TakenSlice]) -> tuple[int, int]:
+    """Readings that found the target held, and readings."""
+    return sum(one.held for one in taken), sum(one.readings for one in taken)
