@@ -12,7 +12,7 @@ from temporalio import activity
 from activities.history_check import is_current
 from perfwright.models.cpu_profiling import PreviousProfile
 from perfwright.models.gate import Decision
-from perfwright.models.history import PreviousProfileQuery, RunQuery, RunRecord, RunStart, RunSummary
+from perfwright.models.history import PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
 from perfwright.models.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class History:
     async def record_run(self, record: RunRecord) -> str:
         """Keep how the run ended, and return its name; the same record again changes nothing, a later one replaces it."""
         return await (await self._store()).record_run(record)
+
+    @activity.defn
+    async def end_run(self, end: RunEnd) -> None:
+        """Keep that a numbered run ended without a result; one that has a result, or was never numbered, is left alone."""
+        await (await self._store()).end_run(end)
 
     @activity.defn
     async def find_previous_profile(self, query: PreviousProfileQuery) -> PreviousProfile | None:

@@ -19,7 +19,7 @@ from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import PreviousProfile
 from perfwright.models.errors import ErrorType
 from perfwright.models.gate import Decision
-from perfwright.models.history import PreviousProfileQuery, RunQuery, RunRecord, RunStart, RunSummary
+from perfwright.models.history import PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
 from perfwright.models.result import ReportRefs
 
 MAX_LISTED = 500
@@ -108,6 +108,14 @@ class HistoryStore:
                     )
                 )
         return _name(record.target, number)
+
+    async def end_run(self, end: RunEnd) -> None:
+        async with self._transaction("write to") as connection:
+            await connection.execute(
+                update(runs)
+                .where(runs.c.run_id == end.run_id, runs.c.closed_at.is_(None))
+                .values(closed_at=_time(end.closed_at, "closed_at"), verdict=end.verdict, summary=_plain(end.summary))
+            )
 
     async def find_previous_profile(self, query: PreviousProfileQuery) -> PreviousProfile | None:
         wanted = (

@@ -72,6 +72,18 @@ class RunRecord(RunStart):
         )
 
 
+class RunEnd(Model):
+    """A run that ended without a result."""
+
+    run_id: str
+    closed_at: str
+    """ISO 8601, UTC."""
+    verdict: Verdict | None = None
+    """`cancelled`; None for a run that could not be carried out."""
+    summary: str = ""
+    """Why."""
+
+
 class PreviousProfileQuery(Model):
     """Which earlier profile of a target is wanted."""
 

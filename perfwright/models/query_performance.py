@@ -15,7 +15,9 @@ from perfwright.models.workload import Workload
 
 PROCESS = "QueryPerformanceAnalysis"
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-Sql = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+LARGEST_SQL = 100_000
+"""Characters of SQL that an input carries: it is recorded with the run, and shown."""
+Sql = Annotated[str, StringConstraints(min_length=1, max_length=LARGEST_SQL)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 OVERRIDABLE: dict[str, str] = {
     "add_fingerprints": "statements to examine besides the first ones",
@@ -73,6 +75,8 @@ class QueryPerformanceRequest(Input):
     def _no_contradiction(self) -> Self:
         if both := sorted(set(self.add_fingerprints) & set(self.drop_fingerprints)):
             raise ValueError(f"drop_fingerprints: {both[0]} is also in add_fingerprints")
+        if (given := sum(map(len, self.statements))) > LARGEST_SQL:
+            raise ValueError(f"statements: at most {LARGEST_SQL:,} characters in all (got {given:,}); put more into a file: sql_file")
         return self
 
     @property

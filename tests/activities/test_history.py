@@ -23,7 +23,7 @@ from activities.history_migration import scripts
 from activities.history_tables import metadata
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.gate import Decision
-from perfwright.models.history import PreviousProfileQuery, RecordedProfile, RunQuery, RunRecord, RunStart
+from perfwright.models.history import PreviousProfileQuery, RecordedProfile, RunEnd, RunQuery, RunRecord, RunStart
 from perfwright.models.measurement import EnvironmentFingerprint
 from perfwright.models.result import ReportRefs
 from tests.disks import read_only_folder, tiny_disk
@@ -120,6 +120,27 @@ async def test_a_run_is_recorded_once(history: History) -> None:
 async def test_a_run_that_was_never_numbered_is_recorded(history: History) -> None:
     """A run that ends before it asked for a number gets one with its record."""
     assert await history.record_run(a_record(a_start())) == "shop#1"
+
+
+async def test_a_run_without_a_result_is_kept(history: History) -> None:
+    """A cancelled run, and one that could not be carried out, are closed with their reason; a recorded result is not touched by it."""
+    cancelled, failed, done = a_start(), a_start(), a_record(a_start())
+    for run in (cancelled, failed):
+        await history.number_run(run)
+    await history.record_run(done)
+    at = "2026-03-01T11:00:00+00:00"
+    await history.end_run(RunEnd(run_id=cancelled.run_id, closed_at=at, verdict="cancelled", summary="cancelled"))
+    await history.end_run(RunEnd(run_id=failed.run_id, closed_at=at, summary="process 4711 exited"))
+    await history.end_run(RunEnd(run_id=done.run_id, closed_at=at, verdict="cancelled"))
+    await history.end_run(RunEnd(run_id="never numbered", closed_at=at))
+    kept = {run.run_id: (run.verdict, run.summary) for run in await history.list_runs(RunQuery())}
+    assert kept == {
+        cancelled.run_id: ("cancelled", "cancelled"),
+        failed.run_id: (None, "process 4711 exited"),
+        done.run_id: (done.verdict, done.summary),
+    }
+    (found,) = await history.list_runs(RunQuery(verdict="cancelled"))
+    assert (found.run_id, found.closed_at) == (cancelled.run_id, at)
 
 
 async def test_runs_are_listed_newest_first(history: History) -> None:

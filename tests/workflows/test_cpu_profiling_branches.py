@@ -33,6 +33,7 @@ from tests.workflows.watching_runs import (
     running_with,
     until,
 )
+from workflows.shared.run_story import VERDICT
 
 pytestmark = [pytest.mark.measuring, needs("ptrace"), pytest.mark.timeout(600)]
 
@@ -233,8 +234,8 @@ async def test_a_comparison_with_an_earlier_run(
 async def test_cancelled_at_a_gate_while_recording_and_in_the_analysis(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, program: int, name: str
 ) -> None:
-    """One start after the other under one id, cancelled at different steps; the last is left alone, and completes."""
-    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)):
+    """One start after the other under one id, cancelled at different steps and kept as such; the last is left alone, and completes."""
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, f"pid = {program}", PEOPLE)) as context:
         at_gate = await start(client, task_queue, name, **short())
         await open_gate(at_gate, "profile_review")
         await at_gate.cancel()
@@ -253,10 +254,14 @@ async def test_cancelled_at_a_gate_while_recording_and_in_the_analysis(
         await reached(in_analysis, "find_hot_paths")
         await in_analysis.cancel()
         await assert_cancelled(in_analysis)
+        described = await in_analysis.describe()
 
         last = await start(client, task_queue, name, **short(review_deadline_s=1))
         result: CpuResult = await last.result()
+        kept = await context.history.list_runs(RunQuery(target=name, verdict="cancelled"))
     assert result.verdict in ("passed", "inconclusive")
+    assert [run.name for run in kept] == [f"{name}#3", f"{name}#2", f"{name}#1"]
+    assert described.typed_search_attributes[VERDICT] == "cancelled"
     assert_untouched(program)
 
 

@@ -1,6 +1,7 @@
 """Where does the CPU time go, which line, and how much could be won?
 
-preflight (-> in production: may an inspector be opened?) -> lease -> record (on-CPU | idle and GIL | native slices || process and thread sampler || workload) -> profile review
+preflight (-> in production: may an inspector be opened?) -> lease -> record (on-CPU | idle and GIL | native slices
+|| process and thread sampler || workload) -> profile review
 -> flame graphs || hot paths || utilisation -> ranking -> report -> findings review -> record in the history
 """
 
@@ -47,7 +48,7 @@ from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
 from workflows.plugin.mistakes import describe_mistakes
-from workflows.shared.closing import artifact_folder, close, number_run, publish
+from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, publish
 from workflows.shared.commands import launched, loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
@@ -74,33 +75,34 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
 
     @workflow.run
     async def run(self, request: CpuProfilingRequest) -> Result:
-        target, run, found = await self._preflight(request)
-        if found.injects and target.environment == PRODUCTION:
-            decision = await self.ask(inspector_change(target, found), **self._patience(request, revisions=0))
-            if self.begin_apply(decision.gate).refused:
-                summary = f"Nothing was recorded: {decision.by} did not let the inspector be opened: {decision.comment}"
-                return await self._close(self._result(request, target, "rejected", summary), run)
-        recording = await self._take_recording(target, request, revision=1)
-        judgement = await self._judge(request, recording)
-        while (decision := await self.ask(profile_review(judgement, recording, request), **self._patience(request))).wants_changes:
-            request = request.revised(decision.overrides)
-            recording = await self._take_recording(target, request, revision=recording.revision + 1)
+        async with ended_runs_filed(self):
+            target, run, found = await self._preflight(request)
+            if found.injects and target.environment == PRODUCTION:
+                decision = await self.ask(inspector_change(target, found), **self._patience(request, revisions=0))
+                if self.begin_apply(decision.gate).refused:
+                    summary = f"Nothing was recorded: {decision.by} did not let the inspector be opened: {decision.comment}"
+                    return await self._close(self._result(request, target, "rejected", summary), run)
+            recording = await self._take_recording(target, request, revision=1)
             judgement = await self._judge(request, recording)
-        if decision.refused:
-            summary = f"The profile was refused by {decision.by}: {decision.comment}"
-            return await self._close(self._result(request, target, "rejected", summary, recording, judgement), run)
+            while (decision := await self.ask(profile_review(judgement, recording, request), **self._patience(request))).wants_changes:
+                request = request.revised(decision.overrides)
+                recording = await self._take_recording(target, request, revision=recording.revision + 1)
+                judgement = await self._judge(request, recording)
+            if decision.refused:
+                summary = f"The profile was refused by {decision.by}: {decision.comment}"
+                return await self._close(self._result(request, target, "rejected", summary, recording, judgement), run)
 
-        result = await self._analyse(request, target, recording, judgement)
-        for finding in result.findings[:3]:
-            self.say(f"{finding.severity}: {finding.title}")
-        self.phase("Findings review")
-        result = await publish(self, result, run)
-        decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
-        if decision.refused:
-            result = result.model_copy(
-                update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
-            )
-        return await self._close(result.model_copy(update={"reviewed": decision.outcome in ("approved", "rejected")}), run)
+            result = await self._analyse(request, target, recording, judgement)
+            for finding in result.findings[:3]:
+                self.say(f"{finding.severity}: {finding.title}")
+            self.phase("Findings review")
+            result = await publish(self, result, run)
+            decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
+            if decision.refused:
+                result = result.model_copy(
+                    update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
+                )
+            return await self._close(result.model_copy(update={"reviewed": decision.outcome in ("approved", "rejected")}), run)
 
     async def _analyse(self, request: CpuProfilingRequest, target: Target, recording: Recording, judgement: ProfileJudgement) -> Result:
         self.phase("Analysis")

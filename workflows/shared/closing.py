@@ -1,23 +1,30 @@
 """What every process does with its result: number the run, publish the report, and at the end file both.
 
-run = await number_run(target, request)
-result = await publish(self, result, run)              # before a review: report and artifacts exist when the gate opens
-return await close(self, result, run, profiles=...)    # objections, the final report, the history
+async with ended_runs_filed(self):                         # around all of it: a run without a result is kept as well
+    run = await number_run(target, request)
+    result = await publish(self, result, run)              # before a review: report and artifacts exist when the gate opens
+    return await close(self, result, run, profiles=...)    # objections, the final report, the history
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 from activities.history import History
 from activities.reports import Reports
-from perfwright.models.history import RecordedProfile, RunRecord, RunStart
+from perfwright.analysis.gate_answers import told
+from perfwright.models.history import RecordedProfile, RunEnd, RunRecord, RunStart
 from perfwright.models.measurement import EnvironmentFingerprint
-from perfwright.models.result import ProcessResult, ReportToPublish
+from perfwright.models.result import ProcessResult, ReportToPublish, Verdict
 from perfwright.models.target import Target
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.options import COMPUTE, READ
+from workflows.shared.run_story import LINE_CHARACTERS
 from workflows.shared.waiting import to_the_end
 
 Result = TypeVar("Result", bound=ProcessResult[Any])
@@ -47,6 +54,39 @@ async def number_run(target: Target, request: BaseModel) -> str:
         summary=f"Number this run of {target.title}",
         **READ,
     )
+
+
+@asynccontextmanager
+async def ended_runs_filed(process: HumanGates) -> AsyncIterator[None]:
+    """Around all of a process: a run that is cancelled, or cannot be carried out, is kept in the history as well, with the reason."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        await to_the_end(_file_end(process, "cancelled", "cancelled"))
+        raise
+    except FailureError as failure:
+        if is_cancelled_exception(failure):
+            await to_the_end(_file_end(process, "cancelled", "cancelled"))
+        else:
+            await to_the_end(_file_end(process, None, str(getattr(failure, "cause", None) or failure)))
+        raise
+
+
+async def _file_end(process: HumanGates, verdict: Verdict | None, reason: str) -> None:
+    if not process.target_name:
+        return  # refused before it had a target: it has no number either
+    info = workflow.info()
+    with suppress(ActivityError):  # what ended the run is told, not that the history could not be reached as well
+        await workflow.execute_activity_method(
+            History.end_run,
+            RunEnd(run_id=info.run_id, closed_at=workflow.now().isoformat(), verdict=verdict, summary=told(reason, LINE_CHARACTERS)),
+            summary=f"Keep that the run ended: {verdict or 'not carried out'}",
+            **READ,
+        )
+    if verdict is not None:
+        process.conclude(verdict, "Cancelled")
+    else:
+        process.phase("Not carried out")
 
 
 async def publish(process: HumanGates, result: Result, run: str) -> Result:
