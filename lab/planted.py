@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass
+from typing import Any
 
 from lab.starting import ROOT
 
@@ -13,25 +14,34 @@ class Planted:
     process: str
     """The process that should find it."""
     program: str
-    """`shop`, `jvm`, `node` or `native`."""
+    """`shop`, `shop-db`, `jvm`, `node` or `native`."""
     file: str
     """From the root of the repository."""
     marker: str
     """Comment at the planted line; once in the file."""
     function: str
-    """As profilers name it."""
+    """As profilers name it; of the database, the function that makes the statement or its index."""
     sound: str
     """The sound version, with equal results."""
     found_at: str
-    """`self`: the line is on top of the stacks; `total`: the line calls into libraries that are."""
+    """`self`: the line is on top of the stacks; `total`: the line calls into libraries that are. Of a plan:
+    the node itself, or those below it."""
     says: str
     """What a correct finding says."""
     effect: str
     """The size of the effect as measured, in words."""
     share: float
-    """Of the work that the program does for its requests with all problems on, 0 to 1."""
+    """Of the work that the program does for its requests with all problems on, 0 to 1; of the database, of its execution time."""
     share_from: str
     """How `share` was measured."""
+    statement: str = ""
+    """A piece of the statement as pg_stat_statements writes it, white space made single: in one statement of the shop only."""
+    table: str = ""
+    """What the advice is about."""
+    columns: tuple[str, ...] = ()
+    """What the advice is about, in the order in which an index would have them."""
+    rules: tuple[str, ...] = ()
+    """Rules of plan analysis that hold in its plan; a finding by any of them is right: `R01`."""
 
     @property
     def line(self) -> int:
@@ -46,5 +56,11 @@ class Planted:
 def planted(program: str | None = None) -> list[Planted]:
     """The planted problems, of one program if given."""
     table = tomllib.loads((ROOT / "lab" / "planted.toml").read_text(encoding="utf-8"))
-    problems = [Planted(**entry) for entry in table["problem"]]
+    problems = [_problem(entry) for entry in table["problem"]]
     return [problem for problem in problems if program in (None, problem.program)]
+
+
+def _problem(entry: dict[str, Any]) -> Planted:
+    """Arrays of TOML are tuples here."""
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Planted(**fields)

@@ -9,7 +9,9 @@ from typing import TypeVar
 VARIABLE = "LAB_PROBLEMS"
 SHOP = ("discount-rules", "delivery-notes", "report-dates", "stock-merge", "picture-checksums")
 PROGRAMS = ("jvm-articles", "node-prices", "native-bookings")
-NAMES = SHOP + PROGRAMS
+QUERIES = ("order-lines", "email-lookup", "product-search", "carrier-turnover", "payment-pauses", "order-feed", "price-comparison")
+DATABASE = (*QUERIES, "order-list", "customer-orders-index", "server-settings")
+NAMES = SHOP + PROGRAMS + DATABASE
 
 Version = TypeVar("Version")
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from lab import problems
+from lab.database.dsn import VARIABLE
 from lab.starting import ROOT
 
 _HEAD = """\
@@ -16,10 +17,13 @@ keep = "auto"
 """
 
 
-def registry(shop_port: int, pids: Mapping[str, int], commands: Mapping[str, Sequence[str]]) -> str:
-    """The shop by its port; each other program by its pid where it runs, otherwise by the command that runs it.
+DATABASE_TARGET = "shop-db"
 
-    A launched program takes `LAB_PROBLEMS` from the worker's environment.
+
+def registry(shop_port: int, pids: Mapping[str, int], commands: Mapping[str, Sequence[str]], *, database: bool = False) -> str:
+    """The shop by its port; each other program by its pid where it runs, otherwise by the command that runs it; the database if it is up.
+
+    A launched program takes `LAB_PROBLEMS`, and the database its connection string, from the worker's environment.
     """
     shop = [
         'kind = "http"',
@@ -27,14 +31,20 @@ def registry(shop_port: int, pids: Mapping[str, int], commands: Mapping[str, Seq
         f"process = {{ port = {shop_port} }}",
         f"repository = {_text(str(ROOT / 'lab' / 'shop'))}",
     ]
-    parts = [_HEAD, _target("shop", shop)]
+    parts = [_HEAD]
+    if database:
+        shop.append(f'database = "{DATABASE_TARGET}"')
+        parts.append(_target(DATABASE_TARGET, ['kind = "postgresql"', f'dsn_env = "{VARIABLE}"', 'allow = ["analyze"]']))
+    parts.append(_target("shop", shop))
     for name, command in commands.items():
         if name in pids:
             process = f"process = {{ pid = {pids[name]} }}"
         else:
             words = ", ".join(_text(word) for word in command)
             process = f'process = {{ command = [{words}], environment_names = ["{problems.VARIABLE}"] }}'
-        parts.append(_target(name, ['kind = "process"', process, f"repository = {_text(str(ROOT / 'lab' / name))}"]))
+        entry = ['kind = "process"', process, f"repository = {_text(str(ROOT / 'lab' / name))}"]
+        # The inspector of a Node.js program that runs already is opened from outside.
+        parts.append(_target(name, [*entry, 'allow = ["inject"]'] if name == "node" else entry))
     return "\n".join(parts)
 
 

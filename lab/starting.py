@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 _FIRST_LINE_BYTES = 64_000
@@ -111,7 +111,13 @@ def stop_by_signal() -> None:
     signal.signal(signal.SIGINT, leave)
 
 
-def until_over(programs: Sequence[Program]) -> int:
+class Running(Protocol):
+    """What runs until it ends by itself: a `Program`, or more than one process."""
+
+    def returncode(self) -> int | None: ...
+
+
+def until_over(programs: Sequence[Running]) -> int:
     """Waits until our starter is gone (0) or the first of `programs` ends (its status: 0, or 1 for anything else)."""
     while not starter_gone(0.2):
         for program in programs:

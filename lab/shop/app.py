@@ -1,5 +1,6 @@
 """The web shop: products, carts, orders, deliveries, stock, reports."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -140,9 +141,10 @@ class Shop:
         return [Line(line.sku, line.quantity, self._product(line.sku).price_cents) for line in cart.lines]
 
 
-def shop_app(stores: Stores) -> Starlette:
+def shop_app(stores: Stores, more: Sequence[Route] = ()) -> Starlette:
+    """The shop over `stores`, with the routes `more` besides."""
     return Starlette(
-        routes=Shop(stores).routes(),
+        routes=[*Shop(stores).routes(), *more],
         exception_handlers={HTTPException: lambda request, error: JSONResponse({"error": error.detail}, error.status_code)},
     )
 

@@ -7,6 +7,8 @@ from lab.problems import NAMES, SHOP
 from lab.starting import ROOT
 
 PLANTED = planted()
+FOUND_BY_TIME = ("CpuProfilingInvestigation", "QueryPerformanceAnalysis")
+"""What other processes find, they find by other means than its share of the time."""
 EACH = pytest.mark.parametrize("problem", PLANTED, ids=lambda problem: problem.name)
 
 
@@ -42,7 +44,10 @@ def test_what_is_said_is_complete(problem: Planted) -> None:
     """Each says what a correct finding says, how large the effect is and how that was measured."""
     assert problem.says and problem.effect and problem.share_from
     assert problem.found_at in ("self", "total")
-    assert 0.08 < problem.share < 0.95
+    if problem.process in FOUND_BY_TIME:
+        assert 0.08 < problem.share < 0.95
+    else:
+        assert 0.0 <= problem.share < 0.08
 
 
 def test_shares_of_the_shop_leave_room_for_the_rest() -> None:
