@@ -29,6 +29,8 @@ class WorkerContext:
     host: str
     allow_inline_targets: bool
     state_folder: Path
+    environ: Mapping[str, str]
+    """Where the secrets are that the registry names."""
 
     @classmethod
     async def open(
@@ -67,7 +69,7 @@ class WorkerContext:
         artifacts = ArtifactStore(registry.store.artifacts, folder_of_relative=folder)
         await artifacts.check()
         history = await History.open(history_url, folder_of_relative=folder)
-        return cls(registry_file, artifacts, history, host, registry_file.allows_inline_targets(), state_folder)
+        return cls(registry_file, artifacts, history, host, registry_file.allows_inline_targets(), state_folder, environ)
 
     async def close(self) -> None:
         await self.history.close()

@@ -15,7 +15,7 @@ from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
 from perfwright.analysis.profile_review import judge
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.cpu_profiling import FlameGraph, HotPaths, ProcessUse, Runtime, Utilisation
+from perfwright.models.cpu_profiling import PROCESS, FlameGraph, HotPaths, ProcessUse, Runtime, Utilisation
 from perfwright.models.cpu_steps import (
     FindingsToRank,
     FlameGraphs,
@@ -27,6 +27,7 @@ from perfwright.models.cpu_steps import (
 )
 from perfwright.models.finding import Finding, Recommendation
 from perfwright.models.profile import PassKind
+from perfwright.report.repeating import start_again
 
 if TYPE_CHECKING:
     from perfwright.analysis.flame_graphs import Drawing
@@ -58,15 +59,19 @@ class CpuAnalysis:
     @activity.defn
     async def draw_flame_graphs(self, request: FlameGraphsToDraw) -> FlameGraphs:
         """On-CPU, off-CPU, GIL and compiled-frames graphs where recorded, and the change since an earlier run."""
-        profile, earlier = await self._artifacts.get(request.profile), None
-        if request.previous:
-            earlier = await self._artifacts.get(request.previous.profile)
+        previous, note = request.previous, ""
+        if previous and previous.runtime not in ("", request.runtime):
+            note = f"{previous.run} is a profile of a {previous.runtime} program: no change is drawn"
+            previous = None
+        profile = await self._artifacts.get(request.profile)
+        earlier = await self._artifacts.get(previous.profile) if previous else None
         with tempfile.TemporaryDirectory(prefix="perfwright-") as folder:
             paths = [_kept(folder, "now", profile)] + ([_kept(folder, "earlier", earlier)] if earlier else [])
-            drawn = await in_own_process(draw_all, paths, request.runtime, request.usage, heartbeat=_beat("drawing"))
+            used = [request.usage, previous.usage if previous else None]
+            drawn = await in_own_process(draw_all, paths, request.runtime, used, heartbeat=_beat("drawing"))
         graphs = []
         for kind, drawing in drawn:
-            title = TITLES[kind] if kind != "diff" else f"Change since {request.previous.run}" if request.previous else "Change"
+            title = TITLES[kind] if kind != "diff" else f"Change since {previous.run}" if previous else "Change"
             data = json.dumps(drawing.root, separators=(",", ":")).encode()
             ref = await self._artifacts.put(f"{request.artifact_prefix}/flame-{kind}.json", data, GRAPH_MEDIA_TYPE, title)
             graphs.append(
@@ -76,10 +81,12 @@ class CpuAnalysis:
                     data=ref,
                     samples=drawing.samples,
                     pruned_share=drawing.pruned_share,
-                    compared_with=request.previous.run if kind == "diff" and request.previous else "",
+                    compared_with=previous.run if kind == "diff" and previous else "",
                 )
             )
-        return FlameGraphs(graphs=tuple(graphs))
+        if previous and not any(graph.kind == "diff" for graph in graphs):
+            note = f"{previous.run} has no samples of the pass that is drawn: no change is drawn"
+        return FlameGraphs(graphs=tuple(graphs), note=note)
 
     @activity.defn
     async def find_hot_paths(self, request: ProfileToRead) -> HotPaths:
@@ -97,7 +104,7 @@ class CpuAnalysis:
     async def rank_findings(self, request: FindingsToRank) -> RankedFindings:
         """Findings by cost, recommendations by gain over effort, and one sentence that sums them up."""
         recording, wanted = request.recording, request.request
-        reproduce = f"perfwright start CpuProfilingInvestigation --target {wanted.target_name} --set duration_s={wanted.duration_s:g}"
+        reproduce = start_again(PROCESS, wanted.model_dump(mode="json"))
         findings, recommendations = await self._read(
             ProfileToRead(recording=recording),
             findings_of,
@@ -123,8 +130,9 @@ class CpuAnalysis:
 
 
 def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
-    """In a process of its own: how many samples count as CPU time."""
-    return round(_seen(path, usage, runtime).rows.samples)
+    """In a process of its own: how many samples count as CPU time, of idle threads only as much as they ran."""
+    rows = _seen(path, usage, runtime).rows
+    return round(min(rows.samples, rows.worth))
 
 
 def hot_paths_of(path: str, usage: ProcessUse, runtime: Runtime, top: int, cores: float) -> HotPaths:
@@ -158,14 +166,17 @@ def findings_of(
     return analyse_findings(seen, hot_paths, utilisation, usage, goal_share=goal_share, profile=profile, reproduce=reproduce)
 
 
-def draw_all(paths: list[str], runtime: Runtime, usage: ProcessUse) -> "list[tuple[Any, Drawing]]":
-    """In a process of its own: every graph that the recording gives, and the change since the earlier one."""
+def draw_all(paths: list[str], runtime: Runtime, used: list[ProcessUse | None]) -> "list[tuple[Any, Drawing]]":
+    """In a process of its own: every graph that the recording gives, and the change since the earlier one.
+
+    `used` goes with `paths`. The two that are compared are weighed in the same way: by what their threads used, if that is known of both.
+    """
     from perfwright.analysis.flame_graphs import draw_difference, draw_flame_graph
     from perfwright.analysis.waits import off_cpu
 
-    seen = _seen(paths[0], usage, runtime)
+    seen = _seen(paths[0], used[0], runtime)
     drawn: list[tuple[Any, Drawing]] = [("on_cpu", draw_flame_graph(seen.tree, seen.rows, runtime=runtime))]
-    waited = off_cpu(seen.tree, usage)
+    waited = off_cpu(seen.tree, used[0])
     if waited is not None and waited.rows.samples > 0:
         drawn.append(("off_cpu", draw_flame_graph(seen.tree, waited.rows, runtime=runtime)))
     kinds: tuple[PassKind, ...] = ("gil", "native")
@@ -174,8 +185,11 @@ def draw_all(paths: list[str], runtime: Runtime, usage: ProcessUse) -> "list[tup
         if rows is not None and rows.samples > 0 and kind != seen.rows.kind:
             drawn.append((kind, draw_flame_graph(seen.tree, rows, runtime=runtime)))
     if len(paths) > 1:
-        earlier = _seen(paths[1], None, runtime)
-        drawn.append(("diff", draw_difference((earlier.tree, earlier.rows), (seen.tree, seen.rows), runtime=runtime)))
+        both = used[0] is not None and used[1] is not None
+        sides = [_seen(path, use if both else None, runtime) for path, use in zip(paths, used, strict=True)]
+        if {side.rows.kind for side in sides} == {seen.rows.kind}:
+            earlier, later = ((side.tree, side.rows) for side in reversed(sides))
+            drawn.append(("diff", draw_difference(earlier, later, runtime=runtime)))
     return drawn
 
 

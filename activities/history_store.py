@@ -1,5 +1,6 @@
 """The history store in SQL: what the activities of `activities/history.py` do once the database is open."""
 
+import json
 import re
 from asyncio import to_thread
 from collections.abc import AsyncIterator
@@ -16,15 +17,15 @@ from activities.history_check import REVISION
 from activities.history_engine import WRITES, found_revision, history_url, open_engine, told, write_ahead
 from activities.history_tables import decisions, profiles, runs
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.cpu_profiling import PreviousProfile
+from perfwright.models.cpu_profiling import PreviousProfile, ProcessUse
 from perfwright.models.errors import ErrorType
 from perfwright.models.gate import Decision
 from perfwright.models.history import PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
 from perfwright.models.result import ReportRefs
 
 MAX_LISTED = 500
-UNBELIEVED = ("rejected", "cancelled")
-"""Verdicts whose profiles nothing is compared with unless it is asked for by number."""
+UNBELIEVED = ("rejected", "cancelled", "inconclusive")
+"""Verdicts whose profiles nothing is compared with unless it is asked for by number: refused, cut short, or too little to believe."""
 _NAME = re.compile(r"(?P<target>.+)#(?P<number>[0-9]{1,9})")
 
 
@@ -94,8 +95,7 @@ class HistoryStore:
             for table in (profiles, decisions):
                 await connection.execute(delete(table).where(table.c.run_id == record.run_id))
             for profile in record.profiles:
-                artifact = profile.artifact.model_dump(mode="json")
-                await connection.execute(insert(profiles).values(run_id=record.run_id, kind=profile.kind, artifact=artifact))
+                await connection.execute(insert(profiles).values(run_id=record.run_id, **profile.model_dump(mode="json")))
             for sequence, decision in enumerate(record.decisions):
                 await connection.execute(
                     insert(decisions).values(
@@ -119,7 +119,7 @@ class HistoryStore:
 
     async def find_previous_profile(self, query: PreviousProfileQuery) -> PreviousProfile | None:
         wanted = (
-            select(runs, profiles.c.artifact)
+            select(runs, profiles.c.artifact, profiles.c.tool, profiles.c.runtime, profiles.c.usage)
             .join(profiles, profiles.c.run_id == runs.c.run_id)
             .where(runs.c.process == query.process, runs.c.target == query.target, profiles.c.kind == query.kind)
             .where(runs.c.run_id != query.run_id)
@@ -128,14 +128,21 @@ class HistoryStore:
         )
         if query.compare_with == "latest":
             wanted = wanted.where(runs.c.verdict.not_in(UNBELIEVED))
+            for field in ("tool", "runtime"):
+                if value := getattr(query, field):
+                    wanted = wanted.where(profiles.c[field] == value)
         else:
             wanted = wanted.where(runs.c.number == _numbered(query))
         async with self._reading() as connection:
             row = (await connection.execute(wanted)).mappings().first()
         if row is not None:
-            artifact = ArtifactRef.model_validate(row["artifact"])
             return PreviousProfile(
-                run=_name(row["target"], row["number"]), at=_iso(row["closed_at"] or row["started_at"]), profile=artifact
+                run=_name(row["target"], row["number"]),
+                at=_iso(row["closed_at"] or row["started_at"]),
+                profile=ArtifactRef.model_validate(row["artifact"]),
+                tool=row["tool"],
+                runtime=row["runtime"],
+                usage=ProcessUse.model_validate_json(json.dumps(row["usage"])) if row["usage"] else None,
             )
         if query.compare_with == "latest":
             return None

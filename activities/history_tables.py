@@ -64,6 +64,9 @@ profiles = Table(
     Column("run_id", String(100), ForeignKey("runs.run_id", ondelete="CASCADE"), nullable=False),
     Column("kind", String(40), nullable=False),
     Column("artifact", JSON, nullable=False),
+    Column("tool", String(40), nullable=False, server_default=""),
+    Column("runtime", String(40), nullable=False, server_default=""),
+    Column("usage", JSON(none_as_null=True)),
     UniqueConstraint("run_id", "kind", name="profiles_kind"),
 )
 

@@ -1,7 +1,9 @@
 """py-spy's speedscope files: one profile per thread, samples in order.
 
 Thread profiles are named `Thread 4711 "MainThread"`, with `Process 4710 ` before it for a tree; there, every stack begins with frames that
-stand for its processes. Samples carry no time, only order: each thread's samples are cut into equal runs, one per block of the slice.
+stand for its processes. Samples carry no time, only the order within their thread, and idle moments leave no trace: when in the slice a
+thread ran cannot be told. A slice is therefore one block, and slices are short (`ProfilerChoice.slice_s`). Its other formats tell no more:
+chrometrace has times, but only of changes of a stack, so that the samples between them cannot be counted.
 Format: https://www.speedscope.app/file-format-schema.json, "sampled" profiles.
 """
 
@@ -13,7 +15,6 @@ from typing import Any
 from activities.taken_slices import SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.analysis.frames import frame_origin
-from perfwright.analysis.slices import block_of
 
 _THREAD = re.compile(r'^(?:Process (?P<pid>\d+) )?Thread (?P<tid>\d+|0x[0-9a-fA-F]+)(?: "(?P<name>.*)")?$', re.DOTALL)
 _PROCESS = re.compile(r'^process (?P<pid>\d+)(?::"(?P<program>[^\s"]*))?')
@@ -25,15 +26,13 @@ def read_speedscope(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> S
     document = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     summary = json.loads(path.with_suffix(".summary").read_text())
     builder.begin(taken.kind, taken.rate_hz)
-    blocks = [builder.add_block(taken.kind, taken.seconds / taken.blocks) for _ in range(taken.blocks)]
+    block = builder.add_block(taken.kind, taken.seconds)
     frames = [_frame(builder, frame) for frame in document["shared"]["frames"]]
     total = 0
     for profile in document["profiles"]:
         thread = _thread(builder, str(profile["name"]), int(summary["pid"]))
-        samples = profile["samples"]
-        for position, stack in enumerate(samples):
+        for stack in profile["samples"]:
             if stack:
-                block = blocks[block_of(position, len(samples), len(blocks))]
                 builder.add(taken.kind, [frames[index] for index in stack], thread, block)
                 total += 1
     failed = int(summary["errors"])

@@ -16,12 +16,21 @@ from activities.history import History
 from activities.hosts import Hosts
 from activities.jfr import Jfr
 from activities.leases import Leases
+from activities.mysql import Mysql
+from activities.mysql_log import MysqlLog
 from activities.node_inspector import NodeInspector
 from activities.perf import Perf
+from activities.postgres import Postgres
+from activities.postgres_explain import PostgresExplain
+from activities.postgres_log import PostgresLog
+from activities.postgres_trying import PostgresTrying
 from activities.processes import Processes
 from activities.pyspy import PySpy
+from activities.query_analysis import QueryAnalysis
 from activities.queues import Queues
 from activities.reports import Reports
+from activities.sql_files import SqlFiles
+from activities.statement_grouping import StatementGrouping
 from activities.targets import Targets
 
 ACTIVITY_CLASSES: tuple[type, ...] = (
@@ -32,12 +41,21 @@ ACTIVITY_CLASSES: tuple[type, ...] = (
     Hosts,
     Jfr,
     Leases,
+    Mysql,
+    MysqlLog,
     NodeInspector,
     Perf,
+    Postgres,
+    PostgresExplain,
+    PostgresLog,
+    PostgresTrying,
     Processes,
     PySpy,
+    QueryAnalysis,
     Queues,
     Reports,
+    SqlFiles,
+    StatementGrouping,
     Targets,
 )
 
@@ -55,7 +73,7 @@ class ActivitySets:
 
 def build_activities(context: WorkerContext) -> ActivitySets:
     """All activities, each built with what it needs."""
-    artifacts, folder = context.artifacts, context.state_folder
+    artifacts, folder, environ = context.artifacts, context.state_folder, context.environ
     return ActivitySets(
         central=_methods(
             (
@@ -63,8 +81,10 @@ def build_activities(context: WorkerContext) -> ActivitySets:
                 Gates(context.registry_file),
                 context.history,
                 Leases(),
+                QueryAnalysis(artifacts),
                 Queues(),
                 Reports(artifacts),
+                StatementGrouping(artifacts),
                 Targets(context.registry_file),
             )
         ),
@@ -72,10 +92,17 @@ def build_activities(context: WorkerContext) -> ActivitySets:
             (
                 Commands(folder),
                 Jfr(artifacts, folder),
+                Mysql(artifacts, environ, folder),
+                MysqlLog(artifacts, folder, environ),
                 NodeInspector(artifacts, folder),
                 Perf(artifacts, folder),
+                Postgres(artifacts, environ, folder),
+                PostgresExplain(artifacts, environ, folder),
+                PostgresLog(artifacts, folder, environ),
+                PostgresTrying(artifacts, environ),
                 Processes(artifacts, folder),
                 PySpy(artifacts, folder),
+                SqlFiles(),
             )
         ),
         probe=_methods((Hosts(context.host),)),

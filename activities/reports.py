@@ -1,6 +1,7 @@
 """Publishes a result as HTML, Markdown and JSON artifacts."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from temporalio import activity
@@ -8,11 +9,17 @@ from temporalio import activity
 from activities.artifacts import ArtifactStore
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
 from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.query_performance import PROCESS as QUERY_PERFORMANCE
+from perfwright.models.query_performance import QueryPerformanceDetails
 from perfwright.models.report import ReportExtras, TableFigure
 from perfwright.models.result import ProcessResult, ReportRefs, ReportToPublish
-from perfwright.report import cpu_profiling
+from perfwright.report import cpu_profiling, query_performance
+from perfwright.report.repeating import start_again
 
-EXTRAS = {CPU_PROFILING: (ProcessResult[CpuProfilingDetails], cpu_profiling.report_extras)}
+EXTRAS: dict[str, tuple[Any, Callable[[Any], ReportExtras]]] = {
+    CPU_PROFILING: (ProcessResult[CpuProfilingDetails], cpu_profiling.report_extras),
+    QUERY_PERFORMANCE: (ProcessResult[QueryPerformanceDetails], query_performance.report_extras),
+}
 """What each process adds to the common report."""
 
 
@@ -31,7 +38,7 @@ class Reports:
         result = model.model_validate_json(json.dumps(request.result))
         extras = extras_of(result.details)
         data = await self._figure_data(extras)
-        repeat = _repeat(result)
+        repeat = start_again(result.process, result.request)
         html = render_html(result, extras, request.run, repeat, data)
         markdown = render_markdown(result, extras, request.run, repeat)
         prefix, title = request.artifact_prefix, f"Report of {request.run}"
@@ -43,7 +50,3 @@ class Reports:
 
     async def _figure_data(self, extras: ReportExtras) -> dict[str, bytes]:
         return {figure.data.uri: await self._artifacts.get(figure.data) for figure in extras.figures if not isinstance(figure, TableFigure)}
-
-
-def _repeat(result: ProcessResult[Any]) -> str:
-    return f"perfwright start {result.process} --input - <<'END'\n{json.dumps(result.request, indent=2)}\nEND"

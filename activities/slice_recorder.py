@@ -176,7 +176,9 @@ class SliceRecorder:
         """A slice that ended early ended with its target, which may still be on its way out."""
         loop = asyncio.get_running_loop()
         until = loop.time() + EXITS_WITHIN_S
-        while loop.time() < until and still_there(self._request.process) is not None:
+        while loop.time() < until:
+            if still_there(self._request.process) is None:
+                return
             await asyncio.sleep(0.05)
 
     def _look_at_target(self) -> list[psutil.Process]:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import ipaddress
 import json
+import random
 import socket
 import sys
 import time
@@ -136,16 +137,28 @@ async def find_products(address: Address) -> tuple[list[str], list[str]]:
 
 
 async def make_load(
-    address: Address, series: Iterator[Request], *, rate_per_s: float, duration_s: float, most_requests: int, concurrency: int
+    address: Address,
+    series: Iterator[Request],
+    *,
+    rate_per_s: float,
+    duration_s: float,
+    most_requests: int,
+    concurrency: int,
+    seed: int = 1,
 ) -> dict[str, Any]:
-    """Sends `series` at `rate_per_s` and returns the summary. What finds the backlog full is dropped and counted."""
+    """Sends `series` at `rate_per_s` and returns the summary. What finds the backlog full is dropped and counted.
+
+    Each request is due at a random moment of its own slot of 1 / rate seconds: customers do not keep step with each other, nor with
+    anything that looks at the shop at fixed intervals.
+    """
+    chance = random.Random(f"arrivals-{seed}")
     backlog: asyncio.Queue[tuple[float, Request] | None] = asyncio.Queue(maxsize=4 * concurrency)
     tally = Tally()
     workers = [asyncio.create_task(_work(Connection(address), backlog, tally)) for _ in range(concurrency)]
     start = time.perf_counter()
     try:
         for number in range(min(most_requests, int(rate_per_s * duration_s))):
-            due = start + number / rate_per_s
+            due = start + (number + chance.random()) / rate_per_s
             if (early_s := due - time.perf_counter()) > 0:
                 await asyncio.sleep(early_s)
             try:
@@ -189,6 +202,7 @@ async def _run(options: argparse.Namespace, address: Address) -> dict[str, Any]:
         duration_s=options.duration,
         most_requests=options.requests,
         concurrency=options.concurrency,
+        seed=options.seed,
     )
 
 

@@ -34,6 +34,8 @@ class Planted:
     """Of the work that the program does for its requests with all problems on, 0 to 1; of the database, of its execution time."""
     share_from: str
     """How `share` was measured."""
+    counted: float = 0.0
+    """The same in instructions, which are the same every time; 0 where they were not counted."""
     statement: str = ""
     """A piece of the statement as pg_stat_statements writes it, white space made single: in one statement of the shop only."""
     table: str = ""
@@ -51,6 +53,23 @@ class Planted:
         if len(marked) != 1:
             raise ValueError(f"{self.file} has the marker {self.marker!r} {len(marked)} times, not once")
         return marked[0]
+
+
+SURELY = 1.6
+"""By how much a 95 % interval is stretched to miss the truth once in 500 times (3.09 over 1.96 standard errors): with eight problems, one
+demonstration in sixty."""
+MACHINES_DIFFER = 0.2
+"""How much a share of time may differ from the one timed when the lab was made. Runs on one machine differed by up to a twelfth; another
+CPU, Python or JVM runs some code faster than other, for which as much again is allowed, rounded up."""
+LARGEST_FACTOR = 1.6
+"""A recording whose interval is so wide that more than this agrees with it tells too little."""
+
+
+def agrees(share: float, value: float, low: float, high: float) -> bool:
+    """Whether a recorded share with its 95 % interval agrees with the share that was timed: within what sampling and machines explain."""
+    least, most = value - SURELY * (value - low), value + SURELY * (high - value)
+    explained = least <= share * (1 + MACHINES_DIFFER) and share * (1 - MACHINES_DIFFER) <= most
+    return explained and 1 / LARGEST_FACTOR <= value / share <= LARGEST_FACTOR
 
 
 def planted(program: str | None = None) -> list[Planted]:

@@ -1,7 +1,8 @@
 """Small programs to examine: `python -m lab.programs NAME [--seconds 60] [--problems all] [-- ARGUMENT...]`.
 
-`jvm`, `node` and `native` have one planted hot spot each; `python-PATTERN` are the patterns of `lab/patterns.py`. Compiles what needs
-it (kept in the user's cache folder, by content), prints one JSON line when the program runs, and ends it when standard input closes.
+`jvm`, `node` and `native` have one planted hot spot each, and take how many times their usual work to do (`-- 8`); `python-PATTERN` are the
+patterns of `lab/patterns.py`. Compiles what needs it (kept in the user's cache folder, by content), prints one JSON line when the program
+runs, and ends it when standard input closes.
 """
 
 import argparse

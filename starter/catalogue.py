@@ -118,6 +118,49 @@ PROCESSES: tuple[ProcessEntry, ...] = (
         ),
         short_form="cpu",
     ),
+    ProcessEntry(
+        name="QueryPerformanceAnalysis",
+        category="Database",
+        question="Which queries cost most, why, and what first?",
+        targets="a PostgreSQL server (13 to 18), or a MySQL or MariaDB server",
+        models="perfwright.models.query_performance",
+        request_name="QueryPerformanceRequest",
+        details_name="QueryPerformanceDetails",
+        steps=(
+            ("Preflight", "target looked up, its host's worker reached, version, rights, extensions and settings read"),
+            ("Observe", "statement counters over the window, sessions and their waits, the server's log, tables and indexes, side by side"),
+            ("Group statements", "by fingerprint, with values to explain them with; what cannot be explained is listed with the reason"),
+            (
+                "Explain statements",
+                "one after the other, in a transaction that is rolled back; executed only where that is allowed and safe",
+            ),
+            ("Explain costly statements", "those over the cost ceiling, after approval"),
+            ("Judge plans", "rules R01 to R30 by family, side by side: scans, joins, estimates, memory, complexity, overhead"),
+            ("Look for advice", "indexes with their exact DDL, rewrites, statistics, memory"),
+            ("Try advice", "hypothetical indexes where that is safe; rewrites beside their originals: equal rows, and faster"),
+            ("Rank findings", "by total time in the window x expected gain"),
+            ("Write the report", "HTML, Markdown, JSON"),
+            ("Record in the history", "kept for later comparison"),
+        ),
+        gates=(
+            GateEntry(
+                "queries_review",
+                "review",
+                "Are these the statements to examine?",
+                "chooses again with add_fingerprints, drop_fingerprints, top or analyze; observes again with another window_s",
+            ),
+            GateEntry("costly_statements", "change", "May statements over the cost ceiling be executed for their plans?"),
+            GateEntry("findings_review", "review", "Do the findings hold?"),
+        ),
+        changes=(),
+        outputs=(
+            "statements with their share of the time, calls, mean, p99, rows, blocks",
+            "plans with the hot node marked, estimates against what was found",
+            "findings with the index, statistics or setting that helps, and the change that does it",
+            "rewrites that returned equal rows and were faster",
+        ),
+        short_form="query",
+    ),
 )
 
 

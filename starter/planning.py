@@ -13,7 +13,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from perfwright.models.queues import host_queue
 from perfwright.models.registry import Registry
-from perfwright.models.target import INLINE_ENVIRONMENT, LOCAL_HOST, InlineTarget, Target
+from perfwright.models.target import INLINE_ENVIRONMENT, LOCAL_HOST, InlineDatabase, InlineTarget, Target
 from starter.catalogue import ProcessEntry
 from starter.client import Perfwright, target_of
 from starter.following import no_worker_on
@@ -76,6 +76,9 @@ async def plan(perf: Perfwright, entry: ProcessEntry, given: Mapping[str, Any], 
 
 
 def _resolved(request: Any, registry: Registry | None) -> Target | None:
+    if isinstance(request.target, InlineDatabase):
+        inline = request.target
+        return Target(name=inline.slug, kind=inline.kind, environment=INLINE_ENVIRONMENT, dsn_env=inline.dsn_env, inline=True)
     if isinstance(request.target, InlineTarget):
         return Target(name=request.target.slug, kind="process", environment=INLINE_ENVIRONMENT, process=request.target.process, inline=True)
     return registry.target(request.target) if registry else None

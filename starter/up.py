@@ -129,9 +129,10 @@ def started(
             ours.setdefault(VARIABLE, "all")  # also for what the worker launches
             targets = (folder / "lab.toml").resolve()
             config = config or targets
-            command = [sys.executable, "-m", "lab.up", "--registry", str(targets), *lab_options]
+            command = [sys.executable, "-m", "lab.up", "--database", "--registry", str(targets), *lab_options]
             lab_child = running.enter_context(Child("lab", command, env=ours, cwd=ROOT, echo=echo, on_end=on_end))
             lab_told = lab_child.wait_ready(LAB_TIMEOUT_S)
+            ours |= lab_told.get("environment", {})  # where its database is: secrets reach the worker by environment only
             with targets.open("a") as file:
                 file.write(LAB_STORE)
         if config is not None:
@@ -199,4 +200,4 @@ def _greeting(stack: Stack) -> list[str]:
         lines.append(f"  metrics       {metrics}")
     if stack.lab is not None:
         lines.append(f"  the lab       {stack.lab_told.get('url')}, its targets in {stack.config}")
-    return [*lines, "  a first look  perfwright cpu --pid PID", ""]
+    return [*lines, "  a first look  perfwright cpu --pid PID, perfwright query --dsn-env VARIABLE", ""]

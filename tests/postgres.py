@@ -22,6 +22,9 @@ USER = "perfwright"
 OBSERVED = {"shared_preload_libraries": "pg_stat_statements,auto_explain", "compute_query_id": "on"}
 """Settings of a server whose statements can be observed. `CREATE EXTENSION pg_stat_statements` is left to the test."""
 READY_S = 60.0
+MEMORY = "/dev/shm"
+ROOM_BYTES = 4 * 1024**3
+"""A dozen servers at a time take less than half of it."""
 INITDB = ("--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-U", USER)
 
 
@@ -128,7 +131,7 @@ def system_user() -> str | None:
 @contextmanager
 def server_folder() -> Iterator[Path]:
     """An empty folder that belongs to whom servers run as; pytest's own folders are closed to other users."""
-    folder = Path(tempfile.mkdtemp(prefix="perfwright-postgres-"))
+    folder = _empty_folder()
     try:
         if user := system_user():
             shutil.chown(folder, user)
@@ -137,10 +140,19 @@ def server_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _empty_folder() -> Path:
+    """In memory where there is room: a server is a thousand small files, which some disks take seconds to remove."""
+    try:
+        room = shutil.disk_usage(MEMORY).free
+    except OSError:
+        room = 0
+    return Path(tempfile.mkdtemp(prefix="perfwright-postgres-", dir=MEMORY if room > ROOM_BYTES else None))
+
+
 def make_data(programs: Path, folder: Path) -> None:
     """A fresh `folder/data` of `USER` with `PASSWORD`: made by initdb once per version and test process, copied afterwards."""
     if programs not in _MADE:
-        _MADE[programs] = made = Path(tempfile.mkdtemp(prefix="perfwright-postgres-"))
+        _MADE[programs] = made = _empty_folder()
         atexit.register(shutil.rmtree, made, ignore_errors=True)
         if user := system_user():
             shutil.chown(made, user)

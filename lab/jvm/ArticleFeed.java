@@ -6,7 +6,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
 
-/** Reads the article feeds that suppliers send, one every 10 ms: {@code java ArticleFeed SECONDS}. */
+/** Reads the article feeds that suppliers send, one every 10 ms or TIMES as often: {@code java ArticleFeed SECONDS [TIMES]}. */
 public final class ArticleFeed {
     private static final long PERIOD_NANOS = 10_000_000L;
     private static final int ROWS = 2_200;
@@ -16,13 +16,14 @@ public final class ArticleFeed {
 
     public static void main(String[] arguments) throws InterruptedException {
         double seconds = Double.parseDouble(arguments[0]);
+        long period = (long) (PERIOD_NANOS / (arguments.length > 1 ? Double.parseDouble(arguments[1]) : 1.0));
         boolean planted = planted(System.getenv().getOrDefault("LAB_PROBLEMS", "all"));
         ArticleFeed feed = new ArticleFeed();
         System.out.println("ready");
         System.out.flush();
         long checked = 0;
         long start = System.nanoTime();
-        for (long due = start; due - start < seconds * 1e9; due = Math.max(due + PERIOD_NANOS, System.nanoTime())) {
+        for (long due = start; due - start < seconds * 1e9; due = Math.max(due + period, System.nanoTime())) {
             long pause = due - System.nanoTime();
             if (pause > 0) {
                 Thread.sleep(pause / 1_000_000L, (int) (pause % 1_000_000L));

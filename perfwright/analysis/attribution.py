@@ -6,7 +6,8 @@ target's own code at or above it, its *owner*, so that each sample counts for on
 Two kinds of own frames are not asked:
 - *dispatchers*, which hand control to a framework that calls back into own code (`uvicorn.run(app)`, a middleware): what the framework
   spends between is not theirs. It stays with the nearest library frame;
-- in a program whose work is hardly in its own code (an installed tool started by a three-line script), library frames count as own.
+- in a program whose work is hardly in its own code (an installed tool started by a three-line script, a loop around one call of a library),
+  library frames count as own.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from perfwright.models.profile import Origin
 OWN_CODE_MATTERS = 0.02
 """Share of samples under own code (dispatchers aside) below which the program *is* its libraries, so that they are what can be changed. A
 server that hardly computes has more than that in its handlers, and its framework is not what to change."""
+DRIVES = 0.9
+"""An own line that spends nearly the whole program in a library only starts it: where in the library is the question then."""
 CALLS_BACK = 0.5
 """A line whose time is mostly own code called back by foreign code is a dispatcher."""
 CALLS_BACK_NEAR_ROOT = 0.05
@@ -48,9 +51,19 @@ def attribute(tree: CallTree, rows: PassWeights) -> Attribution:
     below = tree.below(own)
     first = _attribute(tree, own, below, ("user",))
     reached = float(own[~first.framework].sum())
-    if reached >= OWN_CODE_MATTERS * max(1.0, rows.samples):
+    if reached >= OWN_CODE_MATTERS * max(1.0, rows.samples) and not _is_driven(tree, own, first):
         return first
     return _attribute(tree, own, below, ("user", "library"))
+
+
+def _is_driven(tree: CallTree, own: Floats, first: Attribution) -> bool:
+    """Whether one own line hands nearly everything to installed libraries."""
+    entry = first.entry
+    through = (entry >= 0) & ~first.framework & tree.names.is_from("library")[tree.frame[entry]]
+    line = tree.names.line[tree.frame[first.owner]]
+    through &= line >= 0
+    by_line = summed(line[through], own[through], len(tree.names.lines) or 1)
+    return bool(by_line.max() >= DRIVES * max(1.0, float(own.sum())))
 
 
 def _attribute(tree: CallTree, own: Floats, below: Floats, origins: tuple[Origin, ...]) -> Attribution:

@@ -63,6 +63,17 @@ SHAPES: tuple[CostShape, ...] = (
         "hours",
     ),
     CostShape(
+        "linear-search",
+        "searches a list from end to end",
+        "avoidable",
+        r"java\.util\.(ArrayList|LinkedList|AbstractCollection|Arrays\$ArrayList|ImmutableCollections\$\w+|concurrent\.CopyOnWriteArrayList)"
+        r"\.(contains|containsAll|indexOf|indexOfRange|lastIndexOf|lastIndexOfRange)\b|std::(__)?find(_if)?<",
+        "Keep what is searched for in a hash set or map (a `LinkedHashSet` where the order matters), or sort once and search by halves.",
+        (0.5, 0.9, 0.99),
+        "a look-up by key takes the same time however many there are",
+        "hours",
+    ),
+    CostShape(
         "template-compile",
         "compiles templates while it works",
         "avoidable",
@@ -207,6 +218,31 @@ FRAMEWORK = CostShape(
     "assumed: settings and faster implementations win part of it",
     "days",
 )
+
+NO_CALLER = CostShape(
+    "no-caller",
+    "is library code with no own code on its stack",
+    "library work",
+    "",
+    "Find out who asks for it: compile with `-fno-omit-frame-pointer` (libraries too) so that stacks reach the caller, or break on the "
+    "function in a debugger. Then let the caller ask for less.",
+    (0.05, 0.2, 0.5),
+    "assumed: part of what is asked for is not needed",
+    "days",
+)
+
+NO_SYMBOLS = CostShape(
+    "no-symbols",
+    "has no symbols",
+    "library work",
+    "",
+    "Install the debug symbols of the program (Debian: its `-dbgsym` package), or build it without stripping, and record again.",
+    (0.0, 0.0, 0.0),
+    "nothing can be said of code without names",
+    "hours",
+)
+NAMELESS_CODE = "[unknown]"
+"""What perf calls code for which it finds no symbol."""
 
 _PATTERNS = tuple((number, re.compile(shape.pattern)) for number, shape in enumerate(SHAPES))
 

@@ -4,11 +4,23 @@ The place is a function (comprehensions and lambdas belong to the function aroun
 different mistakes in one handler are two costs, and one mistake reached over a hundred stacks is one.
 """
 
+import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from perfwright.analysis.cost_shapes import FRAMEWORK, LIBRARY_CALL, OWN_CODE, SHAPES, CostShape, shape_of
+from perfwright.analysis.cost_shapes import (
+    FRAMEWORK,
+    LIBRARY_CALL,
+    NAMELESS_CODE,
+    NO_CALLER,
+    NO_SYMBOLS,
+    OWN_CODE,
+    SHAPES,
+    CostShape,
+    shape_of,
+)
 from perfwright.analysis.frames import enclosing_function
 from perfwright.analysis.hot_paths import OnCpu, callers_of
 from perfwright.analysis.running import by_thread_name
@@ -22,7 +34,10 @@ SMALLEST_SHARE = 0.005
 DOMINATES = 0.5
 """A recognised shape that takes half of what a line spends in foreign code explains the line."""
 HELPER_OF = 0.9
-"""A function that takes less than its caller and nearly all of it for one caller is part of the caller's loop."""
+"""A function that takes less than its caller itself, and nearly all of it for one caller, is part of the caller's loop."""
+MOST_HELPERS = 2
+"""A loop has a condition and a body. Code that has more functions working for it hands work out (a main loop, a tracing decorator): each of
+them is told for itself."""
 _SELF, _OTHER = -2, -1
 MAX_COSTS = 200
 
@@ -41,7 +56,13 @@ class Cost:
     shape: CostShape
     share: float
     interval: Interval
+    without_helpers: Interval
+    """Of the share that the place itself has, without `helpers`."""
+    spread: float
+    """Over how many lines the place spreads its time: 1 / sum of squared shares (Hill, "Diversity and evenness", Ecology 54, 1973: the
+    effective number). 1.0 is one line; infinite where lines are unknown."""
     samples: int
+    """As taken, before any weighing."""
     lines: tuple[tuple[int, float], ...]
     """Hottest lines with their shares."""
     called: tuple[tuple[str, float], ...]
@@ -52,6 +73,8 @@ class Cost:
     """The heaviest stack that leads here, own code only, root first."""
     framework: bool = False
     """No own code asked for it."""
+    from_library: bool = False
+    """It stands in an installed library, and that is not what is examined."""
     helpers: tuple[str, ...] = ()
     """Functions called for nothing else, whose time is included."""
 
@@ -89,11 +112,30 @@ def find_costs(seen: OnCpu, *, seed: int = 1) -> tuple[Cost, ...]:
     row_group = group_of_node[seen.rows.node]
     told = row_group >= 0
     blocks = seen.rows.blocks
-    counts = summed(row_group[told] * blocks + seen.rows.block[told], seen.rows.count[told], len(groups) * blocks).reshape(-1, blocks)
-    intervals = share_intervals(counts, seen.rows.by_block(), seed=seed)
+    place_of_group = np.array([group.place for group in groups], dtype=np.int64)
+    alone = told.copy()
+    alone[told] = (place_of_node[owner][seen.rows.node] == np.append(place_of_group, -1)[row_group])[told]
+    counts = np.vstack(
+        [
+            summed(row_group[rows] * blocks + seen.rows.block[rows], seen.rows.count[rows], len(groups) * blocks).reshape(-1, blocks)
+            for rows in (told, alone)
+        ]
+    )
+    intervals = share_intervals(counts, seen.rows.by_block(), worth=seen.rows.worth, seed=seed)
     below = seen.tree.below(own)
     costs = [
-        _cost(seen, group, places, cells, weights, group_of_node == number, place_of_node, own, below, intervals[number])
+        _cost(
+            seen,
+            group,
+            places,
+            cells,
+            weights,
+            group_of_node == number,
+            place_of_node,
+            own,
+            below,
+            (intervals[number], intervals[len(groups) + number]),
+        )
         for number, group in enumerate(groups)
     ]
     return tuple(sorted(costs, key=lambda cost: (-cost.share, cost.file, cost.function)))
@@ -153,7 +195,7 @@ def _groups(cells: Ints, weights: Floats, whole: float) -> list[_Group]:
 
 
 def _groups_of_place(place: int, framework: bool, lines: dict[int, list[int]], shape: Ints, weights: Floats) -> list[_Group]:
-    """Per shape one group over all lines; what is left is the code's own work, unless one line's foreign call is most of it."""
+    """Per shape one group over all lines. The rest is the code's own work; where calls are most of it, each calling line is a cost."""
     by_shape: dict[int, list[int]] = {}
     rest: list[int] = []
     calls: dict[int, list[int]] = {}
@@ -168,14 +210,13 @@ def _groups_of_place(place: int, framework: bool, lines: dict[int, list[int]], s
         for number in known:
             by_shape.setdefault(int(shape[number]), []).append(number)
         rest += [number for number in numbers if shape[number] == _SELF]
-    remaining = float(sum(weights[number] for number in rest) + sum(weights[number] for one in calls.values() for number in one))
     groups = [_Group(place, SHAPES[one], numbers, float(weights[numbers].sum()), framework) for one, numbers in by_shape.items()]
-    for numbers in calls.values():
-        weight = float(weights[numbers].sum())
-        if numbers and weight >= DOMINATES * remaining and not framework:
-            groups.append(_Group(place, LIBRARY_CALL, numbers, weight, framework))
-        else:
-            rest += numbers
+    itself = float(sum(weights[number] for number in rest))
+    called = float(sum(weights[number] for one in calls.values() for number in one))
+    if called > DOMINATES * (itself + called) and not framework:
+        groups += [_Group(place, LIBRARY_CALL, one, float(weights[one].sum()), framework) for one in calls.values() if one]
+    else:
+        rest += [number for one in calls.values() for number in one]
     if rest:
         groups.append(_Group(place, FRAMEWORK if framework else OWN_CODE, rest, float(weights[rest].sum()), framework))
     return groups
@@ -184,12 +225,27 @@ def _groups_of_place(place: int, framework: bool, lines: dict[int, list[int]], s
 def _merge_helpers(seen: OnCpu, groups: list[_Group], place: Ints, own: Floats) -> list[_Group]:
     """A small function that works for one caller only is told with its caller."""
     mine = {group.place: group for group in groups if group.shape is OWN_CODE}
+    helpers = _helpers(seen, mine, place, own)
+    merged: set[int] = set()
+    for group in sorted(mine.values(), key=lambda one: one.weight):
+        caller = mine.get(helpers.get(group.place, -1))
+        if caller is None or caller.place in merged:
+            continue
+        caller.cells += group.cells
+        caller.weight += group.weight
+        caller.helpers += [group.place, *group.helpers]
+        merged.add(group.place)
+    return [one for one in groups if not (one.shape is OWN_CODE and one.place in merged)]
+
+
+def _helpers(seen: OnCpu, mine: dict[int, _Group], place: Ints, own: Floats) -> dict[int, int]:
+    """The places that are helpers, and whose."""
     below = seen.tree.below(own)
     above = seen.tree.parent
     calls = np.flatnonzero(seen.attribution.own & (above >= 0))
     calls = calls[place[calls] != place[above[calls]]]
-    merged: set[int] = set()
-    for group in sorted(mine.values(), key=lambda one: one.weight):
+    found: dict[int, int] = {}
+    for group in mine.values():
         here = calls[place[calls] == group.place]
         if not len(here):
             continue
@@ -197,14 +253,10 @@ def _merge_helpers(seen: OnCpu, groups: list[_Group], place: Ints, own: Floats) 
         callers, which = np.unique(np.where(from_own, place[above[here]], -1), return_inverse=True)
         by_caller = summed(which.reshape(-1), below[here], len(callers))
         caller = mine.get(int(callers[by_caller.argmax()]))
-        if caller is None or caller.place in merged or caller is group:
-            continue
-        if by_caller.max() >= HELPER_OF * by_caller.sum() and group.weight <= caller.weight:
-            caller.cells += group.cells
-            caller.weight += group.weight
-            caller.helpers += [group.place, *group.helpers]
-            merged.add(group.place)
-    return [one for one in groups if not (one.shape is OWN_CODE and one.place in merged)]
+        if caller is not None and by_caller.max() >= HELPER_OF * by_caller.sum() and group.weight <= caller.weight:
+            found[group.place] = caller.place
+    delegates = Counter(found.values())
+    return {helper: caller for helper, caller in found.items() if delegates[caller] <= MOST_HELPERS}
 
 
 def _cost(
@@ -217,7 +269,7 @@ def _cost(
     place: Ints,
     own: Floats,
     below: Floats,
-    interval: Interval,
+    intervals: tuple[Interval, Interval],
 ) -> Cost:
     tree, whole = seen.tree, seen.rows.samples
     function, file = places[group.place]
@@ -238,18 +290,34 @@ def _cost(
         file=file,
         line=lines[0][0] if lines else 0,
         origin=tree.names.origin[tree.frame[at]],
-        shape=group.shape,
+        shape=_told_as(group.shape, function, seen.runtime),
         share=min(1.0, float(own[numbers].sum()) / whole),
-        interval=interval,
-        samples=round(float(own[numbers].sum())),
+        interval=intervals[0],
+        without_helpers=intervals[1],
+        spread=_spread(lines),
+        samples=round(float(seen.rows.taken[in_rows].sum())),
         lines=tuple(lines[:5]),
         called=_called(seen, numbers, own, whole),
         callers=callers_of(seen, entered, below),
         threads=tuple(name for name, _ in by_thread_name(tree, seen.rows.thread[in_rows], seen.rows.count[in_rows])[:3]),
         chain=_chain(seen, at),
         framework=group.framework,
+        from_library=tree.names.origin[tree.frame[at]] == "library" and "library" not in seen.attribution.own_origins,
         helpers=tuple(seen.title(*places[one]) for one in group.helpers[:5]),
     )
+
+
+def _told_as(shape: CostShape, function: str, runtime: str) -> CostShape:
+    """Of compiled programs it is the recording that does not know more: no symbol, or no caller."""
+    if function == NAMELESS_CODE:
+        return NO_SYMBOLS
+    return NO_CALLER if shape is FRAMEWORK and runtime == "native" else shape
+
+
+def _spread(lines: list[tuple[int, float]]) -> float:
+    whole = sum(share for _, share in lines)
+    known = any(line for line, _ in lines)
+    return whole**2 / sum(share**2 for _, share in lines) if known and whole > 0 else math.inf
 
 
 def _called(seen: OnCpu, nodes: Ints, own: Floats, whole: float) -> tuple[tuple[str, float], ...]:

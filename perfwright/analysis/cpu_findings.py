@@ -1,20 +1,24 @@
 """Findings of a CPU profile: which costs and patterns deserve a person's time.
 
-Every program has a hottest line, so being the hottest is no finding. Three things together make one:
+Every program has a hottest line, so being the hottest is no finding. Code that spends its time on what it is there to do is none either. A
+cost is told from the lower end of the interval of its share of CPU time, against what would be unusual for its kind:
 
-1. *share*: the lower end of the interval of its share of CPU time, against steps that depend on the class of the cost (cost_shapes.py): a
-   few per cent of work that need not be done at all weigh as much as a fifth of the program's own computing;
-2. *cores*: the CPU the target uses, and the part of it that is this cost. All of a process that uses 5 % of a core is not worth an hour;
-3. *concentration*: it is one place and one reason (cpu_costs.py). A program that spreads its time over a hundred functions has no finding,
-   and a framework's own work is only worth a look when it dominates.
+1. *avoidable work* (cost_shapes.py: compiling, parsing or copying the same again): known to be winnable whatever the program does, so a few
+   per cent are worth a look;
+2. *a tight loop of interpreted code*: a program in CPython hands its bulk work to compiled code, at a hundredth of the cost per operation.
+   Where one to three of its own lines take a tenth of everything, bytecode does bulk work: an index, a set or a library call would do it;
+3. *everything else* (compiled loops, library calls, functions that spread their time over many lines, the framework): half of a program's
+   time in a few lines is how programs are (Knuth, "An Empirical Study of FORTRAN Programs", Software: Practice and Experience 1, 1971). One
+   place must take more than half before it stands out.
 
-What stays below is listed as `information`, so that a reader sees what was looked at.
+And all of it must matter: the CPU that the target uses, and the part of it that is this cost. All of a process that uses 5 % of a core is
+not worth an hour. What stays below is listed as `information`, so that a reader sees what was looked at.
 """
 
 import math
 from collections import Counter
 
-from perfwright.analysis.cost_shapes import CostClass
+from perfwright.analysis.cost_shapes import NO_SYMBOLS
 from perfwright.analysis.cpu_costs import Cost, find_costs
 from perfwright.analysis.frames import short_function
 from perfwright.analysis.hot_paths import OnCpu
@@ -26,13 +30,16 @@ from perfwright.models.finding import SEVERITIES, Confidence, Evidence, Finding,
 from perfwright.models.measurement import Estimate, Interval
 
 SHARE_OF_CPU = "share of CPU time"
-SHARE_STEPS: dict[CostClass, tuple[float, float, float]] = {
-    "avoidable": (0.03, 0.10, 0.25),
-    "own code": (0.08, 0.20, 0.40),
-    "library work": (0.25, 0.40, 0.65),
-}
-"""Lower end of the share from which a cost is low, medium, high. Amdahl: 3 % won is a speed-up of 1.03, the least that interleaved trials
-on ordinary machines can prove; 8 % of own code is a fix worth 4 % when it halves; serialising and querying are usually the job itself."""
+AVOIDABLE = (0.03, 0.10, 0.25)
+"""Lower end of the share from which avoidable work is low, medium, high. Amdahl: 3 % won is a speed-up of 1.03, the least that interleaved
+trials on ordinary machines can prove."""
+TIGHT_LOOP = (0.08, 0.20, 0.40)
+"""The same for a few lines of interpreted code. When such a loop halves, which takes little, 8 % are a win of 4 %."""
+DOMINATES = (0.50, 0.65, 0.80)
+"""The same for all other code: more than half the program in one place."""
+FEW_LINES = 3.0
+"""Effective number of lines of a tight loop: the loop, its condition and what it does."""
+INTERPRETED = ("python",)
 CORES_STEPS = (0.02, 0.08, 0.20)
 """Cores used by the cost below which it is information, at most low, at most medium: a fiftieth of a core pays no one's hour."""
 PROCESS_STEPS = (0.12, 0.20, 0.40)
@@ -70,7 +77,7 @@ def analyse_findings(
     named = _identified(costs)
     told: list[tuple[Cost, Finding]] = []
     for cost, name in zip(costs, named, strict=True):
-        severity = severity_of(cost, cores, saturated)
+        severity = severity_of(cost, cores, saturated, interpreted=seen.runtime in INTERPRETED)
         if severity != "information" or cost.interval.low >= INFORMATION_SHARE:
             waits = _waits_at(seen, cost, utilisation)
             told.append((cost, _finding(seen, cost, name, severity, cores, profile, waits)))
@@ -84,13 +91,11 @@ def analyse_findings(
     return tuple(findings), recommendations
 
 
-def severity_of(cost: Cost, cores: float, saturated: bool) -> Severity:
-    """By share, cores and class; `saturated`: the target has no CPU left where this cost runs."""
-    from_library = cost.framework or (cost.origin == "library" and cost.shape.cost == "own code")
-    steps: CostClass = "library work" if from_library else cost.shape.cost
-    low, medium, high = SHARE_STEPS[steps]
-    least = cost.interval.low
-    level = sum(least >= step for step in (low, medium, high))
+def severity_of(cost: Cost, cores: float, saturated: bool, *, interpreted: bool = True) -> Severity:
+    """By share, kind and cores; `saturated`: the target has no CPU left where this cost runs. `interpreted`: its runtime runs bytecode."""
+    steps = steps_of(cost, interpreted)
+    least = cost.without_helpers.low
+    level = sum(least >= step for step in steps) if cost.shape is not NO_SYMBOLS else 0
     used = cost.share * cores
     level = min(level, sum(used >= step for step in CORES_STEPS), sum(cores >= step for step in PROCESS_STEPS))
     if cost.framework:
@@ -100,12 +105,27 @@ def severity_of(cost: Cost, cores: float, saturated: bool) -> Severity:
     return ("information", "low", "medium", "high")[level]
 
 
+def steps_of(cost: Cost, interpreted: bool) -> tuple[float, float, float]:
+    """From which shares a cost of this kind is unusual: see the module's text."""
+    if cost.framework:
+        return DOMINATES
+    if cost.shape.cost == "avoidable":
+        return AVOIDABLE
+    if cost.shape.cost == "own code" and interpreted and cost.origin != "native" and cost.spread <= FEW_LINES and not cost.from_library:
+        return TIGHT_LOOP
+    return DOMINATES
+
+
 def _identified(costs: tuple[Cost, ...]) -> list[str]:
-    """Ids that are the same in the next run: kind, file name, function; a folder more where two would be equal."""
+    """Ids that are the same in the next run: kind, file name, function; a folder more where two would be equal, and at last a number."""
     names = [_identity(cost, 1) for cost in costs]
     for depth in range(2, 8):
         same = Counter(names)
         names = [_identity(cost, depth) if same[name] > 1 else name for cost, name in zip(costs, names, strict=True)]
+    told = Counter[str]()
+    for number, name in enumerate(names):
+        told[name] += 1
+        names[number] = name if told[name] == 1 else f"{name}:{told[name]}"
     return names
 
 
@@ -121,7 +141,9 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
     place = f"{file}:{cost.line}" if cost.line else file
     within = f" [{cost.interval.low:.0%} to {cost.interval.high:.0%}]"
     used = f"{cost.share * cores:.2f} of {cores:.2f} cores"
-    verb = "takes" if cost.shape.name == "hot-code" else f"{cost.shape.title}:"
+    callee = cost.called[0][0].split(" (")[0] if cost.called else "a library call"
+    told = {"hot-code": "takes", "library-call": f"spends its time in {callee}:"}
+    verb = told.get(cost.shape.name, f"{cost.shape.title}:")
     title = f"{place} {function} {verb} {cost.share:.0%} of CPU time".strip()
     sentences = [f"{cost.share:.1%}{within} of the CPU time, {used}."]
     if cost.called:
@@ -132,11 +154,15 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         sentences.append(f"With {_listed(list(cost.helpers))}, called for nothing else.")
     if cost.callers and not cost.framework:
         sentences.append(f"Called by {_listed(list(cost.callers))}.")
-    if severity == "information":
-        sentences.append("Listed to show what was looked at; at this size there is nothing to do.")
+    if cost.shape is NO_SYMBOLS:
+        sentences.append(cost.shape.advice)
+    elif severity == "information":
+        sentences.append(
+            "Listed to show what was looked at: for code of its kind this is not unusual, or it costs too little CPU to matter."
+        )
     evidence = [
         Evidence(
-            statement=f"{cost.samples} of {round(seen.rows.samples)} on-CPU samples; interval by {cost.interval.method}",
+            statement=f"{cost.samples} of {round(float(seen.rows.taken.sum()))} on-CPU samples; interval by {cost.interval.method}",
             estimate=Estimate(value=cost.share, unit=SHARE_OF_CPU, interval=cost.interval),
             artifact=profile,
         ),

@@ -175,9 +175,13 @@ def matchable(function: str, file: str) -> str:
 _ANONYMOUS = re.compile(r"(\.<locals>)?\.?<(lambda|listcomp|genexpr|dictcomp|setcomp)>")
 
 
+_NAMELESS = "(anonymous)"
+"""What V8 calls a function without a name."""
+
+
 def enclosing_function(function: str) -> str:
     """The named function that a comprehension, generator expression or lambda belongs to; empty where its name does not say.
 
-    `C.m.<locals>.<lambda>.<locals>.<listcomp>` -> `C.m`; `<listcomp>` (Python before 3.11) -> ``.
+    `C.m.<locals>.<lambda>.<locals>.<listcomp>` -> `C.m`; `<listcomp>` (Python before 3.11) and V8's `(anonymous)` -> ``.
     """
-    return _ANONYMOUS.sub("", function)
+    return "" if function == _NAMELESS else _ANONYMOUS.sub("", function)

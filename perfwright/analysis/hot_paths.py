@@ -54,8 +54,8 @@ def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime 
     rows, waits = (rows, "") if tree.profile.tool.startswith(LOOKS_AT_CPUS) else without_waits(tree, rows)
     if rows.kind == "native":
         rows = _without_compiled_leaves(tree, rows)
-    rows, slept = weigh_running(tree, rows, usage)
-    note = " ".join(one for one in (waits, slept) if one)
+    rows, weighed = weigh_running(tree, rows, usage)
+    note = " ".join(one for one in (waits, weighed) if one)
     files = short_files(dict.fromkeys(tree.profile.frames.file))
     return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note)
 
@@ -74,7 +74,7 @@ def find_hot_paths(seen: OnCpu, *, top: int, cpu_cores: float = 0.0, seed: int =
     """The `top` hottest functions and lines of what `on_cpu` gave."""
     functions = _hot_spots(seen, seen.tree.names.function, seen.tree.names.functions, top, seed)
     lines = _hot_spots(seen, seen.tree.names.line, seen.tree.names.lines, top, seed)
-    return HotPaths(samples=round(seen.rows.samples), functions=functions, lines=lines, cpu_cores=cpu_cores)
+    return HotPaths(samples=round(float(seen.rows.taken.sum())), functions=functions, lines=lines, cpu_cores=cpu_cores)
 
 
 def _hot_spots(
@@ -103,7 +103,7 @@ def _hot_spots(
         counts[2 * number] = summed(rows.block[mine], rows.count[mine], rows.blocks)
         counts[2 * number + 1] = summed(rows.block[anywhere], rows.count[anywhere], rows.blocks)
         masks.append(anywhere)
-    intervals = share_intervals(counts, rows.by_block(), seed=seed)
+    intervals = share_intervals(counts, rows.by_block(), worth=rows.worth, seed=seed)
     return tuple(
         _hot_spot(
             seen, key, one, keys[one], (own_share[one], totals[one]), (intervals[2 * number], intervals[2 * number + 1]), mask, below, own
@@ -136,7 +136,7 @@ def _hot_spot(
         self_interval=intervals[0],
         total_share=min(1.0, samples[1] / whole),
         total_interval=intervals[1],
-        samples=round(samples[1]),
+        samples=round(float(seen.rows.taken[rows_of_it].sum())),
         callers=callers_of(seen, mine, below),
         threads=tuple(name for name, _ in by_thread_name(tree, seen.rows.thread[rows_of_it], seen.rows.count[rows_of_it])[:THREADS]),
     )

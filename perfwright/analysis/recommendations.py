@@ -55,6 +55,7 @@ def _effort(cost: Cost) -> Effort:
 
 def _title(cost: Cost, finding: Finding) -> str:
     place = finding.locations[0].title
+    callee = cost.called[0][0].split(" (")[0] if cost.called else "the library"
     titles = {
         "date-parsing": "Parse each date once in",
         "regex-compile": "Compile patterns once in",
@@ -69,10 +70,12 @@ def _title(cost: Cost, finding: Finding) -> str:
         "pickling": "Send less between processes in",
         "pure-python-numbers": "Calculate in integers in",
         "kernel-work": "Make fewer system calls in",
-        "library-call": "Call the library less often in",
+        "linear-search": "Look up by key instead of searching in",
+        "library-call": f"Call {callee} less often in",
         "framework-work": "Tune the framework around",
+        "no-caller": "Find out who calls",
     }
-    return f"{titles.get(cost.shape.name, 'Make cheaper:')} {place}"
+    return f"{titles.get(cost.shape.name, 'Do less in')} {place}"
 
 
 def _brief(cost: Cost, finding: Finding, derivation: str, seen: OnCpu, reproduce: str) -> str:

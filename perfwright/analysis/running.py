@@ -1,30 +1,39 @@
-"""Samples of threads that run, held against what the kernel says they ran.
+"""Samples of threads that run, weighed so that shares of samples are shares of CPU time.
 
-A sampler looks at a thread a moment after it asked whether it runs; on a busy machine most "running" samples of a pool can be threads that
-wait for work. Two corrections make shares of CPU time of shares of samples:
+A sampler looks at a thread a moment after it asked whether it runs, and "runs" includes "waits for a free CPU": on a busy machine threads
+that have just been woken are seen too often, and threads that hold a CPU too rarely. The kernel's counters know better how much each thread
+ran, so the samples are only asked what they alone know: where. Three steps:
 
-- a sample whose stack ends in a call that only waits (a poll, an empty queue, a sleep) is no CPU time and is left out;
-- the process sampler knows each thread's CPU seconds exactly: a thread seen running much more often than it ran is weighed down to what it
-  ran. The others are left as they are.
+1. A sample whose stack ends in a call that only waits (a poll, an empty queue, a sleep) is no CPU time and is left out.
+2. *Post-stratification* (Holt & Smith, "Post stratification", Journal of the Royal Statistical Society A 142, 1979): a thread's samples
+   count, together, as the CPU seconds that the kernel says it used, up as well as down. Threads of a pool that have few samples each are
+   one stratum. Threads the process sampler knows nothing of are left as they are.
+3. Within a stratum the kernel also tells user from system time. Lines that do nothing but a system call (`sock.send`) use system time only:
+   where their samples would be more than that, they are lowered to it.
+
+A count then is a tick of CPU time (1 / rate seconds). The weights are taken as given when intervals are drawn from the blocks: how the
+threads' parts vary over time stays in the intervals, so that they also hold for the next recording of the same program. For this recording
+alone they are a little wide.
 """
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perfwright.analysis.tree_weights import CallTree, Floats, Ints, PassWeights, summed
-from perfwright.analysis.waits import KINDS, wait_kinds
+from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
+from perfwright.analysis.waits import KINDS, system_calls, wait_kinds
 from perfwright.models.cpu_profiling import ProcessUse
 
-CONTRADICTED = 0.5
-"""CPU seconds below this share of the samples' seconds contradict them; above it, sampling error and different moments explain it."""
-FEWEST_SAMPLES = 10
-"""Samples of a thread below which the two cannot be told apart."""
+FEWEST_SAMPLES = 20
+"""Of a stratum: below it, what a weight removes in bias it adds in variance (Cochran, "Sampling Techniques", 3rd edition, 5A.9)."""
 WORTH_TELLING = 0.02
+LISTED = 3
 _ONLY_WAITING = tuple(KINDS.index(kind) for kind in ("for work", "lock", "GIL", "sleep", "child process"))
 """Waits that use no CPU. Waiting for I/O is not among them: copying to and from the kernel is work."""
 LONG_LIVED = 0.5
 """A thread seen in this share of the blocks and missing among the busiest used next to nothing; a shorter one may just have been missed."""
+_DIGITS = re.compile(r"\d+")
 
 
 def without_waits(tree: CallTree, rows: PassWeights) -> tuple[PassWeights, str]:
@@ -36,8 +45,7 @@ def without_waits(tree: CallTree, rows: PassWeights) -> tuple[PassWeights, str]:
     share = float(rows.count[waits].sum()) / max(1.0, rows.samples)
     if not waits.any():
         return rows, ""
-    kept = ~waits
-    left = replace(rows, node=rows.node[kept], thread=rows.thread[kept], block=rows.block[kept], count=rows.count[kept])
+    left = rows.where(~waits)
     return left, f"{share:.0%} of the samples were of threads that wait for work, and are left out." if share >= WORTH_TELLING else ""
 
 
@@ -51,36 +59,114 @@ def nearest_managed(tree: CallTree) -> Ints:
     return managed
 
 
+@dataclass(frozen=True)
+class _Stratum:
+    """Threads whose samples are weighed together."""
+
+    name: str
+    threads: tuple[int, ...]
+    """By their number in the profile."""
+    user: float
+    """Cores, by the kernel."""
+    system: float
+    at_most: bool = False
+    """The kernel's figures are bounds: samples are lowered to them and never raised."""
+
+    @property
+    def cores(self) -> float:
+        return self.user + self.system
+
+
 def weigh_running(tree: CallTree, rows: PassWeights, usage: ProcessUse | None) -> tuple[PassWeights, str]:
-    """The pass with samples of threads that hardly ran weighed down, and a sentence that says so (empty when none was)."""
-    ticks = rows.ticks
-    if usage is None or not usage.threads or ticks <= 0:
+    """The pass with each thread's samples counting as the CPU time that it used, and a sentence that says so (empty when nothing is known).
+
+    `usage` is of the same process tree over the same time. CPU time of threads without samples (compiled code of its own) belongs to no
+    stratum: shares are of the CPU time of threads that were sampled, and the sentence says how much that leaves out.
+    """
+    if usage is None or not usage.threads or rows.ticks <= 0 or rows.samples <= 0:
         return rows, ""
-    ran = {(one.pid, one.tid): one.user_share + one.system_share for one in usage.threads}
-    least = min(ran.values()) if len(ran) < usage.thread_count else 0.0
-    pids = {one.pid for one in usage.threads}
-    by_thread = summed(rows.thread, rows.count, len(tree.profile.threads))
-    blocks_seen = _blocks_seen(rows, len(tree.profile.threads))
-    factor = np.ones(len(tree.profile.threads))
-    for number, thread in enumerate(tree.profile.threads):
-        if thread.tid is None or by_thread[number] < FEWEST_SAMPLES:
+    strata = _strata(tree, rows, usage)
+    weight = np.ones(len(rows.node))
+    told = []
+    only_calls = system_calls(tree)[rows.node]
+    for stratum in strata:
+        mine = np.isin(rows.thread, stratum.threads)
+        weight[mine] = _weights(rows, mine, only_calls, stratum)
+        told.append((stratum, float((rows.count * weight)[mine].sum() / rows.count[mine].sum())))
+    weighed = replace(rows, count=rows.count * weight).where(weight > 0)
+    return weighed, _sentence(told, weighed, usage)
+
+
+def _weights(rows: PassWeights, mine: Mask, only_calls: Mask, stratum: _Stratum) -> Floats:
+    """What each sample of the stratum counts: cores by the kernel over cores by the samples, system calls apart where they are too many."""
+    calls = only_calls[mine]
+    samples, of_calls = float(rows.count[mine].sum()), float(rows.count[mine][calls].sum())
+    whole, system = stratum.cores * rows.ticks, stratum.system * rows.ticks
+    if stratum.at_most and whole >= samples:
+        return np.ones(len(calls))
+    if of_calls / samples * whole > system and samples - of_calls >= FEWEST_SAMPLES:
+        return np.where(calls, system / max(1.0, of_calls), (whole - system) / (samples - of_calls))
+    return np.full(len(calls), whole / samples)
+
+
+def _strata(tree: CallTree, rows: PassWeights, usage: ProcessUse) -> list[_Stratum]:
+    """Single threads with samples enough, the others by the name of their pool, what is still too small together."""
+    used = {(one.pid, one.tid): one for one in usage.threads}
+    threads = tree.profile.threads
+    seen = summed(rows.thread, rows.count, len(threads))
+    single, by_pool = [], dict[str, list[int]]()
+    for number, thread in enumerate(threads):
+        one = used.get((thread.pid, thread.tid)) if thread.tid is not None else None
+        if one is None:
             continue
-        share = ran.get((thread.pid, thread.tid))
-        if share is None and thread.pid in pids and blocks_seen[number] >= LONG_LIVED * rows.blocks:
-            share = least
-        if share is not None and share * ticks < CONTRADICTED * by_thread[number]:
-            factor[number] = share * ticks / by_thread[number]
-    lowered = factor < 1
-    if not lowered.any():
-        return rows, ""
-    removed = float(((1 - factor) * by_thread).sum() / max(1.0, rows.samples))
-    weighed = replace(rows, count=rows.count * factor[rows.thread])
-    kept = weighed.count > 0
-    weighed = replace(weighed, node=rows.node[kept], thread=rows.thread[kept], block=rows.block[kept], count=weighed.count[kept])
-    return (
-        weighed,
-        f"{int(lowered.sum())} threads woke often but hardly ran: their samples ({removed:.0%} of all) count by the CPU time they used.",
-    )
+        if seen[number] >= FEWEST_SAMPLES:
+            single.append(_Stratum(thread.name or f"thread {thread.tid}", (number,), one.user_share, one.system_share))
+        else:
+            by_pool.setdefault(_DIGITS.sub("#", thread.name), []).append(number)
+    pools, rest = list[_Stratum](), list[int]()
+    for name, numbers in by_pool.items():
+        if seen[numbers].sum() >= FEWEST_SAMPLES:
+            pools.append(_pooled(name, numbers, tree, usage))
+        else:
+            rest += numbers
+    if rest and seen[rest].sum() >= FEWEST_SAMPLES:
+        pools.append(_pooled("other threads", rest, tree, usage))
+    return single + pools + _missing_among_the_busiest(tree, rows, usage, seen)
+
+
+def _pooled(name: str, numbers: list[int], tree: CallTree, usage: ProcessUse) -> _Stratum:
+    wanted = {(tree.profile.threads[number].pid, tree.profile.threads[number].tid) for number in numbers}
+    used = [one for one in usage.threads if (one.pid, one.tid) in wanted]
+    return _Stratum(name, tuple(numbers), sum(one.user_share for one in used), sum(one.system_share for one in used))
+
+
+def _missing_among_the_busiest(tree: CallTree, rows: PassWeights, usage: ProcessUse, seen: Floats) -> list[_Stratum]:
+    """Threads that were there most of the time and are not listed by the sampler used at most what the last one listed did."""
+    used = {(one.pid, one.tid) for one in usage.threads}
+    pids = {one.pid for one in usage.threads}
+    least = min(one.user_share + one.system_share for one in usage.threads) if len(used) < usage.thread_count else 0.0
+    blocks_seen = _blocks_seen(rows, len(tree.profile.threads))
+    return [
+        _Stratum(thread.name, (number,), least, 0.0, at_most=True)
+        for number, thread in enumerate(tree.profile.threads)
+        if thread.tid is not None
+        and (thread.pid, thread.tid) not in used
+        and thread.pid in pids
+        and seen[number] >= FEWEST_SAMPLES
+        and blocks_seen[number] >= LONG_LIVED * rows.blocks
+    ]
+
+
+def _sentence(told: list[tuple[_Stratum, float]], weighed: PassWeights, usage: ProcessUse) -> str:
+    if not told:
+        return ""
+    changed = sorted(told, key=lambda one: -abs(one[1] - 1) * one[0].cores)
+    listed = ", ".join(f"{stratum.name} {weight:.2f}" for stratum, weight in changed[:LISTED])
+    more = f" and {len(changed) - LISTED} more" if len(changed) > LISTED else ""
+    text = f"Samples count by the CPU time that the kernel counted for their threads (weights: {listed}{more})."
+    cores = usage.user_share + usage.system_share
+    missing = 1 - weighed.samples / weighed.ticks / cores if cores > 0 else 0.0
+    return f"{text} {missing:.0%} of the CPU time was used by threads without samples." if missing >= 2 * WORTH_TELLING else text
 
 
 def _blocks_seen(rows: PassWeights, threads: int) -> Ints:

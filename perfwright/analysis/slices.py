@@ -58,8 +58,3 @@ def affordable_passes(
         return tuple(passes), ""
     left_out = ", ".join(kind.replace("_", "-") for kind in others)
     return (first,), f"At {rate_hz:g} Hz there is time for the {first.replace('_', '-')} pass only; not recorded: {left_out}."
-
-
-def block_of(position: int, length: int, blocks: int) -> int:
-    """The block of the `position`-th of `length` samples in order: equal pieces of time for tools that tell order but not time."""
-    return min(blocks - 1, position * blocks // length) if length else 0

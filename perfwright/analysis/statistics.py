@@ -29,12 +29,20 @@ ASSUMED_DESIGN_EFFECT = 4.0
 
 
 def share_intervals(
-    counts: Floats, totals: Floats, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 1, length: int | None = None
+    counts: Floats,
+    totals: Floats,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 1,
+    length: int | None = None,
+    worth: float | None = None,
 ) -> list[Interval]:
     """Confidence intervals of the shares `counts[k].sum() / totals.sum()`, all at once.
 
     `counts`: K x B, samples of each thing in each block of time; `totals`: B, all samples of each block; blocks follow one another in time.
-    `length`: blocks that are drawn together; chosen by `block_length` when not given. Shares seen in too few blocks, or recordings of
+    `length`: blocks that are drawn together; chosen by `block_length` when not given. `worth`: samples behind the counts where these were
+    weighed (`PassWeights.worth`); the counts themselves otherwise. Shares seen in too few blocks, or recordings of
     too few blocks, get a Wilson score interval widened by the design effect; `method` says so.
     """
     if counts.ndim != 2 or totals.shape != (counts.shape[1],):
@@ -57,7 +65,7 @@ def share_intervals(
             method = f"block bootstrap, {len(totals)} blocks, {drawn_together} together"
             intervals.append(Interval(low=_bounded(low[number]), high=_bounded(high[number]), level=level, method=method))
         else:
-            intervals.append(_wilson(float(share), counts[number], totals, float(correlation[number]), level))
+            intervals.append(_wilson(float(share), counts[number], totals, float(correlation[number]), level, worth or whole))
     return intervals
 
 
@@ -130,10 +138,10 @@ def _circular_bootstrap(
     return shares - (shares - low) * stretch, shares + (high - shares) * stretch
 
 
-def _wilson(share: float, counts: Floats, totals: Floats, correlation: float, level: float) -> Interval:
+def _wilson(share: float, counts: Floats, totals: Floats, correlation: float, level: float, samples: float) -> Interval:
     """Wilson's score interval (1927) for as many independent samples as the recording is worth."""
-    effect, told = _design_effect(share, counts, totals, correlation)
-    worth = max(1.0, float(totals.sum()) / effect)
+    effect, told = _design_effect(share, counts, totals, correlation, samples)
+    worth = max(1.0, samples / effect)
     independent = len(totals) * (1 - correlation) / (1 + correlation)
     tail = (1 - level) / 2
     z = student_quantile(1 - tail, max(2, round(independent) - 1)) if len(totals) > 1 else NormalDist().inv_cdf(1 - tail)
@@ -142,11 +150,11 @@ def _wilson(share: float, counts: Floats, totals: Floats, correlation: float, le
     return Interval(low=_bounded(middle - half), high=_bounded(middle + half), level=level, method=f"Wilson, {told}")
 
 
-def _design_effect(share: float, counts: Floats, totals: Floats, correlation: float) -> tuple[float, str]:
+def _design_effect(share: float, counts: Floats, totals: Floats, correlation: float, samples: float) -> tuple[float, str]:
     """Variance of the share over that of as many independent samples, from the variation between blocks (Kish, Survey Sampling, 1965)."""
     used = totals > 0
     blocks = int(used.sum())
-    binomial = share * (1 - share) / float(totals.sum())
+    binomial = share * (1 - share) / samples
     if blocks < 2:
         return ASSUMED_DESIGN_EFFECT, f"design effect {ASSUMED_DESIGN_EFFECT:.1f} assumed for a single block"
     if binomial <= 0:

@@ -7,7 +7,7 @@ around" (Tarjan, "Finding dominators in directed graphs", 1974): the outermost n
 """
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -69,6 +69,8 @@ class PassWeights:
     block: Ints
     count: Floats
     """Samples; not whole numbers once they were weighed by what their thread really ran."""
+    taken: Floats
+    """Samples as they were taken, before any weighing."""
     blocks: int
     ticks: float
     """Moments at which every thread was looked at: seconds times rate. Samples over ticks is the mean number of threads."""
@@ -76,6 +78,18 @@ class PassWeights:
     @property
     def samples(self) -> float:
         return float(self.count.sum())
+
+    @property
+    def worth(self) -> float:
+        """How many equally weighed samples tell as much: (sum of weights)^2 / sum of squared weights (Kish, Survey Sampling, 1965)."""
+        squares = float((self.count[self.taken > 0] ** 2 / self.taken[self.taken > 0]).sum())
+        return self.samples**2 / squares if squares > 0 else 0.0
+
+    def where(self, kept: Mask) -> "PassWeights":
+        """These rows only; moments and blocks stay."""
+        return replace(
+            self, node=self.node[kept], thread=self.thread[kept], block=self.block[kept], count=self.count[kept], taken=self.taken[kept]
+        )
 
     def by_block(self) -> Floats:
         """Samples of each block."""
@@ -129,12 +143,14 @@ class CallTree:
             if not found:
                 return None
             one = found[0]
+            taken = np.array(one.count, dtype=np.float64)
             rows = PassWeights(
                 kind,
                 _ints(one.node),
                 _ints(one.thread),
                 _ints(one.block),
-                np.array(one.count, dtype=np.float64),
+                taken,
+                taken,
                 blocks=max(1, len(one.block_seconds)),
                 ticks=one.seconds * one.rate_hz,
             )

@@ -6,13 +6,13 @@ there more often than it was seen, or is known, to run (Gregg, "Thinking Methodi
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from perfwright.analysis.frames import matchable
-from perfwright.analysis.tree_weights import CallTree, Floats, Ints, PassWeights, summed
+from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
 from perfwright.models.cpu_profiling import ProcessUse
 from perfwright.models.profile import PassKind
 
@@ -60,6 +60,13 @@ _CALLED_FOR: Rules = (
     (_FOR_WORK, r"queue\.py:|:_worker$|ThreadPoolExecutor\.getTask|ForkJoinPool|BlockingQueue|Executor|Timer|ReferenceQueue"),
     (_FOR_WORK, r"multiprocessing/pool\.py"),
 )
+_SYSTEM_CALLS = re.compile(
+    r"(^|/)asyncio/(selector_events|unix_events)\.py:.*(write|writelines|sendfile|_read_ready\w*|_write_ready|_write_to_self|_accept\w*|_sock_\w+)$"
+    r"|(^|/)socket\.py:(SocketIO\.)?(readinto|write|accept|create_connection)$|(^|/)socketserver\.py:.*write$"
+    r"|(^|/)multiprocessing/connection\.py:(Connection\.)?_(send|recv)$|(^|/)selectors\.py:.*(select|register|modify|unregister)$"
+    r"|Socket(Dispatcher|InputStream|OutputStream|ChannelImpl)\.(read|write)0?$|NioSocketImpl\.|FileDispatcherImpl\.|EPoll\.(wait|ctl)$"
+)
+"""Functions of standard libraries that only hand bytes to the kernel; `ssl` is not among them, it encrypts."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def off_cpu(tree: CallTree, usage: ProcessUse | None = None) -> OffCpu | None:
             count = np.where(waits >= 0, count, 0.0)
         kept = count > 0
         kind = np.where(waits[kept] >= 0, waits[kept], _UNKNOWN)
-        waited = PassWeights("off_cpu", rows.node[kept], rows.thread[kept], rows.block[kept], count[kept], rows.blocks, rows.ticks)
+        waited = replace(rows, kind="off_cpu", count=count).where(kept)
         return OffCpu(waited, _told_by_native(tree, kinds, waited, kind), rows.ticks)
     return None
 
@@ -147,6 +154,13 @@ def _waiting(tree: CallTree, rows: PassWeights, waits: Ints, usage: ProcessUse |
     offered = summed(rows.thread, possible, threads)
     allowed = np.minimum(1.0, np.divide(wanted, offered, out=np.zeros(threads), where=offered > 0))
     return np.where(known, rows.count, possible * allowed[rows.thread])
+
+
+def system_calls(tree: CallTree) -> Mask:
+    """Nodes at which a stack ends in a function that does nothing but a system call: what it uses is system time."""
+    names = [matchable(function, file) for function, file in tree.names.functions]
+    found = np.array([*(bool(_SYSTEM_CALLS.search(name)) for name in names), False], dtype=bool)
+    return np.asarray(found[tree.names.function[tree.frame]], dtype=bool)
 
 
 def wait_kinds(tree: CallTree) -> Ints:

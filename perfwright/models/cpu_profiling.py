@@ -44,8 +44,8 @@ class CpuProfilingRequest(Input):
     """Share of the target's time that all collectors together may take; passing it live stops the recording."""
     passes: Annotated[tuple[RequestedPass, ...], Field(min_length=1, max_length=4)] | None = None
     """Passes to record in alternating slices; chosen by runtime when not given."""
-    slice_s: Annotated[float, Field(ge=1.0, le=60.0)] = 5.0
-    """Length of one slice; one profiler at a time is attached."""
+    slice_s: Annotated[float, Field(ge=1.0, le=60.0)] | None = None
+    """Length of one slice, one profiler at a time is attached; chosen by profiler when not given."""
     subprocesses: bool = True
     """Also profile the processes that the target starts."""
     workload: Workload | None = None
@@ -113,6 +113,8 @@ class ProfilerChoice(Model):
     tool: ProfilerName
     reason: str
     passes: tuple[PassKind, ...]
+    slice_s: float = 5.0
+    """Length of a slice where none was asked for."""
     rejected: dict[str, str] = {}
     """Tool -> why it was not chosen."""
     caveats: tuple[str, ...] = ()
@@ -339,6 +341,11 @@ class PreviousProfile(Model):
     """`shop#12`."""
     at: str
     profile: ArtifactRef
+    tool: str = ""
+    runtime: str = ""
+    """Empty where the run was recorded by a release that did not keep it."""
+    usage: ProcessUse | None = None
+    """What the threads used meanwhile: its samples are weighed by it."""
 
 
 class CpuProfilingDetails(Model):

@@ -75,6 +75,8 @@ class FlameGraphs(Model):
     """The pictures of one recording."""
 
     graphs: tuple[FlameGraph, ...]
+    note: str = ""
+    """Why there is no change since the earlier run that was given."""
 
 
 class ProfileToRead(Model):

@@ -7,7 +7,9 @@
     ├── TargetGone          it exited, or its pid now belongs to another program
     ├── TargetStopped       it is stopped (SIGSTOP, debugger): nothing may attach to it
     ├── NotPermitted        ptrace, perf or file permissions; the permission to grant is told
-    └── RuntimeUnsupported  no tool here serves this runtime
+    ├── RuntimeUnsupported  no tool here serves this runtime
+    ├── DatabaseUnreachable nothing answers there, it takes no connections, or it went away   (retried where that passes)
+    └── DatabaseRefused     login, database name, TLS or a right was refused; what to check or grant is told
     HostUnreachable         no worker polls the target's host queue; the command that starts one is told
     ToolTrouble             a tool could not do its work
     ├── ToolMissing         not installed; the package is named
@@ -33,6 +35,8 @@ class ErrorType(StrEnum):
     TARGET_STOPPED = "TargetStopped"
     NOT_PERMITTED = "NotPermitted"
     RUNTIME_UNSUPPORTED = "RuntimeUnsupported"
+    DATABASE_UNREACHABLE = "DatabaseUnreachable"
+    DATABASE_REFUSED = "DatabaseRefused"
     HOST_UNREACHABLE = "HostUnreachable"
     TOOL_MISSING = "ToolMissing"
     TOOL_FAILED = "ToolFailed"

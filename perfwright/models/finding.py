@@ -24,6 +24,8 @@ class Location(Model):
     index: str | None = None
     endpoint: str | None = None
     key_pattern: str | None = None
+    anchor: str = ""
+    """Element of the report that shows it: `plan-1f0c8a7b6d5e4f32-3`, the node of a plan."""
 
     @property
     def title(self) -> str:

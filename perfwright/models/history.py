@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 from perfwright.models.artifact import ArtifactRef
+from perfwright.models.cpu_profiling import ProcessUse
 from perfwright.models.gate import Decision
 from perfwright.models.measurement import EnvironmentFingerprint
 from perfwright.models.result import ProcessResult, ReportRefs, Verdict
@@ -30,6 +31,12 @@ class RecordedProfile(Model):
     kind: str
     """What was recorded: `cpu`."""
     artifact: ArtifactRef
+    tool: str = ""
+    """What recorded it: `py-spy`."""
+    runtime: str = ""
+    """Of what: `python`."""
+    usage: ProcessUse | None = None
+    """What the target's threads used meanwhile: profiles are weighed by it before they are compared."""
 
 
 class RunRecord(RunStart):
@@ -92,6 +99,9 @@ class PreviousProfileQuery(Model):
     compare_with: str = "latest"
     """`latest`, `none`, or a run: `shop#12`."""
     kind: str = "cpu"
+    tool: str = ""
+    runtime: str = ""
+    """`latest` is the newest that this tool recorded of this runtime; empty: any."""
     run_id: str = ""
     """The run that asks: never compared with itself."""
 

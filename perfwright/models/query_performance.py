@@ -94,6 +94,11 @@ def workflow_id(request: QueryPerformanceRequest) -> str:
     return f"query-performance-analysis/{request.target_name}"
 
 
+def plan_anchor(fingerprint: str, node: int | None = None) -> str:
+    """The element of the report that shows a statement's plan (`plan-1f0c8a7b6d5e4f32`), or one of its nodes (`...-3`)."""
+    return f"plan-{fingerprint}" if node is None else f"plan-{fingerprint}-{node}"
+
+
 class StatementSummary(Model):
     """A statement as a result carries it."""
 
@@ -238,6 +243,8 @@ class QueryPerformanceDetails(Model):
     """The costliest, by total time; the artifact has all."""
     examined: tuple[ExaminedStatement, ...] = ()
     waits: tuple[WaitShare, ...] = ()
+    activity: ArtifactRef | None = None
+    """Sessions by state over time."""
     what_ifs: tuple[WhatIf, ...] = ()
     rewrites: tuple[VerifiedRewrite, ...] = ()
     not_seen: tuple[NotSeen, ...] = ()

@@ -4,18 +4,13 @@ from typing import Literal
 
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.database import DatabaseFacts, NotSeen
-from perfwright.models.finding import Finding, Recommendation
-from perfwright.models.measurement import Estimate
-from perfwright.models.quality import QualityGate
 from perfwright.models.query_performance import (
     ExplainMode,
     ExplainOutcome,
     PlanHit,
     QueryPerformanceRequest,
     StatementSummary,
-    VerifiedRewrite,
     WaitShare,
-    WhatIf,
 )
 from perfwright.models.statement import StatementSample, StatementSource
 from perfwright.models.target import Target
@@ -162,6 +157,8 @@ class ExplainStatements(Model):
     statement_timeout_s: float
     lock_timeout_s: float
     parameter_sets: int = 3
+    earlier: "ExplainedStatements | None" = None
+    """Plans of the same run that were taken before: these are added to them."""
     artifact_prefix: str
 
 
@@ -209,6 +206,13 @@ class ExplainedStatements(Model):
     costly: tuple[CostlyStatement, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """`18 executed, 3 planned, 1 without a plan`."""
+        modes = [one.mode for one in self.outcomes]
+        planned = modes.count("planned") + modes.count("generic plan")
+        return f"{modes.count('analyzed')} executed, {planned} planned, {modes.count('not explained')} without a plan"
+
 
 class JudgePlans(Model):
     """Run one family of rules over the plans."""
@@ -217,6 +221,7 @@ class JudgePlans(Model):
     table: ArtifactRef
     catalog: ArtifactRef | None
     family: RuleFamily
+    artifact_prefix: str = ""
 
 
 class JudgedPlans(Model):
@@ -226,92 +231,45 @@ class JudgedPlans(Model):
     examined_nodes: int = 0
 
 
-class IndexCandidate(Model):
-    """An index that may help a statement: exact DDL, to be asked about."""
+class ReadSqlFile(Model):
+    """A file of statements on the target's host."""
 
-    ddl: str
-    """`CREATE INDEX CONCURRENTLY ON public.orders (customer_id)`; with a name."""
-    table: str
-    columns: tuple[str, ...]
-    fingerprint: str
-    hit_rule: str
-    bytes: int = 0
-    """Estimate."""
-    expression: bool = False
-    """Hypothetical indexes cannot show it (expression, trigram, partial)."""
+    path: str
 
 
-class RewriteCandidate(Model):
-    """Another way to write a statement, believed equal; to be tried."""
+class Observation(Model):
+    """Everything that was collected in one window."""
 
-    fingerprint: str
-    title: str
-    original: str
-    rewritten: str
-    sample: StatementSample
-    rule: str = ""
+    revision: int = 1
+    observed: ObservedStatements
+    sampled: ActivitySampled
+    log: LogReadDone
+    catalog: CatalogRead
+    given: tuple[str, ...] = ()
+    """Statements of the input's `sql_file`."""
+    disturbed: str = ""
+    """Why another process may have measured the target at the same time; empty: it was held alone."""
 
+    @property
+    def not_seen(self) -> tuple[NotSeen, ...]:
+        return (*self.observed.not_seen, *self.log.not_seen)
 
-class MakeAdvice(Model):
-    """From hits to candidates."""
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        own = (*self.observed.warnings, *self.sampled.warnings)
+        return (*own, self.disturbed) if self.disturbed else own
 
-    plans: ArtifactRef
-    table: ArtifactRef
-    catalog: ArtifactRef | None
-    hits: tuple[PlanHit, ...]
-
-
-class AdviceToTry(Model):
-    """What can be tried without changing anything."""
-
-    indexes: tuple[IndexCandidate, ...] = ()
-    rewrites: tuple[RewriteCandidate, ...] = ()
-
-
-class TryAdvice(Model):
-    """Ask the planner about indexes, and run rewrites beside their originals."""
-
-    target: Target
-    database: DatabaseFacts
-    table: ArtifactRef
-    indexes: tuple[IndexCandidate, ...] = ()
-    rewrites: tuple[RewriteCandidate, ...] = ()
-    statement_timeout_s: float
-    lock_timeout_s: float
+    @property
+    def sentence(self) -> str:
+        """`214 statements took 3.2 s in 60 s; 12,034 lines of the log`."""
+        text = f"{self.observed.statements:,} statements took {self.observed.total_ms / 1_000:.1f} s in {self.observed.seconds:.0f} s"
+        return f"{text}; {self.log.lines:,} lines of the log" if self.log.lines else text
 
 
-class TriedAdvice(Model):
-    """What came of it."""
+class PlansJudged(Model):
+    """What one family of rules found."""
 
-    what_ifs: tuple[WhatIf, ...] = ()
-    rewrites: tuple[VerifiedRewrite, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-class RankQueryFindings(Model):
-    """Everything that findings follow from."""
-
-    request: QueryPerformanceRequest
-    database: DatabaseFacts
-    grouped: GroupedStatements
-    explained: ExplainedStatements
-    catalog: ArtifactRef | None
-    hits: tuple[PlanHit, ...]
-    to_try: AdviceToTry
-    tried: TriedAdvice
-    waits: tuple[WaitShare, ...] = ()
-    artifact_prefix: str
-
-
-class RankedQueryFindings(Model):
-    """Findings by cost, recommendations by gain over effort, the pictures of plans, and the sentence that sums them up."""
-
-    findings: tuple[Finding, ...]
-    recommendations: tuple[Recommendation, ...]
-    summary: str
-    pictures: dict[str, ArtifactRef] = {}
-    """Fingerprint -> data of its `PlanFigure`."""
-    gains: dict[str, Estimate] = {}
-    """Fingerprint -> share of total database time that its best advice may win."""
-    quality_gates: tuple[QualityGate, ...] = ()
-    warnings: tuple[str, ...] = ()
+    judged: ArtifactRef
+    """A `JudgedPlans`."""
+    hits: int = 0
+    examined_nodes: int = 0

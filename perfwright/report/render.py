@@ -14,14 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from perfwright.models.report import ReportExtras, SeriesFigure, TableFigure
+from perfwright.models.report import PlanFigure, PlanPicture, ReportExtras, SeriesFigure, TableFigure
 from perfwright.models.result import ProcessResult
 from perfwright.report import words
+from perfwright.report.plans import plan_table
 
 HTML_LIMIT_BYTES = 3_000_000
 """A report can be mailed."""
 FIGURES_LIMIT_BYTES = 2_600_000
 """What pictures may take of it; those that do not fit are told, with where their data is."""
+PLAN_MARKUP_FACTOR = 3
+"""A plan is drawn as a table: so many times the bytes of its data."""
 LEGEND = (
     ("your code", "#f2a65a"),
     ("libraries", "#e8d174"),
@@ -35,6 +38,7 @@ LEGEND = (
 def render_html(result: ProcessResult[Any], extras: ReportExtras, run: str, repeat: str, data: Mapping[str, bytes]) -> str:
     """The page. `run` is the run's short name (`shop#12`), `repeat` the command that repeats it, `data` the figures' artifacts by uri."""
     figures = _figures(extras, data)
+    anchors = {f"{figure['spec'].anchor}-{row.node.id}" for figure in figures if figure.get("plan") for row in figure["plan"].rows}
     return (
         templates()
         .get_template("report.html.j2")
@@ -44,6 +48,7 @@ def render_html(result: ProcessResult[Any], extras: ReportExtras, run: str, repe
             run=run,
             repeat=repeat,
             figures=figures,
+            anchors=anchors,
             legend=LEGEND,
             assets=assets(),
             process_title=words.process_title(result.process),
@@ -79,6 +84,9 @@ def _figures(extras: ReportExtras, data: Mapping[str, bytes]) -> list[dict[str, 
                 shown["problem"] = f"The data of this picture could not be read: {figure.data.uri}"
             elif len(content) > left:
                 shown["problem"] = f"This picture does not fit into a report of 3 MB; its data is in {figure.data.uri}"
+            elif isinstance(figure, PlanFigure):
+                left -= PLAN_MARKUP_FACTOR * len(content)
+                shown["plan"] = plan_table(PlanPicture.model_validate_json(content))
             else:
                 left -= len(content)
                 shown["data"] = script_json(content)

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 SECTIONS: tuple[tuple[str, dict[str, Callable[..., None]]], ...] = (
     (
         "Run a process",
-        {"cpu": first_look.cpu, "start": start.start, "cancel": runs.cancel},
+        {"cpu": first_look.cpu, "query": first_look.query, "start": start.start, "cancel": runs.cancel},
     ),
     (
         "Answer",

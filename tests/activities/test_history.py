@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import make_url
+from alembic.operations import Operations
+from sqlalchemy import Connection, make_url, text
 from temporalio.exceptions import ApplicationError
 
 from activities.history import History
@@ -27,6 +28,7 @@ from perfwright.models.history import PreviousProfileQuery, RecordedProfile, Run
 from perfwright.models.measurement import EnvironmentFingerprint
 from perfwright.models.result import ReportRefs
 from tests.disks import read_only_folder, tiny_disk
+from tests.drawn_profiles import use
 from tests.postgres import PASSWORD, PostgresServer, postgres
 
 __all__ = ["postgres", "read_only_folder", "tiny_disk"]
@@ -165,20 +167,69 @@ async def test_times_keep_their_zone(history: History) -> None:
 
 
 async def test_the_latest_believed_profile_is_found(history: History) -> None:
-    """`latest` is the newest run with a profile that people did not reject, and never the run that asks."""
+    """`latest` is the newest run with a profile that was neither rejected nor inconclusive, and never the run that asks."""
     query = PreviousProfileQuery(process=PROCESS, target="shop")
     assert await history.find_previous_profile(query) is None
     runs = [a_start() for _ in range(5)]
     for start, verdict, profile in zip(
-        runs, ("passed", "inconclusive", "rejected", "passed", "passed"), ("a", "b", "c", None, "e"), strict=True
+        runs, ("passed", "passed", "rejected", "passed", "inconclusive"), ("a", "b", "c", None, "e"), strict=True
     ):
         await history.record_run(a_record(start, verdict, profile=profile))
-    found = await history.find_previous_profile(query.model_copy(update={"run_id": runs[4].run_id}))
+    asking = a_start()
+    await history.record_run(a_record(asking, profile="f"))
+    found = await history.find_previous_profile(query.model_copy(update={"run_id": asking.run_id}))
     assert found is not None and (found.run, found.profile.uri, found.at) == ("shop#2", "runs/b.json.gz", "2026-03-01T10:05:00+00:00")
     assert await history.find_previous_profile(query.model_copy(update={"compare_with": "none"})) is None
     assert await history.find_previous_profile(query.model_copy(update={"kind": "memory"})) is None
     named = await history.find_previous_profile(query.model_copy(update={"compare_with": "shop#3"}))
     assert named is not None and named.profile.uri == "runs/c.json.gz"
+
+
+async def test_like_is_compared_with_like(history: History) -> None:
+    """`latest` is of the same tool and runtime where these are known, and what its threads used comes back with it."""
+    used = use({"MainThread": 0.4, "pool-1": 0.1})
+    for profile, tool, runtime in (("a", "py-spy", "python"), ("b", "perf", "native"), ("c", "perf", "python"), ("d", "", "")):
+        artifact = ArtifactRef(uri=f"runs/{profile}.json.gz", sha256="0" * 64, size_bytes=3, media_type="application/json")
+        kept = RecordedProfile(kind="cpu", artifact=artifact, tool=tool, runtime=runtime, usage=used if tool else None)
+        await history.record_run(a_record(a_start(), profiles=(kept,)))
+    query = PreviousProfileQuery(process=PROCESS, target="shop")
+    found = await history.find_previous_profile(query.model_copy(update={"tool": "py-spy", "runtime": "python"}))
+    assert found is not None
+    assert (found.profile.uri, found.tool, found.runtime, found.usage) == ("runs/a.json.gz", "py-spy", "python", used)
+    other = await history.find_previous_profile(query.model_copy(update={"tool": "perf", "runtime": "native"}))
+    assert other is not None and other.profile.uri == "runs/b.json.gz"
+    assert await history.find_previous_profile(query.model_copy(update={"tool": "jfr", "runtime": "jvm"})) is None
+    anything = await history.find_previous_profile(query)
+    assert anything is not None and (anything.profile.uri, anything.usage) == ("runs/d.json.gz", None)
+
+
+async def test_a_store_of_the_first_release_is_brought_up(url: str) -> None:
+    """Profiles that were recorded before tool and runtime were kept are still there after the migration, with neither."""
+    database = make_url(url)
+    if database.get_backend_name() == "sqlite":
+        Path(str(database.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(database, busy_s=1, pooled=False)
+    async with engine.begin() as connection:
+        await connection.run_sync(_first_release)
+    await engine.dispose()
+    history = await History.open(url)
+    found = await history.find_previous_profile(PreviousProfileQuery(process=PROCESS, target="shop", compare_with="shop#1"))
+    await history.close()
+    assert found is not None and (found.profile.uri, found.tool, found.runtime, found.usage) == ("runs/a.json.gz", "", "", None)
+
+
+def _first_release(connection: Connection) -> None:
+    with Operations.context(MigrationContext.configure(connection)):
+        scripts().get_revision("0001").module.upgrade()
+    connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
+    run = a_record(a_start())
+    connection.exec_driver_sql(
+        "INSERT INTO runs (process, target, number, environment, workflow_id, run_id, started_at, verdict, summary, request, report)"
+        f" VALUES ('{PROCESS}', 'shop', 1, 'lab', 'w', '{run.run_id}', '2026-03-01 10:00:00', 'passed', '', '{{}}', '{{}}')"
+    )
+    artifact = run.profiles[0].artifact.model_dump_json().replace(":", "\\:")
+    connection.execute(text(f"INSERT INTO profiles (run_id, kind, artifact) VALUES ('{run.run_id}', 'cpu', '{artifact}')"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from activities.perf_output import read_addr2line, read_perf_script
 from activities.pyspy_output import read_speedscope
 from activities.taken_slices import ReadSlice, SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
+from perfwright.analysis.hot_paths import find_hot_paths, on_cpu
+from perfwright.analysis.tree_weights import CallTree
 from perfwright.models.profile import PassKind, Profile
 
 DATA = Path(__file__).parent / "data"
@@ -48,25 +50,47 @@ def origins(profile: Profile) -> dict[str, str]:
 
 
 def test_speedscope(tmp_path: Path) -> None:
-    """Stacks by thread and block, failed samples from the summary, and of a process only its program's name.
+    """Stacks by thread, failed samples from the summary, and of a process only its program's name.
 
-    MainThread   [module;price] [module;price] | [module] [module;price]     two blocks of two
-    quoted       [wait] []                                                   the empty one is nothing
+    MainThread   [module;price] [module;price] [module] [module;price]
+    quoted       [wait] []                                                the empty one is nothing
     """
     path = Path(shutil.copy(DATA / "speedscope.json", tmp_path / "slice"))
     path.with_suffix(".summary").write_text(json.dumps({"pid": 1, "errors": 3}))
     profile, count = read(read_speedscope, path)
     process = "process 4710 (python3)"
     assert rows(profile) == {
-        (f"{process};<module>:90;price_cart:42", "MainThread", 0): 2,
-        (f"{process};<module>:90", "MainThread", 1): 1,
-        (f"{process};<module>:90;price_cart:42", "MainThread", 1): 1,
+        (f"{process};<module>:90;price_cart:42", "MainThread", 0): 3,
+        (f"{process};<module>:90", "MainThread", 0): 1,
         (f"{process};Event.wait:629", 'a "quoted" name', 0): 1,
     }
     assert [(one.pid, one.tid) for one in profile.threads] == [(4710, 4710), (4710, None)]
     assert origins(profile) == {process: "process", "<module>": "user", "price_cart": "user", "Event.wait": "runtime"}
     assert (count.samples, count.failed, profile.passes[0].failed_samples) == (5, 3, 3)
     assert "hunter2" not in profile.model_dump_json()
+
+
+def test_a_burst_stays_in_its_slice(tmp_path: Path) -> None:
+    """A thread that runs in one slice of four is in that slice's block only, so that its share has the wide interval of a burst.
+
+    slice       1         2         3         4
+    steady      40 of 80  40 of 80  40 of 80  40 of 80
+    bursty      0         80        0         0
+    """
+    builder = ProfileBuilder(tool="golden")
+    for index, bursty in enumerate((0, 80, 0, 0)):
+        stacks = {'Thread 11 "steady"': [[0]] * 40, 'Thread 12 "bursty"': [[1]] * bursty}
+        frames = [{"name": "even", "file": "/srv/app.py", "line": 3}, {"name": "burst", "file": "/srv/app.py", "line": 9}]
+        document = {"shared": {"frames": frames}, "profiles": [{"name": name, "samples": samples} for name, samples in stacks.items()]}
+        path = tmp_path / f"slice-{index}"
+        path.write_text(json.dumps(document))
+        path.with_suffix(".summary").write_text(json.dumps({"pid": 11, "errors": 0}))
+        read_speedscope(builder, TakenSlice(index=index, kind="on_cpu", seconds=1, blocks=1, rate_hz=80, file="", ended_at_s=0.0), path)
+    told = rows(builder.build())
+    assert told == {("even:3", "steady", block): 40 for block in range(4)} | {("burst:9", "bursty", 1): 80}
+    seen = on_cpu(CallTree(builder.build()), runtime="python")
+    wide = {one.function: one.self_interval.high - one.self_interval.low for one in find_hot_paths(seen, top=2).functions}
+    assert wide["burst"] > 0.5
 
 
 def test_perf_script(tmp_path: Path) -> None:

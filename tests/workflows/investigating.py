@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ from temporalio.client import Client, WorkflowHandle
 from activities.context import WorkerContext
 from activities.registry import build_activities
 from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.query_performance import QueryPerformanceDetails
 from perfwright.models.queues import host_queue, probe_queue
 from perfwright.models.result import ProcessResult
 from tests.conftest import run_worker
 from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
+from workflows.database.query_performance_analysis import QueryPerformanceAnalysis
 from workflows.registry import WORKFLOWS
 
 CpuResult = ProcessResult[CpuProfilingDetails]
+QueryResult = ProcessResult[QueryPerformanceDetails]
+DSN_VARIABLE = "SHOP_DB_DSN"
 REGISTRY = """
 [environments.lab]
 review = "notify"
@@ -40,10 +44,12 @@ def target(name: str, host: str, process: str, environment: str = "lab", allow: 
 
 
 @asynccontextmanager
-async def workers(client: Client, task_queue: str, host: str, folder: Path, *targets: str, **options: Any) -> AsyncIterator[WorkerContext]:
+async def workers(
+    client: Client, task_queue: str, host: str, folder: Path, *targets: str, environ: Mapping[str, str] | None = None, **options: Any
+) -> AsyncIterator[WorkerContext]:
     """Everything that `worker.py` runs, on the test's own queues, with its stores in `folder`."""
     (folder / "perfwright.toml").write_text(REGISTRY.format(targets="\n".join(targets)))
-    context = await WorkerContext.open(folder / "perfwright.toml", host, environ={}, working_directory=folder)
+    context = await WorkerContext.open(folder / "perfwright.toml", host, environ=environ or {}, working_directory=folder)
     activities = build_activities(context)
     try:
         async with (
@@ -64,6 +70,24 @@ async def start(client: Client, task_queue: str, name: str, **request: Any) -> W
         id=f"cpu-profiling-investigation/{name}/{task_queue}",
         task_queue=task_queue,
         result_type=CpuResult,
+    )
+
+
+def database(name: str, host: str, environment: str = "lab", allow: str = "analyze") -> str:
+    """A registry entry of a PostgreSQL database; its connection string is in `DSN_VARIABLE`."""
+    allowed = f'allow = ["{allow}"]\n' if allow else ""
+    kind = f'kind = "postgresql"\ndsn_env = "{DSN_VARIABLE}"'
+    return f'[targets.{name}]\n{kind}\nenvironment = "{environment}"\nhost = "{host}"\n{allowed}'
+
+
+async def analyse(client: Client, task_queue: str, name: str, **request: Any) -> WorkflowHandle[Any, Any]:
+    """Start an analysis of the database under an id of its own."""
+    return await client.start_workflow(
+        QueryPerformanceAnalysis.__name__,
+        {"target": name} | request,
+        id=f"query-performance-analysis/{name}/{task_queue}",
+        task_queue=task_queue,
+        result_type=QueryResult,
     )
 
 

@@ -7,7 +7,6 @@ preflight (-> in production: may an inspector be opened?) -> lease -> record (on
 
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio import workflow
 
 from activities.cpu_analysis import CpuAnalysis
@@ -47,13 +46,13 @@ from perfwright.models.host import HostFacts
 from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
-from workflows.plugin.mistakes import describe_mistakes
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, publish
 from workflows.shared.commands import launched, loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
 from workflows.shared.options import COMPUTE, READ, measuring
+from workflows.shared.overrides import override_problems
 from workflows.shared.waiting import together
 
 RECORDERS: dict[ProfilerName, Any] = {
@@ -106,7 +105,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
 
     async def _analyse(self, request: CpuProfilingRequest, target: Target, recording: Recording, judgement: ProfileJudgement) -> Result:
         self.phase("Analysis")
-        previous = await self._find_previous(request, target)
+        previous = await self._find_previous(request, target, recording)
         graphs, hot_paths, utilisation = await together(
             self._draw_flame_graphs(target, recording, previous),
             self._find_hot_paths(request, recording),
@@ -138,7 +137,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 "flame_graphs": graphs.graphs,
                 "hot_paths": hot_paths,
                 "utilisation": utilisation,
-                "compared_with": previous.run if previous else "",
+                "compared_with": next((graph.compared_with for graph in graphs.graphs if graph.kind == "diff"), ""),
                 "biggest_win": ranked.biggest_win,
             },
         )
@@ -228,7 +227,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 choice=choice,
                 duration_s=request.duration_s,
                 rate_hz=request.rate_hz,
-                slice_s=request.slice_s,
+                slice_s=request.slice_s or choice.slice_s,
                 overhead_budget_share=request.overhead_budget_share,
                 subprocesses=request.subprocesses,
                 artifact_prefix=prefix,
@@ -248,10 +247,19 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 **COMPUTE,
             )
 
-    async def _find_previous(self, request: CpuProfilingRequest, target: Target) -> PreviousProfile | None:
+    async def _find_previous(
+        self, request: CpuProfilingRequest, target: Target, recording: Recording | None = None
+    ) -> PreviousProfile | None:
         return await workflow.execute_activity_method(
             History.find_previous_profile,
-            PreviousProfileQuery(process=PROCESS, target=target.name, compare_with=request.compare_with, run_id=workflow.info().run_id),
+            PreviousProfileQuery(
+                process=PROCESS,
+                target=target.name,
+                compare_with=request.compare_with,
+                tool=recording.choice.tool if recording else "",
+                runtime=recording.process.runtime if recording else "",
+                run_id=workflow.info().run_id,
+            ),
             summary=f"Find an earlier profile of {target.title} ({request.compare_with})",
             **READ,
         )
@@ -260,7 +268,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         with self.step("Draw flame graphs", "analysis") as step:
             step.note = f"compared with {previous.run}" if previous else "no earlier run to compare with"
             prefix = recording.stacks.profile.uri.rpartition("/")[0]
-            return await workflow.execute_activity_method(
+            drawn = await workflow.execute_activity_method(
                 CpuAnalysis.draw_flame_graphs,
                 FlameGraphsToDraw(
                     target=target.name,
@@ -273,6 +281,8 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 summary=f"Draw flame graphs of {target.title}: on-CPU, waiting" + (f", change since {previous.run}" if previous else ""),
                 **COMPUTE,
             )
+            step.note = drawn.note or step.note
+            return drawn
 
     async def _find_hot_paths(self, request: CpuProfilingRequest, recording: Recording) -> Any:
         with self.step("Find hot paths", "analysis"):
@@ -296,7 +306,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions if revisions is None else revisions,
-            "validate_overrides": lambda overrides: problems_of(request, overrides),
+            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
         }
 
     def _result(
@@ -338,17 +348,18 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         )
 
     async def _close(self, result: Result, run: str) -> Result:
-        stacks = result.details.stacks
-        profiles = (RecordedProfile(kind="cpu", artifact=stacks.profile),) if stacks else ()
-        return await close(self, result, run, fingerprint=result.details.environment, profiles=profiles)
+        return await close(self, result, run, fingerprint=result.details.environment, profiles=_kept_profiles(result.details))
 
 
-def problems_of(request: CpuProfilingRequest, overrides: dict[str, Any]) -> list[str]:
-    """What is wrong with a reviewer's overrides, one sentence each; empty when nothing is."""
-    if unknown := sorted(set(overrides) - set(OVERRIDABLE)):
-        return [f"{name}: cannot be changed here; allowed: {', '.join(OVERRIDABLE)}" for name in unknown]
-    try:
-        request.revised(overrides)
-    except ValidationError as mistakes:
-        return list(describe_mistakes(mistakes, CpuProfilingRequest))
-    return []
+def _kept_profiles(details: CpuProfilingDetails) -> tuple[RecordedProfile, ...]:
+    if details.stacks is None:
+        return ()
+    return (
+        RecordedProfile(
+            kind="cpu",
+            artifact=details.stacks.profile,
+            tool=details.choice.tool if details.choice else "",
+            runtime=details.process.runtime if details.process else "",
+            usage=details.usage,
+        ),
+    )

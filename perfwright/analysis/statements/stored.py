@@ -15,7 +15,7 @@ from perfwright.models.vocabulary import Model
 MEDIA_TYPE = "application/vnd.perfwright.statements+json"
 """Of the artifact; it is gzipped, as profiles are."""
 MAX_DECODED_BYTES = 256 * 1024 * 1024
-"""5,000 statements of 100,000 characters are no more than half of it twice over; more than this is not one of ours."""
+"""The largest of them, a window of 5,000 statements with long texts, is about 60 MB of JSON; more than this is not one of ours."""
 
 Stored = TypeVar("Stored", bound=Model)
 

@@ -1,14 +1,17 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfwright.analysis.call_tree import ProfileBuilder
 from perfwright.analysis.cpu_costs import find_costs
 from perfwright.analysis.cpu_findings import analyse_findings
-from perfwright.analysis.hot_paths import find_hot_paths
+from perfwright.analysis.hot_paths import find_hot_paths, on_cpu
 from perfwright.analysis.recommendations import GAIN_UNIT
+from perfwright.analysis.tree_weights import CallTree
 from perfwright.analysis.utilisation import describe_utilisation
-from perfwright.models.cpu_profiling import ProcessUse
+from perfwright.models.cpu_profiling import ProcessUse, Runtime
 from perfwright.models.finding import Finding, Recommendation
-from tests.drawn_profiles import seen, use
+from tests.drawn_profiles import drawn, seen, use
 
 LOOP = "main app.py:90 > run LIB/uvicorn/server.py:60 > step ASYNCIO:80"
 FRAMEWORK = "\n".join(f"{LOOP} > part{n} LIB/h11/reader.py:{n} 40" for n in range(10))
@@ -22,6 +25,8 @@ PLANTED = f"""
 @pool-1 run FUTURES:58 > crc pictures.py:29                                                        300
 {FRAMEWORK}
 """
+CORES = {"MainThread": 1510 / 1810, "pool-1": 300 / 1810}
+"""What the kernel counted, as much as the samples of `PLANTED` say."""
 
 
 def found(
@@ -39,7 +44,7 @@ def loud(findings: tuple[Finding, ...]) -> list[Finding]:
 
 def test_five_problems_are_five_findings() -> None:
     """Five separate mistakes in one server are the five top findings, each with its own line; the framework is none of them."""
-    findings, recommendations = found(PLANTED, use({"MainThread": 0.8, "pool-1": 0.2}))
+    findings, recommendations = found(PLANTED, use(CORES))
     places = {(one.id, one.locations[0].file, one.locations[0].line) for one in loud(findings)}
     assert places == {
         ("hot-line:rules.py:match", "shop/rules.py", 55),
@@ -56,7 +61,7 @@ def test_five_problems_are_five_findings() -> None:
 
 def test_a_finding_says_what_a_reader_can_check() -> None:
     """Title, callers, library function, interval, cores and the way to the line are all in the finding; the brief says what to try."""
-    findings, recommendations = found(PLANTED, use({"MainThread": 0.8, "pool-1": 0.2}))
+    findings, recommendations = found(PLANTED, use(CORES))
     one = next(finding for finding in findings if finding.id.startswith("regex"))
     assert one.title == "shop/notes.py:20 pieces compiles regular expressions while it works: 14% of CPU time"
     assert "search (re/__init__.py)" in one.summary and "notes (shop/app.py:12)" in one.summary and "of 1.00 cores" in one.summary
@@ -79,6 +84,71 @@ def test_a_healthy_server_is_silent() -> None:
     for cores in (0.01, 0.3, 0.99):
         findings, recommendations = found(HEALTHY, use({"MainThread": cores}))
         assert loud(findings) == [] and recommendations == ()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "share", "spread", "told"),
+    [
+        ("python", 0.15, False, True),
+        ("python", 0.15, True, False),
+        ("python", 0.70, True, True),
+        ("native", 0.15, False, False),
+        ("node", 0.40, False, False),
+        ("jvm", 0.70, False, True),
+    ],
+)
+def test_what_is_unusual_depends_on_the_code(runtime: Runtime, share: float, spread: bool, told: bool) -> None:
+    """A tenth of the time in a line of bytecode is a finding. Spread over many lines, or in compiled code, it takes more than half.
+
+    The process uses a whole core, so that nothing is silent for want of CPU.
+    """
+    lines = range(20, 28) if spread else (20,)
+    hot = [f"main app.py:1 > hot app.py:{line} {round(4_000 * share / len(lines))}" for line in lines]
+    rest = [f"main app.py:1 > part{n} logic.py:{n} {round(4_000 * (1 - share) / 40)}" for n in range(40)]
+    usage = use({"MainThread": 1.0})
+    seen_here = on_cpu(CallTree(drawn("\n".join(hot + rest), seconds=40)), usage, runtime=runtime)
+    hot_paths = find_hot_paths(seen_here, top=10, cpu_cores=1.0)
+    findings, _ = analyse_findings(seen_here, hot_paths, describe_utilisation(seen_here, usage), usage)
+    assert [one.locations[0].function for one in loud(findings)] == (["hot"] if told else [])
+
+
+def test_a_parser_calls_its_libraries() -> None:
+    """A function whose time is in several library calls is no hot spot, however busy: each calling line is a cost of its own."""
+    text = "\n".join(f"main app.py:1 > read feed.py:{line} > part{line} LIB/csv/reader.py:{line} 300" for line in (3, 4, 5, 6))
+    findings, _ = found(f"{text}\nmain app.py:1 > read feed.py:3 100", use({"MainThread": 0.9}))
+    assert loud(findings) == []
+    assert len({one.id for one in findings}) == len(findings)
+
+
+def test_a_wrapper_does_not_swallow_what_it_wraps() -> None:
+    """Functions under one tracing decorator are told by themselves."""
+    wrapped = "\n".join(f"main app.py:1 > traced trace.py:9 > step{n} logic.py:{n} 300" for n in range(1, 5))
+    findings, _ = found(f"{wrapped}\nmain app.py:1 > traced trace.py:9 320", use({"MainThread": 0.9}))
+    assert {f"step{n}" for n in range(1, 5)} <= {one.locations[0].function for one in loud(findings)}
+
+
+def test_nameless_callbacks_belong_to_the_function_around_them() -> None:
+    """V8 calls every arrow function `(anonymous)`: two of them in two functions of one file are two costs."""
+    told = seen("tick a.js:1 > one a.js:5 > (anonymous) a.js:6 300\ntick a.js:1 > two a.js:9 > (anonymous) a.js:10 300")
+    assert {cost.function: cost.line for cost in find_costs(told)} == {"one": 6, "two": 10}
+
+
+def test_a_list_that_is_searched_is_named() -> None:
+    """`contains` on a list of the JVM's own library is work that a set would save: a few per cent of it are told, with that advice."""
+    builder = ProfileBuilder("jfr 17")
+    builder.begin("on_cpu", 50.0)
+    thread = builder.thread(1, None, "main")
+    read, distinct = builder.frame("Feed.read", "shop.Feed", 60, "user"), builder.frame("Feed.distinct", "shop.Feed", 67, "user")
+    search = [builder.frame(f"ArrayList.{name}", "java.util.ArrayList", 1, "runtime") for name in ("contains", "indexOf", "indexOfRange")]
+    for _ in range(20):
+        block = builder.add_block("on_cpu", 1.0)
+        builder.add("on_cpu", [read], thread, block, 40)
+        builder.add("on_cpu", [read, distinct, *search], thread, block, 10)
+    usage = use({"java": 0.9})
+    told = on_cpu(CallTree(builder.build()), usage, runtime="jvm")
+    findings, recommendations = analyse_findings(told, find_hot_paths(told, top=5, cpu_cores=0.9), describe_utilisation(told, usage), usage)
+    assert next(one for one in loud(findings) if one.id.startswith("linear-search")).locations[0].line == 67
+    assert any(one.title.startswith("Look up by key instead of searching in") for one in recommendations)
 
 
 def test_a_busy_framework_is_not_the_program_s_fault() -> None:
@@ -147,7 +217,7 @@ def test_patterns_become_findings_where_they_cost() -> None:
 
 def test_gains_never_exceed_the_program() -> None:
     """All recommendations together win less than everything, because no sample belongs to two findings."""
-    _, recommendations = found(PLANTED, use({"MainThread": 0.8, "pool-1": 0.2}), goal=0.5)
+    _, recommendations = found(PLANTED, use(CORES), goal=0.5)
     gains = [one.expected_gain.value for one in recommendations]
     assert sum(gains) < 1 and gains == sorted(gains, reverse=True)
     assert [one.score for one in recommendations] == sorted((one.score for one in recommendations), reverse=True)

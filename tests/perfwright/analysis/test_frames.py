@@ -85,5 +85,5 @@ def test_functions_are_named_as_people_write_them() -> None:
     assert short_function("com.example.shop.Pricing.match(java.util.List)", "jvm") == "Pricing.match"
     assert len(short_function("x" * 500)) == 120
     assert enclosing_function("C.m.<locals>.<lambda>.<locals>.<listcomp>") == "C.m"
-    assert enclosing_function("<listcomp>") == ""
+    assert enclosing_function("<listcomp>") == enclosing_function("(anonymous)") == ""
     assert enclosing_function("plain") == "plain"

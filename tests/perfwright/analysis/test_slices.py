@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfwright.analysis.slices import affordable_passes, block_of, plan_slices
+from perfwright.analysis.slices import affordable_passes, plan_slices
 from perfwright.models.profile import PassKind
 
 PASSES = st.lists(st.sampled_from(["on_cpu", "wall", "gil", "native"]), min_size=1, max_size=4, unique=True)
@@ -24,16 +24,6 @@ def test_slices_fill_the_recording(passes: list, duration_s: float, slice_s: flo
 def test_no_pass_is_forgotten(passes: list, duration_s: int) -> None:
     """From eight seconds on, every pass that was asked for is recorded."""
     assert {one.kind for one in plan_slices(tuple(passes), duration_s, 5.0)} == set(passes)
-
-
-@given(st.integers(1, 5_000), st.integers(1, 60))
-def test_blocks_are_equal_runs(length: int, blocks: int) -> None:
-    """Samples in order are cut into runs whose lengths differ by one at most."""
-    placed = [block_of(position, length, blocks) for position in range(length)]
-    assert placed == sorted(placed)
-    sizes = [placed.count(block) for block in range(blocks)]
-    assert sum(sizes) == length
-    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_slow_recording_has_one_pass() -> None:

@@ -1,0 +1,103 @@
+"""Drafts of indexes, and whether an index that serves exists already."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from perfwright.analysis.query_advice.operands import operand
+from perfwright.analysis.query_advice.plan_view import distinct_of, rows_of
+from perfwright.models.database import IndexFacts, TableFacts
+from perfwright.models.query_performance import PlanHit
+
+FEW_ROWS = 10.0
+"""Rows of one key: with so few a further column saves nothing."""
+USABLE_SHARE = 0.1
+"""An index that leads to at most a tenth of the rows would be used if the planner knew so: more, and reading the table whole is right."""
+Refusal = Literal["stale statistics", "index not used", "index exists", "small table", "no column", "no table"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An index that a hit asks for: equalities (their order is free), then a tail whose order is fixed."""
+
+    hit: PlanHit
+    table: TableFacts
+    equalities: tuple[str, ...] = ()
+    """Columns, most selective first."""
+    tail: tuple[str, ...] = ()
+    """Keys as they stand in the DDL: `created_at DESC`, `name text_pattern_ops`."""
+    tail_columns: tuple[str, ...] = ()
+    expression: str = ""
+    """Key expression with its parentheses, instead of columns."""
+    method: Literal["btree", "gin"] = "btree"
+    trigrams: bool = False
+    """GIN over three-letter pieces of a text (extension pg_trgm)."""
+    together: bool = False
+    """Helps only with the other drafts of its hit: each branch of an OR needs its own."""
+
+
+@dataclass(frozen=True)
+class NoDraft:
+    """Why an index is not what a hit asks for."""
+
+    hit: PlanHit
+    refusal: Refusal
+    reason: str
+    table: TableFacts | None = None
+    """Whose statistics are stale, or whose index is not used."""
+    index: IndexFacts | None = None
+
+
+def covering(draft: Draft) -> IndexFacts | None:
+    """An index that gives all that the draft would: its keys begin with the same equalities, in any order, then the same tail."""
+    for index in draft.table.indexes:
+        if not index.valid or index.predicate or index.method != draft.method:
+            continue
+        keys = index_keys(index)
+        count = len(draft.equalities)
+        if draft.expression:
+            if keys and keys[0].replace(" ", "") == _inner(draft.expression).replace(" ", ""):
+                return index
+        elif set(keys[:count]) == set(draft.equalities) and tuple(keys[count : count + len(draft.tail)]) == draft.tail_columns:
+            return index
+    return None
+
+
+def usable(draft: Draft, equal: Collection[str]) -> IndexFacts | None:
+    """An index whose leading columns are compared for equality and leave a small share of the rows, by the statistics there are."""
+    rows = rows_of(draft.table)
+    if draft.expression or draft.method != "btree" or draft.hit.rule in ("R03", "R06", "R17") or rows <= 0:
+        return None
+    for index in draft.table.indexes:
+        if not index.valid or index.predicate or index.method not in ("btree", "hash"):
+            continue
+        leading = []
+        for key in index_keys(index):
+            if key not in equal:
+                break
+            leading.append(key)
+        share = 1.0
+        for name in leading:
+            share /= distinct_of(draft.table, name)
+        if leading and share <= USABLE_SHARE and share * rows <= max(FEW_ROWS, rows / 1_000):
+            return index
+    return None
+
+
+def index_keys(index: IndexFacts) -> tuple[str, ...]:
+    """Names of its key columns, or the text of expressions without outer parentheses."""
+    found = []
+    for key in index.keys:
+        read = operand(without_direction(key))
+        found.append(read.column.name if read.column and not read.cast and not read.function else _inner(without_direction(key)))
+    return tuple(found)
+
+
+def _inner(expression: str) -> str:
+    return operand(expression).text
+
+
+def without_direction(key: str) -> str:
+    """A key without DESC, NULLS FIRST and COLLATE."""
+    words = key.split(" NULLS ")[0].removesuffix(" DESC").removesuffix(" ASC")
+    return words.split(" COLLATE ")[0]

@@ -1,0 +1,65 @@
+"""Pictures and briefs of a CPU recording, from real profile files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activities.cpu_analysis import draw_all, running_samples_of
+from perfwright.analysis.call_tree import encode_profile
+from perfwright.models.cpu_profiling import ProcessUse
+from tests.drawn_profiles import drawn, use
+
+SHOP = "main app.py:1 > page app.py:5 600\nmain app.py:1 > cart app.py:7 200\n@pool-1 crc pictures.py:29 200"
+USED = use({"MainThread": 0.2, "pool-1": 0.2})
+
+
+def stored(folder: Path, name: str, text: str, kind: str = "on_cpu") -> str:
+    path = folder / name
+    path.write_bytes(encode_profile(drawn({kind: text})))  # type: ignore[dict-item]
+    return str(path)
+
+
+def boxes(root: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield root
+    for child in root.get("children", ()):
+        yield from boxes(child)
+
+
+def change(paths: list[str], used: list[ProcessUse | None]) -> dict[str, Any] | None:
+    return next((drawing.root for kind, drawing in draw_all(paths, "python", used) if kind == "diff"), None)
+
+
+@pytest.mark.parametrize("used", [[USED, USED], [USED, None], [None, None]])
+def test_a_recording_has_not_changed_since_itself(tmp_path: Path, used: list[ProcessUse | None]) -> None:
+    """Compared with itself a recording shows no change anywhere, also where what its threads used was not kept then."""
+    path = stored(tmp_path, "now", SHOP)
+    drawing = change([path, path], used)
+    assert drawing is not None
+    assert {box["name"]: box["delta"] for box in boxes(drawing) if box["delta"]} == {}
+    assert {"page", "cart", "crc"} <= {box["name"] for box in boxes(drawing)}
+
+
+def test_a_change_is_of_cpu_time(tmp_path: Path) -> None:
+    """The same samples, of a pool that used much more CPU time than before, are a change.
+
+    crc had 0.1 of 0.3 cores, and has 0.2 of 0.4
+    """
+    path = stored(tmp_path, "now", SHOP)
+    drawing = change([path, path], [USED, use({"MainThread": 0.2, "pool-1": 0.1})])
+    assert drawing is not None
+    deltas = {box["name"]: box["delta"] for box in boxes(drawing)}
+    assert deltas["crc"] == pytest.approx(100_000 * (1 / 2 - 1 / 3), abs=1) and deltas["page"] < 0 and deltas["cart"] < 0
+
+
+def test_other_passes_are_not_compared(tmp_path: Path) -> None:
+    """A recording of who holds the interpreter lock is no baseline for one of who is on the CPU: no change is drawn."""
+    assert change([stored(tmp_path, "now", SHOP), stored(tmp_path, "earlier", SHOP, "gil")], [USED, USED]) is None
+
+
+def test_idle_threads_are_no_samples(tmp_path: Path) -> None:
+    """A profile whose samples are of threads that hardly ran does not count as rich in samples, nor does one that was weighed up."""
+    idle = stored(tmp_path, "idle", "main app.py:1 > tick app.py:5 900")
+    assert running_samples_of(idle, use({"MainThread": 0.01}), "python") == pytest.approx(20, abs=1)
+    assert running_samples_of(idle, use({"MainThread": 1.0}), "python") == 900

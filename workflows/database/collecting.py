@@ -1,0 +1,82 @@
+"""What is collected of a database while its target is held, one activity each; counters, sessions and log over the same window."""
+
+from temporalio import workflow
+
+from activities.sql_files import SqlFiles
+from perfwright.models.database import DatabaseFacts
+from perfwright.models.query_performance import QueryPerformanceRequest
+from perfwright.models.query_steps import (
+    ActivitySampled,
+    CatalogRead,
+    LogReadDone,
+    ObservedStatements,
+    ObserveStatements,
+    ReadCatalog,
+    ReadLog,
+    ReadSqlFile,
+    SampleActivity,
+)
+from perfwright.models.target import Target
+from workflows.database.database_steps import DatabaseSteps
+from workflows.shared.options import measuring
+
+LONGEST_READ_S = 3_600.0
+"""64 files of a server's log, at some 60 MB a second."""
+
+
+async def count_statements(steps: DatabaseSteps, request: QueryPerformanceRequest, target: Target, prefix: str) -> ObservedStatements:
+    return await workflow.execute_activity_method(
+        steps.observe,
+        ObserveStatements(target=target, duration_s=request.window_s, artifact_prefix=prefix),
+        summary=f"Count what each statement costs {target.title} in {request.window_s:g} s",
+        **measuring(request.window_s, on=target.host),
+    )
+
+
+async def sample_activity(steps: DatabaseSteps, request: QueryPerformanceRequest, target: Target, prefix: str) -> ActivitySampled:
+    return await workflow.execute_activity_method(
+        steps.sample,
+        SampleActivity(target=target, duration_s=request.window_s, artifact_prefix=prefix),
+        summary=f"Look at sessions of {target.title} and what they wait for",
+        **measuring(request.window_s, on=target.host),
+    )
+
+
+async def read_log(
+    steps: DatabaseSteps, request: QueryPerformanceRequest, target: Target, database: DatabaseFacts, prefix: str
+) -> LogReadDone:
+    what = f"{len(request.log_files)} log files" if request.log_files else f"the log of {target.title}"
+    return await workflow.execute_activity_method(
+        steps.read_log,
+        ReadLog(
+            target=target,
+            files=request.log_files,
+            folder=database.log_folder,
+            log_format=database.log_format,
+            follow_s=0.0 if request.log_files else request.window_s,
+            artifact_prefix=prefix,
+        ),
+        summary=f"Read {what}: durations, parameters, plans",
+        **measuring(request.window_s + LONGEST_READ_S, on=target.host),
+    )
+
+
+async def read_catalog(steps: DatabaseSteps, target: Target, prefix: str) -> CatalogRead:
+    return await workflow.execute_activity_method(
+        steps.read_catalog,
+        ReadCatalog(target=target, artifact_prefix=prefix),
+        summary=f"Read tables, indexes and statistics of {target.title}",
+        **measuring(60, on=target.host),
+    )
+
+
+async def read_sql_file(request: QueryPerformanceRequest, target: Target) -> tuple[str, ...]:
+    """The statements of the input's file; none without one."""
+    if request.sql_file is None:
+        return ()
+    return await workflow.execute_activity_method(
+        SqlFiles.read_sql_file,
+        ReadSqlFile(path=request.sql_file),
+        summary=f"Read the statements in {request.sql_file.rpartition('/')[2][:100]}",
+        **measuring(10, on=target.host),
+    )
