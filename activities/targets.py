@@ -56,7 +56,7 @@ class Targets:
         if not allowed:
             raise refuse(
                 ErrorType.TARGET_REFUSED,
-                f"this worker takes no target that is given in the input ({inline.slug})",
+                f"this worker takes no target that is given in the input ({inline.title})",
                 way_out=f"Name it in {self._registry_file.path} and give the name, or work on your own machine with `perfwright up`",
             )
         if operation != "profile":

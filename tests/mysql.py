@@ -1,5 +1,6 @@
 """Private MariaDB servers for tests: their own folder, a free port, stopped by their pid when the block or session ends."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from tests.postgres import PASSWORD, free_port
 
 DATABASE, USER, POOR_USER = "shop", "perfwright", "poor"
 READY_S = 60.0
+INSTALLING = Path(tempfile.gettempdir()) / "perfwright-mysql-installing"
 SERVER = "/usr/sbin/mariadbd"
 BASIC = {
     "innodb-buffer-pool-size": "32M",
@@ -92,7 +94,9 @@ def start_mysql(settings: Mapping[str, str]) -> Iterator[MysqlServer]:
             f"--datadir={folder / 'data'}",
             "--auth-root-authentication-method=normal",
         ]
-        subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=READY_S)
+        with INSTALLING.open("a") as turn:  # two at a time fail
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=READY_S)
         port = free_port()
         places = {
             "datadir": folder / "data",

@@ -66,6 +66,11 @@ class InlineTarget(Input):
     """Which process."""
 
     @property
+    def title(self) -> str:
+        """`pid 4711`."""
+        return self.process.title
+
+    @property
     def slug(self) -> str:
         """The name used in workflow ids: `pid-4711`, `port-8700`, `command-python`."""
         word = self.process.title if self.process.command is None else f"command {self.process.command[0].rsplit('/', 1)[-1]}"
@@ -79,6 +84,11 @@ class InlineDatabase(Input):
     """Variable of the worker's environment: `SHOP_DB_DSN`."""
     kind: Literal["postgresql", "mysql"] = "postgresql"
     """What answers there."""
+
+    @property
+    def title(self) -> str:
+        """`postgresql by SHOP_DB_DSN`."""
+        return f"{self.kind} by {self.dsn_env}"
 
     @property
     def slug(self) -> str:

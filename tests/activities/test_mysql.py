@@ -12,13 +12,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.artifacts import ArtifactStore
-from activities.mysql import Mysql
+from activities.mysql import NOT_TRIED, Mysql
 from perfwright.analysis.mysql.counters import digest_of
 from perfwright.analysis.mysql.shapes import fingerprint
 from perfwright.analysis.statements.grouping import group_statements
 from perfwright.analysis.statements.stored import decode, encode
 from perfwright.models.database import Catalog
-from perfwright.models.query_advice import TryAdvice
+from perfwright.models.query_advice import AdviceOnTrial, TriedAdvice
 from perfwright.models.query_steps import (
     ExplainedStatements,
     ExplainStatements,
@@ -332,8 +332,12 @@ async def test_advice_is_not_tried_and_says_so(examined: Examined) -> None:
     """Nothing is promised that the server cannot be asked about."""
     facts = await examined.run("inspect_mysql", InspectDatabase(target=TARGET))
     stored = await examined.store.put(f"{PREFIX}/table", b"x", "x/y", "Table")
-    request = TryAdvice(target=TARGET, database=facts, table=stored, statement_timeout_s=1, lock_timeout_s=1)
-    assert (await examined.run("try_mysql_advice", request)).warnings == ()
+    request = AdviceOnTrial(
+        target=TARGET, database=facts, table=stored, advice=stored, statement_timeout_s=1, lock_timeout_s=1, artifact_prefix=PREFIX
+    )
+    answer = await examined.run("try_mysql_advice", request)
+    assert (answer.what_ifs, answer.rewrites) == (0, 0)
+    assert decode(TriedAdvice, await examined.store.get(answer.tried)).warnings == (NOT_TRIED,)
 
 
 async def test_another_kind_of_target_is_refused(examined: Examined) -> None:

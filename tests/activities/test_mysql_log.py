@@ -5,6 +5,7 @@ import gzip
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -64,7 +65,11 @@ async def test_given_files_are_read_whole(reading: Reading, mariadb: MysqlServer
 async def test_the_servers_own_is_read_as_it_grows(reading: Reading, mariadb: MysqlServer) -> None:
     """Only what is appended within the window counts."""
     own = str(mariadb.folder / "data" / "slow.log")
-    mariadb.run(TEXT.format(1, 1))
+    mark = uuid4().hex
+    mariadb.run(TEXT.format(mark, 1))
+    async with asyncio.timeout(10):  # the server answers before it writes its log
+        while mark not in Path(own).read_text(errors="replace"):
+            await asyncio.sleep(0.02)
     task = asyncio.create_task(reading.read(folder=own, log_format="slow log", follow_s=3.0))
     async with asyncio.timeout(10):
         while not list(Path(reading.activities._state_folder).rglob("plan.jsonl")):

@@ -25,6 +25,7 @@ from starter.search_attributes import ensure_search_attributes
 from starter.temporal_cli import find_temporal_cli
 from tests.conftest import run_worker
 from tests.histories import stored
+from tests.histories.query_branches import QUERY_BRANCHES, querying
 from tests.workflows.investigating import target, workers
 from tests.workflows.lease_processes import Hold, Measuring
 from tests.workflows.lease_worker import QUICK, lease_activities
@@ -266,7 +267,7 @@ async def carried(stage: Stage) -> Handle:
     return stage.client.get_workflow_handle(first.id, run_id=next_run_id)
 
 
-BRANCHES: dict[str, dict[str, Branch]] = {
+BRANCHES: dict[str, dict[str, Callable[[Any], Awaitable[Handle]]]] = {
     "CpuProfilingInvestigation": {
         branch.__name__: branch
         for branch in (
@@ -285,6 +286,7 @@ BRANCHES: dict[str, dict[str, Branch]] = {
             refused,
         )
     },
+    "QueryPerformanceAnalysis": QUERY_BRANCHES,
     "TargetLease": {
         branch.__name__: branch for branch in (uncontended, contended, cancelled_waiter, terminated_holder, continued, carried)
     },
@@ -320,7 +322,7 @@ async def leasing(client: Client, site: Path, branch: Branch) -> AsyncIterator[S
         yield Stage(client)
 
 
-STAGES = {"CpuProfilingInvestigation": investigating, "TargetLease": leasing}
+STAGES: dict[str, Any] = {"CpuProfilingInvestigation": investigating, "QueryPerformanceAnalysis": querying, "TargetLease": leasing}
 
 
 async def record(type_name: str, name: str) -> Path:

@@ -45,6 +45,7 @@ ALL_TYPES: dict[str, type] = {workflow.__name__: workflow for workflow in (Sampl
 GOOD: dict[str, dict[str, Any]] = {
     "SampleProcess": {"target": "shop"},
     "CpuProfilingInvestigation": {"target": "shop"},
+    "QueryPerformanceAnalysis": {"target": "shop-db"},
     "TargetLease": {"resource": "target/shop", "settings": {"idle_s": 600}},
 }
 """A start that is accepted and stays open, for every type: a new type needs a line here."""
@@ -149,6 +150,25 @@ FIELDS: dict[str, list[Fields]] = {
             {"target": "shop", "top": 0, "goal_share": 2, "max_revisions": -1, "slice": 3},
             ["top", "goal_share", "max_revisions", "slice: no such field"],
         ),
+    ],
+    "QueryPerformanceAnalysis": [
+        Fields({}, ["target: missing"]),
+        Fields({"target": "no spaces allowed"}, ["target"]),
+        Fields({"target": {"dsn_env": "postgresql://shop:hunter2@db/shop"}}, ["target.dsn_env"]),
+        Fields({"target": {"dsn_env": "SHOP_DB_DSN", "kind": "oracle"}}, ["target.kind", "postgresql", "mysql"]),
+        Fields({"target": "shop-db", "window_s": -1}, ["window_s: Input should be greater than or equal to 1 (got -1)"]),
+        Fields({"target": "shop-db", "window_s": "60"}, ["window_s", "valid number"]),
+        Fields({"target": "shop-db", "windows": 60}, ["windows: no such field; did you mean window_s?"]),
+        Fields({"target": "shop-db", "top": 0, "parameter_sets": 9, "cost_ceiling": 0}, ["top", "parameter_sets", "cost_ceiling"]),
+        Fields({"target": "shop-db", "add_fingerprints": ["SELECT 1"]}, ["add_fingerprints[0]", "pattern"]),
+        Fields(
+            {"target": "shop-db", "add_fingerprints": ["0123456789abcdef"], "drop_fingerprints": ["0123456789abcdef"]},
+            ["drop_fingerprints: 0123456789abcdef is also in add_fingerprints"],
+        ),
+        Fields({"target": "shop-db", "statements": ["SELECT 1" * 20_000]}, ["statements[0]"]),
+        Fields({"target": "shop-db", "statements": ["x" * 60_000, "y" * 60_000]}, ["statements: at most 100,000 characters"]),
+        Fields({"target": "shop-db", "min_share": 2, "analyze": "yes"}, ["min_share", "analyze"]),
+        Fields({"target": "shop-db", "workload": {"command": ["load", "--password=hunter2"]}}, ["argument 2 (--password)"]),
     ],
     "TargetLease": [
         Fields({"resource": 7}, ["resource"]),

@@ -1,19 +1,17 @@
-"""Ways to write a query that keep the server from answering it well: R11, R12, R13, R14, R15, R16, R23.
+"""Ways to write a query that keep the server from answering it well: R11, R15 over two tables, R16, R23. (R12 to R15 of one scan are in
+hidden_columns.py.)
 
-Formulas: tools-db 2.1; PostgreSQL documentation, "Indexes on Expressions", "Operator Classes", "LIMIT and OFFSET", "WITH Queries"; Markus
-Winand, "Use The Index, Luke" (functions, LIKE, no-offset). R12 to R15 and R16 can also judge a plan that was not executed, by its
-estimates.
+Formulas: tools-db 2.1; PostgreSQL documentation, "LIMIT and OFFSET", "WITH Queries"; Markus Winand, "Use The Index, Luke" (no-offset).
+R16 can also judge a plan that was not executed, by its estimates.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from perfwright.analysis.plans.conditions import Part, bare_column, columns_in, read_condition
-from perfwright.analysis.plans.examined import MIN_STATEMENT_COST, ExaminedPlan, discards_most, in_list, told
+from perfwright.analysis.plans.conditions import bare_column, columns_in, read_condition
+from perfwright.analysis.plans.examined import ExaminedPlan, discards_most, in_list, told
 from perfwright.analysis.plans.node_kinds import JOINS, TABLE_SCANS
 from perfwright.analysis.plans.plan_tree import PlanNode
-from perfwright.analysis.plans.predicates import Predicates, expected_share, is_selective, linked, own_columns, predicates, served
-from perfwright.models.database import TableFacts
+from perfwright.analysis.plans.predicates import linked, own_columns
 from perfwright.models.query_performance import PlanHit
 
 MANY_RUNS, SUBPLAN_SHARE = 1_000.0, 0.2
@@ -31,9 +29,7 @@ def rules(plan: ExaminedPlan) -> Iterator[PlanHit]:
     if plan.trivial:
         return
     for node in plan.tree.nodes:
-        if node.kind in TABLE_SCANS:
-            yield from hidden_columns(plan, node)
-        elif node.kind in JOINS:
+        if node.kind in JOINS:
             yield from alternatives_across_tables(plan, node)
         elif node.kind == "limit":
             yield from offset_paging(plan, node)
@@ -66,126 +62,6 @@ def correlated_subplan(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
         relation=scan.relation if scan else "",
         columns=linked(texts, scan.alias) if scan else (),
     )
-
-
-def hidden_columns(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
-    """R12 to R15: a scan reads much to keep little, and an index on the column would not be used.
-
-    Filter removes >= 1,000 rows and >= 90 %; share >= 0.1; no selective part that a plain index finds (R01 and R03 have those), and no
-    index that fits already.
-    """
-    if not node.text("Filter") or not plan.counts(node) or not _selective(plan, node):
-        return
-    facts = plan.facts(node)
-    found = predicates(node, facts)
-    if any(is_selective(facts, part) for part in found.sargable):
-        return
-    if not plan.analyzed:
-        found = replace(
-            found,
-            wrapped=tuple(part for part in found.wrapped if _likely_selective(facts, part)),
-            cast=tuple(part for part in found.cast if _likely_selective(facts, part)),
-        )
-    yield from _wrapped(plan, node, facts, found)
-    yield from _cast(plan, node, found)
-    yield from _unanchored(plan, node, facts, found)
-    yield from _alternatives(plan, node, facts, found)
-
-
-def _selective(plan: ExaminedPlan, node: PlanNode) -> bool:
-    kept, removed = plan.rows(node), plan.removed(node)
-    if removed > 0 or plan.analyzed:
-        return discards_most(kept, removed)
-    return plan.facts(node) is None and node.total_cost >= MIN_STATEMENT_COST
-
-
-def _likely_selective(facts: TableFacts | None, part: Part) -> bool:
-    """Of an expression the planner has no statistics and takes 0.5 % for an equality (DEFAULT_EQ_SEL), so its estimate proves nothing. It
-    has about as many values as the column at most: a column of few values makes no selective expression. A range may keep anything."""
-    return part.comparison == "equality" and (expected_share(facts, part) is None or is_selective(facts, part))
-
-
-def _seen(plan: ExaminedPlan, node: PlanNode) -> dict[str, float]:
-    return {"rows_removed": plan.removed(node), "rows_kept": plan.rows(node)}
-
-
-def _reads(plan: ExaminedPlan, node: PlanNode) -> str:
-    removed = plan.removed(node)
-    read = f"reads {told(removed + plan.rows(node))} rows of {node.relation}" if removed else f"reads {node.relation}"
-    return f"{read} to keep {told(plan.rows(node))}"
-
-
-def _names(parts: tuple[Part, ...], alias: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(column.name for part in parts for column in part.columns if column.of(alias)))
-
-
-def _wrapped(plan: ExaminedPlan, node: PlanNode, facts: TableFacts | None, found: Predicates) -> Iterator[PlanHit]:
-    """R12: a function or operator around the column; an index on the expression, or a range on the bare column, finds it."""
-    parts = tuple(part for part in found.wrapped if served(facts, part) is None)
-    if parts:
-        yield plan.hit(
-            "R12",
-            node,
-            f"The condition on {in_list(tuple(dict.fromkeys(part.wrapping for part in parts)))} hides the column from its index: the scan "
-            f"{_reads(plan, node)}",
-            numbers=_seen(plan, node),
-            columns=_names(parts, node.alias),
-        )
-
-
-def _cast(plan: ExaminedPlan, node: PlanNode, found: Predicates) -> Iterator[PlanHit]:
-    """R13: the column is converted for every row, because the value has another type. Casts between text types cost nothing."""
-    parts = found.cast
-    if parts:
-        casts = tuple(dict.fromkeys(f"{part.column.name} to {part.wrapping}" for part in parts if part.column))
-        yield plan.hit(
-            "R13",
-            node,
-            f"The condition converts {in_list(casts)} in every row, so an index on the column cannot be used: the scan "
-            f"{_reads(plan, node)}",
-            numbers=_seen(plan, node),
-            columns=_names(parts, node.alias),
-        )
-
-
-def _unanchored(plan: ExaminedPlan, node: PlanNode, facts: TableFacts | None, found: Predicates) -> Iterator[PlanHit]:
-    """R14: a pattern without a beginning (`%word%`, ILIKE, an unanchored regular expression); trigrams find it (pg_trgm)."""
-    parts = tuple(part for part in found.unanchored if not _has_trigrams(facts, part))
-    if parts:
-        names = _names(parts, node.alias)
-        yield plan.hit(
-            "R14",
-            node,
-            f"The pattern {parts[0].pattern!r} on {in_list(names)} has no beginning that an index could look up: the scan "
-            f"{_reads(plan, node)}",
-            numbers=_seen(plan, node),
-            columns=names,
-        )
-
-
-def _has_trigrams(facts: TableFacts | None, part: Part) -> bool:
-    return any(
-        index.valid and index.method in ("gin", "gist") and part.column is not None and part.column.name in " ".join(index.keys)
-        for index in (facts.indexes if facts else ())
-    )
-
-
-def _alternatives(plan: ExaminedPlan, node: PlanNode, facts: TableFacts | None, found: Predicates) -> Iterator[PlanHit]:
-    """R15: OR over different columns in a full scan: an index for each (BitmapOr), or a UNION."""
-    if node.kind != "seq scan" or not found.alternatives or any(part.comparison == "equality" for part in found.sargable):
-        return
-    branches = [one for part in found.alternatives for branch in part.branches for one in branch]
-    columns = _names(tuple(one for one in branches if one.column and served(facts, one) is None), node.alias)
-    if columns:
-        yield plan.hit(
-            "R15",
-            node,
-            f"The OR over {in_list(_names(found.alternatives, node.alias))} needs an index for each of them, and {in_list(columns)} has "
-            "none: the "
-            f"scan {_reads(plan, node)}",
-            numbers=_seen(plan, node),
-            columns=columns,
-        )
 
 
 def alternatives_across_tables(plan: ExaminedPlan, join: PlanNode) -> Iterator[PlanHit]:

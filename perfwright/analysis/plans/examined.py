@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from perfwright.analysis.plans.node_times import NodeTimes, planned_loops
+from perfwright.analysis.plans.partitions import partition_groups, partition_of
 from perfwright.analysis.plans.plan_tree import PlanNode, PlanTree
 from perfwright.models.database import Catalog, TableFacts
 from perfwright.models.query_performance import PlanHit
@@ -80,9 +81,9 @@ class ExaminedPlan:
 
     def system_table(self, node: PlanNode) -> bool:
         """A table of the server's own: nobody can give it an index. The catalog has user tables only."""
-        return self.facts(node) is None and (
-            node.text("Relation Name").startswith("pg_") or node.text("Schema") in ("pg_catalog", "information_schema")
-        )
+        name = node.text("Relation Name")
+        in_its_schema = node.text("Schema") in ("pg_catalog", "information_schema")
+        return bool(name) and self.facts(node) is None and (name.startswith("pg_") or in_its_schema)
 
     @cached_property
     def _planned_loops(self) -> list[float]:
@@ -105,6 +106,30 @@ class ExaminedPlan:
         facts = self.facts(node)
         rows = facts.rows if facts and facts.rows > 0 and node.kind == "seq scan" and field == "Rows Removed by Filter" else 0.0
         return max(0.0, rows * self._planned_loops[node.id] - self.rows(node)) if node.text("Filter") else 0.0
+
+    @cached_property
+    def partitions(self) -> dict[int, tuple[PlanNode, ...]]:
+        """Append node -> scans of partitions of one table."""
+        return partition_groups(self.tree)
+
+    @cached_property
+    def _scans_together(self) -> dict[int, tuple[PlanNode, ...]]:
+        found: dict[int, tuple[PlanNode, ...]] = {}
+        for parts in self.partitions.values():
+            for kind in {part.kind for part in parts}:
+                same = tuple(sorted((part for part in parts if part.kind == kind), key=lambda one: (-self.times.elapsed[one.id], one.id)))
+                found |= {part.id: same for part in same}
+        return found
+
+    def scans_together(self, node: PlanNode) -> tuple[PlanNode, ...]:
+        """Scans of partitions that read their table together, the one that takes most first; of any other node the node alone."""
+        return self._scans_together.get(node.id, (node,))
+
+    def table_of(self, node: PlanNode) -> str:
+        """The table that a node reads; of a partition its partitioned table, where the statement gave that no alias of its own."""
+        base = partition_of(node) if node.id in self._scans_together else ""
+        known = self.catalog.table(base) if self.catalog and base else None
+        return base if known is not None and known.kind == "partitioned table" else node.relation
 
     def workers_planned(self, node: PlanNode) -> float:
         """What planned rows below a Gather are to be multiplied with (get_parallel_divisor in costsize.c)."""

@@ -16,19 +16,25 @@ OUTSIDE = -1
 """Ran after the plan's root: a writing CTE that nothing reads."""
 _FITS = 0.98
 """A node that waited took at least this share of the time of what it waited for: both are rounded averages."""
-MAX_INIT_PLANS = 500
+MAX_INIT_PLANS = 200
 """More than a person writes into one statement; further ones stay with the node they are drawn below."""
+_REFERENCES = re.compile(r"\$\d+|\((InitPlan \d+)\)")
 _NOT_CONDITIONS = frozenset({"Subplan Name", "Alias", "Relation Name", "Schema", "Index Name", "Node Type"})
 
 
 def attach(tree: PlanTree, elapsed: list[float]) -> list[int]:
-    """The node inside whose time each node ran: its parent, but for InitPlans. OUTSIDE: inside none. Never a cycle."""
+    """The node inside whose time each node ran: its parent, but for InitPlans. OUTSIDE: inside none. Never a cycle.
+
+    `elapsed` is corrected in place for time that was printed at the wrong node.
+    """
+    plans = [node for node in tree.nodes[1:] if node.relationship == "InitPlan"][:MAX_INIT_PLANS]
+    reading = _reading(tree) if plans else {}
     holders = [node.parent for node in tree.nodes]
     own = _own(tree, elapsed)
-    for node in [one for one in tree.nodes[1:] if one.relationship == "InitPlan"][:MAX_INIT_PLANS]:
+    for node in plans:
         above = tree.nodes[node.parent]
         name = node.text("Subplan Name")
-        readers = _readers(tree, above, node, name)
+        readers = [_leader(tree, above, one) for one in _readers(reading, above, node, name)]
         fitting = [one for one in readers if own[one.id] >= _FITS * elapsed[node.id]]
         if name.startswith("CTE "):
             chosen = _first_reader(fitting) or max(readers, key=lambda one: own[one.id], default=None)
@@ -69,30 +75,28 @@ def _own(tree: PlanTree, elapsed: list[float]) -> list[float]:
     return own
 
 
-def _readers(tree: PlanTree, above: PlanNode, plan: PlanNode, name: str) -> list[PlanNode]:
+def _reading(tree: PlanTree) -> dict[str, list[PlanNode]]:
+    """What is read (`CTE o`, `$0`, `InitPlan 1`) -> the nodes whose conditions or scans name it."""
+    found: dict[str, list[PlanNode]] = {}
+    for node in tree.nodes:
+        texts = [text for field in node.values if field not in _NOT_CONDITIONS for text in node.texts(field)]
+        names = {match[1] or match[0] for text in texts if "$" in text or "InitPlan" in text for match in _REFERENCES.finditer(text)}
+        if node.kind == "cte scan":
+            names.add(f"CTE {node.text('CTE Name')}")
+        for name in names:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _readers(reading: dict[str, list[PlanNode]], above: PlanNode, plan: PlanNode, name: str) -> list[PlanNode]:
     """Executed nodes below `above`, not in the plan itself, that read its result."""
     if name.startswith("CTE "):
-        read = name.removeprefix("CTE ")
-        readers = [one for one in tree.subtree(above) if one.kind == "cte scan" and one.text("CTE Name") == read]
+        names = [name]
     else:
-        wanted = _reference(name)
-        readers = [one for one in tree.subtree(above) if wanted and any(wanted.search(text) for text in _conditions(one))]
-    outside = [one for one in readers if not plan.id <= one.id <= plan.last and one.executed]
-    return [_leader(tree, above, one) for one in outside]
-
-
-def _reference(name: str) -> re.Pattern[str] | None:
-    """What conditions write for the value of `InitPlan 1 (returns $0)` or `InitPlan 1`."""
-    returned = re.findall(r"\$\d+", name[:2_000])
-    if returned:
-        return re.compile("|".join(rf"{re.escape(one)}(?!\d)" for one in returned[:100]))
-    named = re.match(r"InitPlan \d+", name)
-    return re.compile(rf"\({named.group()}\)") if named else None
-
-
-def _conditions(node: PlanNode) -> list[str]:
-    texts = [text for field in node.values if field not in _NOT_CONDITIONS for text in node.texts(field)]
-    return [text for text in texts if "$" in text or "InitPlan" in text]
+        returned = re.findall(r"\$\d+", name[:2_000])
+        names = returned or re.findall(r"InitPlan \d+", name[:2_000])
+    found = {one.id: one for wanted in names for one in reading.get(wanted, ()) if above.id <= one.id <= above.last and one.executed}
+    return [one for one in found.values() if not plan.id <= one.id <= plan.last]
 
 
 def _leader(tree: PlanTree, above: PlanNode, reader: PlanNode) -> PlanNode:

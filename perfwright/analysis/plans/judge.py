@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from perfwright.analysis.plans import complexity_rules, estimate_rules, join_rules, limit_rules, memory_rules, overhead_rules, scan_rules
+from perfwright.analysis.plans import (
+    complexity_rules,
+    estimate_rules,
+    hidden_columns,
+    join_rules,
+    limit_rules,
+    memory_rules,
+    overhead_rules,
+    scan_rules,
+)
 from perfwright.analysis.plans.examined import ExaminedPlan
 from perfwright.analysis.plans.node_times import measure
 from perfwright.analysis.plans.plan_tree import NotAPlan, parse_plan
@@ -23,7 +32,7 @@ FAMILIES: Mapping[RuleFamily, tuple[Rules, ...]] = {
     "joins": (join_rules.rules,),
     "estimates": (estimate_rules.rules,),
     "memory": (memory_rules.rules,),
-    "complexity": (complexity_rules.rules,),
+    "complexity": (complexity_rules.rules, hidden_columns.rules),
     "overhead": (overhead_rules.rules,),
 }
 """Which module has which rules: scans R01 R03 R05 R17 R20 R22, joins R02 R24 R25, estimates R09 R10 R30, memory R04 R06 R07 R08 R19 R29,

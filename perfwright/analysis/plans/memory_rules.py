@@ -77,11 +77,12 @@ def _keys_of(plan: ExaminedPlan, node: PlanNode, field: str) -> tuple[str, tuple
 def lossy_bitmap(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     """R04: the bitmap did not fit and keeps pages instead of rows, so every row of those pages is checked again.
 
-    Lossy Heap Blocks >= 10 % of all, rows removed by the recheck >= 1,000, share >= 0.1.
+    Lossy Heap Blocks >= 10 % of all, rows removed by the recheck >= 1,000, share >= 0.1. A BRIN index knows nothing but pages: where all
+    blocks are lossy it is not for lack of memory, which keeps some exact (tbm_lossify in tidbitmap.c).
     """
     lossy, exact = _sum(node, "Lossy Heap Blocks"), _sum(node, "Exact Heap Blocks")
     rechecked = plan.removed(node, "Rows Removed by Index Recheck")
-    if lossy <= 0 or lossy < LOSSY_SHARE * (lossy + exact) or rechecked < MIN_RECHECKED_ROWS or not plan.counts(node):
+    if lossy <= 0 or exact <= 0 or lossy < LOSSY_SHARE * (lossy + exact) or rechecked < MIN_RECHECKED_ROWS or not plan.counts(node):
         return
     below = [one.text("Index Cond") for one in plan.tree.subtree(node)]
     yield plan.hit(

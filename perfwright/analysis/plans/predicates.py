@@ -97,7 +97,7 @@ def _sort(part: Part, alias: str, facts: TableFacts | None) -> str:
         return "other"
     harmful = part.operand == "cast" and _converts(part.column, part.wrapping, facts)
     if part.operand in ("function", "expression"):
-        return "wrapped" if len(set(own)) == 1 and part.comparison != "inequality" else "other"
+        return "wrapped" if len(set(own)) == len(set(part.columns)) and part.comparison != "inequality" else "other"
     if part.comparison in ("pattern", "regex"):
         if part.pattern is None:
             return "other"

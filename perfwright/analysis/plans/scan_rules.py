@@ -6,7 +6,7 @@ Formulas: tools-db 2.1, after pev2's thresholds (rows removed 50 and 90 %, share
 
 from collections.abc import Iterator
 
-from perfwright.analysis.plans.conditions import Part
+from perfwright.analysis.plans.conditions import Part, read_condition
 from perfwright.analysis.plans.examined import MIN_REMOVED_ROWS, MIN_SHARE, ExaminedPlan, discards_most, in_list, told
 from perfwright.analysis.plans.plan_tree import PlanNode
 from perfwright.analysis.plans.predicates import SELECTIVE_PART, Predicates, expected_share, is_selective, own_columns, predicates, served
@@ -47,7 +47,6 @@ def rules(plan: ExaminedPlan) -> Iterator[PlanHit]:
         if node.kind in ("index scan", "index only scan", "bitmap heap scan"):
             yield from discarding_index(plan, node)
         if node.kind == "append":
-            yield from selective_partitions(plan, node)
             yield from no_pruning(plan, node)
         yield from heap_fetches(plan, node)
         yield from bloat(plan, node)
@@ -58,21 +57,30 @@ def selective_seq_scan(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
 
     removed >= 1000 and removed / (removed + kept) >= 0.9 and share >= 0.1, with a sargable part that no index begins with. Where one does,
     the planner decided against it, and not for lack of an index. Beside parts that only an expression index finds, the sargable one must be
-    selective by the column's statistics. Not of repeated scans (R02); of partitions see selective_partitions.
+    selective by the column's statistics. Not of repeated scans (R02). The partitions of a table are judged together, in one hit at the one
+    that takes most.
     """
-    kept, removed = plan.rows(node), plan.removed(node)
-    if not discards_most(kept, removed) or not plan.counts(node) or repeated_scan(plan, node) or _is_partition(plan, node):
+    scans = plan.scans_together(node)
+    if scans[0] is not node:
+        return
+    kept, removed = sum(plan.rows(one) for one in scans), sum(plan.removed(one) for one in scans)
+    share = sum(plan.share(one) for one in scans)
+    if not discards_most(kept, removed) or share < MIN_SHARE or repeated_scan(plan, node):
         return
     missing = _without_index(plan, node)
-    if not missing.columns:
+    pruned_when_run = len(scans) > 1 and not plan.analyzed and any(part.unknown_value for part in missing.sargable)
+    if not missing.columns or pruned_when_run:
         return
+    what = plan.table_of(node) if len(scans) == 1 else f"{len(scans)} partitions of {plan.table_of(node)}"
     yield plan.hit(
         "R01",
         node,
-        f"Reads {told(kept + removed)} rows of {node.relation} to keep {told(kept)}: {removed / (removed + kept):.1%} are discarded by the "
+        f"Reads {told(kept + removed)} rows of {what} to keep {told(kept)}: {removed / (removed + kept):.1%} are discarded by the "
         f"condition on {in_list(missing.columns)}, and no index finds the rest",
         numbers={"rows_removed": removed, "rows_kept": kept, "removed_share": removed / (removed + kept)} | _kinds(missing.sargable),
         columns=missing.columns,
+        relation=plan.table_of(node),
+        share=share,
     )
 
 
@@ -86,55 +94,6 @@ def _without_index(plan: ExaminedPlan, node: PlanNode) -> Predicates:
     missing = Predicates(sargable=tuple(parts))
     selective = found.only_sargable or any(is_selective(facts, part) for part in missing.sargable)
     return missing if selective else Predicates()
-
-
-def selective_partitions(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
-    """R01 over the partitions of one table, each too small to count alone: one hit, at the partition that takes most."""
-    scans = [child for child in partitions(plan, node) if child.kind == "seq scan"]
-    kept, removed = sum(plan.rows(one) for one in scans), sum(plan.removed(one) for one in scans)
-    share = sum(plan.share(one) for one in scans)
-    if not scans or not discards_most(kept, removed) or share < MIN_SHARE or any(repeated_scan(plan, one) for one in scans):
-        return
-    heaviest = max(scans, key=lambda one: (plan.share(one), -one.id))
-    missing = _without_index(plan, heaviest)
-    pruned_when_run = not plan.analyzed and any(part.unknown_value for part in missing.sargable)
-    if missing.columns and not pruned_when_run:
-        yield plan.hit(
-            "R01",
-            heaviest,
-            f"Reads {told(kept + removed)} rows of {len(scans)} partitions to keep {told(kept)}: {removed / (removed + kept):.1%} are "
-            f"discarded by the condition on {in_list(missing.columns)}, and no index finds the rest",
-            numbers={"rows_removed": removed, "rows_kept": kept, "removed_share": removed / (removed + kept), "partitions": len(scans)},
-            columns=missing.columns,
-            relation=_partitioned_table(plan, heaviest),
-            share=share,
-        )
-
-
-def partitions(plan: ExaminedPlan, append: PlanNode) -> list[PlanNode]:
-    """The scans below an Append that read partitions of one table; none for a UNION ALL."""
-    parts = [child for child in plan.tree.inputs(append) if child.executed or not plan.analyzed]
-    names = {_partition_of(child) for child in parts}
-    one_table = len(names) == 1 and "" not in names and len({child.relation for child in parts}) == len(parts)
-    return parts if one_table and len(parts) > 1 else []
-
-
-def _is_partition(plan: ExaminedPlan, node: PlanNode) -> bool:
-    parent = plan.tree.parent(node)
-    return parent is not None and parent.kind == "append" and node in partitions(plan, parent)
-
-
-def _partition_of(node: PlanNode) -> str:
-    """The alias of the partitioned table that a child scan belongs to: `orders` of `orders_3`."""
-    base, _, number = node.alias.rpartition("_")
-    return base if number.isdigit() and node.relation else ""
-
-
-def _partitioned_table(plan: ExaminedPlan, node: PlanNode) -> str:
-    """Its name, where the statement gave it no alias of its own; else that of the partition."""
-    base = _partition_of(node)
-    known = plan.catalog.table(base) if plan.catalog else None
-    return base if known is not None and known.kind == "partitioned table" else node.relation
 
 
 def _kinds(parts: tuple[Part, ...]) -> dict[str, float]:
@@ -279,9 +238,11 @@ def bloat(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     """R20: many more blocks are read than the rows in them need: dead rows, or space that was never given back.
 
     Full scans: blocks > 200, and at least three times what the rows need by their average width; without a catalog at least one block per
-    row (a row out of line or not takes at most a quarter of a page: "TOAST"). Blocks of out-of-line values do not count: the planned cost
-    tells how many pages the table itself has. Index scans: blocks > 200 and ten times the rows found and looked up, with a catalog that
-    shows the index to be a btree whose first column is restricted.
+    row (a row out of line or not takes at most a quarter of a page: "TOAST"). Blocks of out-of-line values, or that a function in the
+    filter reads, do not count: the catalog, or else the planned cost of a filter without functions, tells the table's own pages.
+
+    Index scans: blocks > 200 and ten times the rows found and looked up, with a catalog that shows the index to be a btree whose first
+    column is restricted.
     """
     if not plan.analyzed or not plan.counts(node) or node.kind not in ("seq scan", "index scan"):
         return
@@ -290,12 +251,20 @@ def bloat(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     if blocks <= MIN_BLOCKS:
         return
     if node.kind == "seq scan":
-        blocks = min(blocks, node.total_cost * max(1.0, plan.repeats(node)))
+        blocks = min(blocks, _own_pages(plan, node) * max(1.0, plan.repeats(node)))
         needed = _blocks_needed(plan, node, rows)
         if blocks > MIN_BLOCKS and blocks >= needed and not below_limit(plan, node):
             yield _bloated(plan, node, blocks, rows)
     elif _leading_is_restricted(plan, node) and blocks >= SCATTERED_ENTRIES * (rows + LOOKUP_BLOCKS * node.loops):
         yield _bloated(plan, node, blocks, rows)
+
+
+def _own_pages(plan: ExaminedPlan, node: PlanNode) -> float:
+    facts = plan.facts(node)
+    if facts and facts.pages > 0:
+        return float(facts.pages)
+    calls = any(part.operand == "function" for part in read_condition(node.text("Filter")))
+    return 0.0 if calls else node.total_cost
 
 
 def _blocks_needed(plan: ExaminedPlan, node: PlanNode, rows: float) -> float:
@@ -329,7 +298,7 @@ def no_pruning(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     """
     if not plan.analyzed or node.number("Subplans Removed") > 0 or not plan.counts(node):
         return
-    parts = partitions(plan, node)
+    parts = plan.partitions.get(node.id, ())
     empty = [one for one in parts if one.all_rows == 0 and (one.text("Filter") or one.text("Index Cond") or one.text("Recheck Cond"))]
     wasted = sum(plan.share(child) for child in empty)
     if len(parts) < MIN_PARTITIONS or len(empty) < max(MIN_EMPTY_PARTITIONS, EMPTY_SHARE * len(parts)) or wasted < MIN_SHARE:
@@ -339,7 +308,7 @@ def no_pruning(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
         node,
         f"{len(empty)} of {len(parts)} partitions were read and gave no row: the condition does not restrict the partition key",
         numbers={"partitions": len(parts), "empty": len(empty)},
-        relation=_partitioned_table(plan, empty[0]),
+        relation=plan.table_of(empty[0]),
         columns=own_columns((empty[0].text("Filter"), empty[0].text("Index Cond")), empty[0].alias),
         share=wasted,
     )
