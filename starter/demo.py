@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from temporalio.client import Client
 
 from lab.planted import LARGEST_FACTOR, Planted, agrees, planted
 from perfwright.models.finding import Finding
+from perfwright.models.query_performance import QueryPerformanceDetails, plan_anchor
 from perfwright.models.result import ProcessResult
+from starter.catalogue import find_process
 from starter.client import Perfwright
 from starter.connection import connect
 from starter.dev_server import DEFAULT_PORT, DEFAULT_UI_PORT, NAMESPACE
@@ -30,6 +32,7 @@ from starter.refusals import AlreadyRunning, NotCarriedOut, NoWorkerAnswers, Pro
 from starter.run import Run
 from starter.up import Stack, interrupt_at_signals, say_on_stderr, started
 from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
+from workflows.database.query_performance_analysis import QueryPerformanceAnalysis
 from workflows.plugin.plugin import PerfwrightPlugin
 
 LAB = ("--load", "--duration", "600")
@@ -41,19 +44,22 @@ SAY_EVERY_S = 2.0
 class Act:
     """One process on one of the lab's targets."""
 
+    process: type
     target: str
-    duration_s: float
+    request: Mapping[str, Any]
     needs: tuple[str, ...] = ()
     """Programs without which the target cannot run."""
 
 
 ACTS = (
-    Act("shop", duration_s=40),
-    Act("jvm", duration_s=12, needs=("java", "javac")),
-    Act("node", duration_s=8, needs=("node",)),
-    Act("native", duration_s=8, needs=("gcc", "perf")),
+    Act(CpuProfilingInvestigation, "shop", {"duration_s": 40.0}),
+    Act(CpuProfilingInvestigation, "jvm", {"duration_s": 12.0}, needs=("java", "javac")),
+    Act(CpuProfilingInvestigation, "node", {"duration_s": 8.0}, needs=("node",)),
+    Act(CpuProfilingInvestigation, "native", {"duration_s": 8.0}, needs=("gcc", "perf")),
+    Act(QueryPerformanceAnalysis, "shop-db", {"window_s": 15.0}),
 )
-"""The shop long enough to tell shares of a sixth to a quarter; the others have one hot spot each, the JVM a start to get over."""
+"""The shop long enough to tell shares of a sixth to a quarter; the others have one hot spot each, the JVM a start to get over; its database
+long enough for every statement of its traffic."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -109,7 +115,7 @@ async def _investigate(stack: Stack) -> int:
             if lacking or act.target not in known:
                 print(f"\n{act.target}: skipped, {', '.join(lacking) or 'its program'} is not here", flush=True)
                 continue
-            print(f"\n{act.target}: CpuProfilingInvestigation for {act.duration_s:g} s", flush=True)
+            print(f"\n{act.target}: {act.process.__name__} for {next(iter(act.request.values())):g} s", flush=True)
             try:
                 result = await _followed(await _begin(perf, act))
             except ProcessFailed as failed:
@@ -118,7 +124,10 @@ async def _investigate(stack: Stack) -> int:
                 continue
             print("\n".join(_told(stack, result)))
             for problem in (one for one in planted(act.target) if one.process == result.process):
-                told, right = beside(problem, naming(problem, result.findings))
+                if act.process is QueryPerformanceAnalysis:
+                    told, right = beside_statement(problem, result)
+                else:
+                    told, right = beside(problem, naming(problem, result.findings))
                 code = code or int(not right)
                 print(told, flush=True)
     return code
@@ -127,14 +136,14 @@ async def _investigate(stack: Stack) -> int:
 async def _begin(perf: Perfwright, act: Act) -> Run:
     """Start it; a run that an interrupted demonstration left open is cancelled first, because its target is gone."""
     try:
-        return await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
+        return await perf.start(act.process, target=act.target, **act.request)
     except AlreadyRunning:
         print("  the run of an earlier, interrupted demonstration is still open: cancelling it", flush=True)
-        left_open = await perf.run(act.target)
+        left_open = await perf.run(f"{find_process(act.process.__name__).slug}/{act.target}")
         await left_open.cancel()
         with contextlib.suppress(ProcessFailed):
             await left_open.result()
-        return await perf.start(CpuProfilingInvestigation, target=act.target, duration_s=act.duration_s)
+        return await perf.start(act.process, target=act.target, **act.request)
 
 
 async def _followed(run: Run) -> ProcessResult[Any]:
@@ -200,6 +209,21 @@ def beside(problem: Planted, finding: Finding | None) -> tuple[str, bool]:
     if right:
         return f"  planted: {told}; {known}", True
     return f"  differs: {told}; {known}: more than sampling explains, or than a factor of {LARGEST_FACTOR:g}", False
+
+
+def beside_statement(problem: Planted, result: ProcessResult[QueryPerformanceDetails]) -> tuple[str, bool]:
+    """The finding above information about the planted statement, by one of the rules that hold in its plan."""
+    where = f"{problem.file}:{problem.line}"
+    for one in result.details.examined:
+        if problem.statement.partition("$")[0].strip() not in " ".join(one.statement.text.replace('"', "").split()):
+            continue
+        rules = sorted({hit.rule for hit in one.hits} & set(problem.rules))
+        plan = plan_anchor(one.statement.fingerprint)
+        about = [f for f in result.findings if f.severity != "information" and any(w.anchor.startswith(plan) for w in f.locations)]
+        if rules and about:
+            shares = f"{one.statement.share:.0%} of the time; {problem.share:.0%} when it was planted"
+            return f"  planted: {problem.name} at {where}: {', '.join(rules)}, {shares}: {about[0].title}", True
+    return f"  missed:  {problem.name} ({where}), {problem.share:.0%} of the database's time", False
 
 
 def _by_hand(stack: Stack) -> str:
