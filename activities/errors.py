@@ -7,6 +7,7 @@ from perfwright.models.errors import RETRYABLE, ErrorType
 MESSAGE_LIMIT = 2_000
 EXPECTED = frozenset(
     {ErrorType.INVALID_INPUT, ErrorType.UNKNOWN_TARGET, ErrorType.TARGET_REFUSED, ErrorType.TARGET_GONE, ErrorType.TARGET_STOPPED}
+    | {ErrorType.DATABASE_REFUSED, ErrorType.DATABASE_UNREACHABLE}
 )
 """What users run into in ordinary use: logged without a stack trace."""
 

@@ -6,6 +6,8 @@ from perfwright.models.vocabulary import Model
 
 STATEMENT_CHARACTERS = 10_000
 """Longer texts are cut in tables and results; the artifact keeps up to 100,000 characters of them."""
+HIDDEN_TEXT = "<insufficient privilege>"
+"""What PostgreSQL shows for the statements of others to a role that may not read them."""
 SAMPLES_KEPT = 3
 """Cheap, median and worst of those seen."""
 

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perfwright.models.registry_checks import PRODUCTION
-from perfwright.models.statement import Statement
+from perfwright.models.statement import HIDDEN_TEXT, Statement
 from perfwright.models.target import Target
 
-HIDDEN_TEXT = "<insufficient privilege>"
-"""What pg_stat_statements shows of the statements of others to who is no member of pg_read_all_stats."""
 PLANNABLE = ("select", "insert", "update", "delete", "merge", "unknown")
 """Kinds that EXPLAIN takes. `unknown`: our parser refused what a newer server may know, and planning it is harmless."""
 

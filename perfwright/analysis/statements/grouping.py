@@ -20,6 +20,7 @@ from perfwright.analysis.statements.safety import Judgement, SafetyJudge
 from perfwright.analysis.statements.splitting import split_statements
 from perfwright.models.database import Catalog, DatabaseFacts
 from perfwright.models.statement import (
+    HIDDEN_TEXT,
     LogDigest,
     LoggedStatement,
     ObservedWindow,
@@ -30,8 +31,6 @@ from perfwright.models.statement import (
     StatementTable,
 )
 
-HIDDEN_TEXT = "<insufficient privilege>"
-"""What the server shows of a statement of somebody else (pg_stat_statements documentation, F.32.1)."""
 TYPED_FIRST = 600
 """So many of the costliest get types at their `$n` from the catalog: more are never examined in one run."""
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S")
