@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SLOW = ("numpy", "msgspec", "sqlglot", "pgparse", "aiomysql", "sqlalchemy", "alembic", "jinja2", "markdown_it", "apprise", "rich", "typer")
+SLOW = ("numpy", "sqlglot", "pgparse", "aiomysql", "sqlalchemy", "alembic", "jinja2", "markdown_it", "apprise", "rich", "typer")
 
 
 def test_slow_libraries_are_imported_when_they_are_used() -> None:

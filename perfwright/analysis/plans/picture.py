@@ -96,6 +96,12 @@ def misestimate_of(node: PlanNode) -> float | None:
     return round(planned / actual, 2) if planned >= actual else -round(actual / planned, 2)
 
 
+def _stopped(plan: PlanTree, node: PlanNode) -> bool:
+    """A LIMIT right above took what it wanted: fewer rows than planned are no misestimate."""
+    above = plan.parent(node)
+    return above is not None and above.kind == "limit" and node.executed and node.rows < node.plan_rows
+
+
 def _kept(plan: PlanTree, times: NodeTimes, marked: set[int]) -> list[PlanNode]:
     if len(plan.nodes) <= MAX_NODES:
         return list(plan.nodes)
@@ -123,7 +129,7 @@ def _drawn(
         rows_planned=node.plan_rows,
         rows_actual=node.rows if node.executed else None,
         loops=node.loops if plan.analyzed else None,
-        misestimate=misestimate_of(node),
+        misestimate=None if _stopped(plan, node) else misestimate_of(node),
         blocks=round(own_blocks) if buffers else None,
         cost=node.total_cost,
         hot=hot,
