@@ -101,9 +101,12 @@ class PySpySlices:
                 last = (elapsed_s, used_s)
             tick(elapsed_s, used_s)
 
-        def used_in(seconds: float) -> float | None:
-            """What it used while it sampled, from the last look: in its last second it writes what it has."""
-            return last[1] * seconds / last[0] if last and last[0] > 0 else None
+        def used_in(seconds: float, all_s: float | None = None) -> float | None:
+            """What it used while it sampled, from the last look: at its end it writes what it has. A slice too short for a look has that in
+            it as well."""
+            if last is not None and last[0] > 0:
+                return last[1] * seconds / last[0]
+            return max(0.0, all_s - cpu.before_s) if all_s is not None and cpu is not None else None
 
         try:
             async with running(tool, heartbeat=sampled, on_line=note_start) as child:
@@ -121,7 +124,7 @@ class PySpySlices:
         cut_short = ended.timed_out or "process exited" in ended.stdout + ended.stderr
         sampled_s = loop.time() - sampling_since
         seconds = min(order.seconds, max(0.1, sampled_s)) if cut_short else order.seconds
-        return SliceTake(seconds, used_in(seconds))
+        return SliceTake(seconds, used_in(seconds, ended.cpu_s))
 
     def _argv(self, order: SliceOrder, process: psutil.Process) -> list[str]:
         argv = [bundled("py-spy"), "record", "--pid", str(process.pid), "--format", "speedscope", "--full-filenames"]

@@ -25,7 +25,7 @@ class QueryStage:
     async def start(self, name: str, **request: Any) -> Handle:
         return await self.client.start_workflow(
             "QueryPerformanceAnalysis",
-            {"target": name, "window_s": 2, "top": 4} | request,
+            {"target": name, "window_s": 2, "top": 2} | request,
             id=f"query-performance-analysis/{name}",
             task_queue=CENTRAL_QUEUE,
         )

@@ -48,7 +48,7 @@ def names_the_line(finding: Finding, problem: Planted) -> bool:
 async def investigate(client: Client, task_queue: str, host: str, folder: Path, process: str, **request: Any) -> CpuResult:
     """Under a name of the test's own: a lease that an earlier test's worker did not come to close must not hold this one up."""
     name = f"examined-{task_queue[-12:]}"
-    async with workers(client, task_queue, host, folder, target(name, host, process)):
+    async with workers(client, task_queue, host, folder, target(name, host, process, allow="inject")):
         handle = await start(client, task_queue, name, **request)
         result: CpuResult = await handle.result()
         return result

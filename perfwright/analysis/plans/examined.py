@@ -11,6 +11,8 @@ from perfwright.models.query_performance import PlanHit
 
 MIN_STATEMENT_MS = 1.0
 """A statement that takes less has nothing to win; most of it is fixed cost (pgbench's simplest SELECT takes 0.1 ms)."""
+MIN_FREQUENT_MS, FREQUENT_SHARE = 0.2, 0.01
+"""One that takes a hundredth of the server's time by being called often is worth a look from twice that fixed cost on."""
 MIN_STATEMENT_COST = 1_000.0
 """The same by planned cost: reading 1,000 pages, some milliseconds (costsize.c: seq_page_cost 1)."""
 MIN_SHARE = 0.1
@@ -37,6 +39,8 @@ class ExaminedPlan:
     """Of the statement without the timing of nodes, where that was measured."""
     mean_ms: float | None = None
     """Of the statement's calls in the window, for plans that were not executed."""
+    load_share: float = 0.0
+    """Of the time of all statements in the window, by this one."""
 
     @property
     def analyzed(self) -> bool:
@@ -56,7 +60,7 @@ class ExaminedPlan:
     def trivial(self) -> bool:
         """Too little to win anything."""
         if self.takes_ms is not None:
-            return self.takes_ms < MIN_STATEMENT_MS
+            return self.takes_ms < (MIN_FREQUENT_MS if self.load_share >= FREQUENT_SHARE else MIN_STATEMENT_MS)
         return self.tree.root.total_cost < MIN_STATEMENT_COST
 
     def share(self, node: PlanNode) -> float:

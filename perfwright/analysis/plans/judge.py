@@ -74,6 +74,7 @@ def examine(taken: StatementPlans, statement: Statement | None, catalog: Catalog
                 catalog=catalog,
                 execution_ms=plan.execution_ms,
                 mean_ms=statement.mean_ms if statement and statement.calls else None,
+                load_share=statement.share if statement else 0.0,
             )
         )
     return examined
