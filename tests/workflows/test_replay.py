@@ -20,6 +20,7 @@ PAYLOAD_LIMIT_BYTES = 256 * 1024
 CLOSED_AS = {
     "cancelled": "CANCELED",
     "cancelled_while_recording": "CANCELED",
+    "cancelled_while_observing": "CANCELED",
     "refused": "FAILED",
     "continued": "CONTINUED_AS_NEW",
     "carried": "CONTINUED_AS_NEW",
@@ -31,6 +32,9 @@ OUTCOMES = {
     "rejected_findings": r'"verdict":"rejected"',
     "revised": r'"outcome":"changes_requested"',
     "timed_out": r'"outcome":"unreviewed".*"outcome":"unreviewed"',
+    "noted": r'"outcome":"noted".*"outcome":"noted"',
+    "costly_approved": r'"gate":"costly_statements"[^}]*"outcome":"approved"',
+    "costly_refused": r'"gate":"costly_statements"[^}]*"outcome":"rejected"',
     "compared": r'"compared_with":"stock#1"',
     "objected": r'"objection":true',
     "launched": r'"verdict":"(passed|inconclusive)"',
