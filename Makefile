@@ -21,7 +21,7 @@ PIP_PROGRESS := /^Collecting/ && ++n % 10 == 0 { print "  " n " packages: " $$2;
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test quiet check bench clean temporal
+.PHONY: help demo test check bench clean temporal
 
 help:
 	@echo "make demo    start everything and investigate the lab (KEEP=1 leaves it running)"
@@ -37,13 +37,9 @@ demo: $(READY)-demo temporal
 test: $(READY)-test temporal
 	@export TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)"; failed=0; \
 	$(BIN)/python -m pytest $(TESTS) -n $(TEST_PROCESSES) -m "not measuring" || failed=$$?; \
-	$(BIN)/python -m pytest $(TESTS) -m "measuring and not quiet" || { code=$$?; [ $$code = 5 ] || { \
-	  echo "measuring again what failed"; $(BIN)/python -m pytest $(TESTS) -m "measuring and not quiet" --last-failed || failed=$$?; }; }; \
+	$(BIN)/python -m pytest $(TESTS) -m "measuring" || { code=$$?; [ $$code = 5 ] || { \
+	  echo "measuring again what failed"; $(BIN)/python -m pytest $(TESTS) -m "measuring" --last-failed || failed=$$?; }; }; \
 	exit $$failed
-
-# The lab investigated end to end: only on a machine where nothing else runs.
-quiet: $(READY)-test temporal
-	@TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)" $(BIN)/python -m pytest $(TESTS) -m quiet
 
 check: $(READY)-test
 	@$(BIN)/ruff format --check .
