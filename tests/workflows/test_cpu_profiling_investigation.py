@@ -151,4 +151,4 @@ async def test_a_command_that_cannot_start_says_why(client: Client, task_queue: 
     """A program that does not exist, or ends at once, fails the run with its words."""
     with pytest.raises(WorkflowFailureError) as failed:
         await investigate(client, task_queue, host_name, tmp_path, "command = ['no-such-program-here']", duration_s=4)
-    assert "no-such-program-here" in str(failed.value.cause)
+    assert "no-such-program-here" in str(getattr(failed.value.cause, "cause", None) or failed.value.cause)

@@ -37,7 +37,7 @@ from workflows.shared.commands import loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
-from workflows.shared.options import COMPUTE, READ, measuring
+from workflows.shared.options import COMPUTE, READ, asking, measuring
 from workflows.shared.overrides import override_problems
 from workflows.shared.waiting import together
 
@@ -96,7 +96,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
                 self._tools.inspect,
                 InspectDatabase(target=target),
                 summary=f"Connect to {target.title}: version, rights, extensions, settings",
-                **measuring(30, on=target.host),
+                **asking(on=target.host),
             )
             step.note = f"{database.system} {database.version}"
         for missing in database.not_seen:

@@ -1,4 +1,5 @@
-"""How activities are called, named by behaviour: `**READ`, `**COMPUTE`, `**CHANGE`, `**measuring(seconds, on=host)`, `**probing(host)`.
+"""How activities are called, named by behaviour: `**READ`, `**COMPUTE`, `**CHANGE`, `**measuring(seconds, on=host)`, `**asking(on=host)`,
+`**probing(host)`.
 
 Decided in this order: where it runs, how long it may take, how its worker's death is noticed, whether it may be repeated, what a
 cancel does. Central steps name no task queue: they run on the one of their workflow. Measuring steps are resumed from their
@@ -21,6 +22,7 @@ MEASURING_MARGIN_S = 180.0
 """Starting and stopping tools, reading and storing what they wrote: beyond the seconds measured."""
 RETURN_OF_A_HOST_S = 900.0
 """How long a measurement waits for a host that restarts, or for a free slot on it."""
+ASKING_S = 120.0
 PROBE_WAIT_S = 30.0
 
 
@@ -80,6 +82,19 @@ def measuring(seconds: float, *, on: str) -> ActivityOptions:
         "schedule_to_close_timeout": _seconds(2 * attempt_s + RETURN_OF_A_HOST_S),
         "heartbeat_timeout": _seconds(TOOL_HEARTBEAT_S),
         "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=_seconds(10)),
+        "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        "priority": Priority(priority_key=3),
+    }
+
+
+def asking(*, on: str) -> ActivityOptions:
+    """A short look at something on host `on`, repeated for two minutes: what is starting comes up, what is away is told."""
+    return {
+        "task_queue": host_queue(on),
+        "start_to_close_timeout": _seconds(60),
+        "schedule_to_close_timeout": _seconds(ASKING_S),
+        "heartbeat_timeout": _seconds(TOOL_HEARTBEAT_S),
+        "retry_policy": _PATIENT,
         "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         "priority": Priority(priority_key=3),
     }
