@@ -13,6 +13,8 @@ from perfwright.analysis.comparison import ComparedNumber, compare_numbers
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
 from perfwright.models.cpu_profiling import CpuProfilingDetails
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate
+from perfwright.models.query_performance import PROCESS as QUERY_PERFORMANCE
+from perfwright.models.query_performance import QueryPerformanceDetails
 from perfwright.models.result import ProcessResult
 from perfwright.report.comparison import render_comparison
 from perfwright.report.words import estimate, number
@@ -20,6 +22,7 @@ from starter.here import Here
 from starter.refusals import NoStoreHere, Refused
 
 Result = ProcessResult[Any]
+STATEMENTS = 20
 NAMED = 3
 """How many numbers the summary names."""
 
@@ -106,6 +109,18 @@ def _cpu_numbers(details: CpuProfilingDetails) -> dict[str, Estimate]:
     return numbers
 
 
+def _query_numbers(details: QueryPerformanceDetails) -> dict[str, Estimate]:
+    """What the server spent, in all and on each of the costliest statements; one window has no interval of its own."""
+    window = details.window
+    numbers = {}
+    if window.seconds:
+        numbers["execution time per second"] = Estimate(value=window.total_ms / window.seconds, unit="ms")
+    for one in details.statements[:STATEMENTS]:
+        if one.calls:
+            numbers[f"mean of {one.fingerprint} {' '.join(one.text.split())[:60]}"] = Estimate(value=one.mean_ms, unit="ms")
+    return numbers
+
+
 async def _cpu_picture(earlier: Result, later: Result, here: Here) -> bytes:
     before, now = earlier.details.stacks, later.details.stacks
     if before is None or now is None:
@@ -127,7 +142,7 @@ def draw_difference_of(profiles: list[bytes], runtime: Any) -> bytes:
     return json.dumps(drawn.root, separators=(",", ":")).encode()
 
 
-NUMBERS: Mapping[str, Callable[[Any], dict[str, Estimate]]] = {CPU_PROFILING: _cpu_numbers}
+NUMBERS: Mapping[str, Callable[[Any], dict[str, Estimate]]] = {CPU_PROFILING: _cpu_numbers, QUERY_PERFORMANCE: _query_numbers}
 """Process -> the numbers of its details that are compared."""
 PICTURES: Mapping[str, Callable[[Result, Result, Here], Awaitable[bytes]]] = {CPU_PROFILING: _cpu_picture}
 """Process -> its difference flame graph."""
