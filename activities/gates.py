@@ -83,7 +83,8 @@ class Gates:
             sender = await asyncio.to_thread(_sender, address)
             if sender is None:
                 return f"{kind}: not an address that Apprise knows"
-            sent = await asyncio.wait_for(sender.async_notify(body=body, title=title, body_format="markdown"), self._send_timeout_s)
+            async with asyncio.timeout(self._send_timeout_s):
+                sent = await sender.async_notify(body=body, title=title, body_format="markdown")
         except TimeoutError:
             return f"{kind}: no answer within {self._send_timeout_s:g} s"
         except Exception as trouble:  # senders for a hundred services: whatever breaks, the gate is open

@@ -38,7 +38,8 @@ async def batches(client: Client, workflow_id: str, run_id: str | None, *, tick_
         while True:
             batch: list[HistoryEvent | None] = []
             with suppress(TimeoutError):
-                batch.append(await asyncio.wait_for(queue.get(), tick_s))
+                async with asyncio.timeout(tick_s):  # wait_for loses a Ctrl-C that comes together with an event (Python 3.11)
+                    batch.append(await queue.get())
             while not queue.empty():
                 batch.append(queue.get_nowait())
             yield [event for event in batch if event is not None]

@@ -165,6 +165,8 @@ def _caveats(tool: ProfilerName, process: TargetProcess) -> tuple[str, ...]:
         caveats.append("perf sees compiled Java code as addresses, unless a JVM agent writes a perf map (-XX:+DumpPerfMapAtExit).")
     if tool == "perf" and process.runtime == "node":
         caveats.append("perf sees JavaScript only when node was started with --perf-basic-prof.")
+    if tool in ("perf", "node-inspector"):
+        caveats.append("No off-CPU graph: this tool sees only what runs; the thread table tells how much was waited, not where.")
     if tool == "jfr":
         caveats.append(
             "Methods are sure; lines of inlined code only when the JVM runs with -XX:+UnlockDiagnosticVMOptions -XX:+DebugNonSafepoints."
