@@ -37,7 +37,7 @@ def read_speedscope(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> S
                 total += 1
     failed = int(summary["errors"])
     builder.add_failed(taken.kind, failed)
-    return SliceCount(samples=total, failed=failed)
+    return SliceCount(samples=total, failed=failed, blocks=1)
 
 
 def _frame(builder: ProfileBuilder, frame: dict[str, Any]) -> int:

@@ -363,7 +363,7 @@ class SliceRecorder:
                 samples=sum(counts[one.index].samples for one in taken),
                 failed_samples=sum(counts[one.index].failed for one in taken),
                 slices=len(taken),
-                blocks=sum(one.blocks for one in taken),
+                blocks=sum(counts[one.index].blocks or one.blocks for one in taken),
             )
             for kind, taken in of.items()
         ]

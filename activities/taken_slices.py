@@ -43,6 +43,8 @@ class SliceCount:
 
     samples: int
     failed: int = 0
+    blocks: int | None = None
+    """Blocks that its samples can be told apart by, where that is not what was planned."""
     warning: str = ""
     """What a reader of the profile must know about these stacks."""
 

@@ -174,7 +174,8 @@ async def test_a_killed_worker_leaves_no_profiler_and_its_slices_count(bench: Be
     assert [gap.reason for gap in stacks.gaps] == ["the worker was restarted"]
     assert sum(one.slices for one in stacks.passes) == 3
     kept = json.loads(before.splitlines()[0])
-    assert (await bench.profile(stacks)).passes[0].block_seconds[: kept["blocks"]] == [kept["seconds"] / kept["blocks"]] * kept["blocks"]
+    assert (await bench.profile(stacks)).passes[0].block_seconds[0] == kept["seconds"]
+    assert sum(one.blocks for one in stacks.passes) == 3, "a slice of py-spy is one block"
 
 
 async def test_a_cancelled_recording_lets_go_at_once(bench: Bench) -> None:
