@@ -74,7 +74,7 @@ async def test_planted_problems_are_found(
         assert fired & set(problem["rules"]), (problem["name"], one.outcome, fired)
         about = [f for f in loud(result) if any(one.statement.fingerprint in where.anchor for where in f.locations)]
         assert about, (problem["name"], [f.title for f in loud(result)])
-        told = " ".join(f"{f.title} {f.summary} {[where.query for where in f.locations]}" for f in about)
+        told = " ".join([plain(one.statement.text), *(f"{f.title} {f.summary}" for f in about)])
         assert problem["table"] in told, (problem["name"], told)
     advice = {one.id: one for one in result.recommendations}
     assert any("order_lines" in (one.change.apply if one.change else "") for one in advice.values()), list(advice)
