@@ -12,7 +12,7 @@ import psutil
 from activities.pause_watch import PauseWatch
 from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.taken_slices import SliceTake, TakenSlice
-from perfwright.analysis.sampling_rate import over_budget
+from perfwright.analysis.sampling_rate import contention, over_budget
 
 FEWEST_SECONDS = 5.0
 """Attaching costs CPU once: before this much was recorded it would count too much."""
@@ -72,7 +72,7 @@ class SliceCost:
 
     def _check_taken(self, recorded_s: float, cpu_s: float) -> None:
         busy = self._busy.share()
-        share = busy * (cpu_s + sum(one.tool_cpu_s or 0.0 for one in self._taken)) / recorded_s / CPU_COUNT
+        share = contention(busy, CPU_COUNT) * (cpu_s + sum(one.tool_cpu_s or 0.0 for one in self._taken)) / recorded_s / CPU_COUNT
         if share > self._budget_share:
             told = f"stopped after {recorded_s:.0f} s: the profiler took {share:.1%} of the machine's CPU, which was {busy:.0%} busy"
             raise OverBudget(f"{told} (budget {self._budget_share:.1%})")

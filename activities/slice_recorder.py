@@ -31,7 +31,7 @@ from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.recording_cost import OverBudget, SliceCost, held_of
 from activities.recording_folder import RecordingFolder, nobody_comes_back
 from activities.taken_slices import ReadSlice, SliceCount, SliceTake, TakenSlice, assemble_profile
-from perfwright.analysis.sampling_rate import Probe, RatePlan, plan_nonblocking_rate, plan_rate
+from perfwright.analysis.sampling_rate import Probe, RatePlan, contention, plan_nonblocking_rate, plan_rate
 from perfwright.analysis.slices import Slice, affordable_passes, plan_slices
 from perfwright.models.cpu_profiling import Gap, Overhead, RecordedPass, RecordingEnd, StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
@@ -245,7 +245,7 @@ class SliceRecorder:
             held=watch.held,
             readings=watch.readings,
             nonblocking=plan.nonblocking,
-            taken_share=None if used_s is None else busy.share() * used_s / seconds / CPU_COUNT,
+            taken_share=None if used_s is None else contention(busy.share(), CPU_COUNT) * used_s / seconds / CPU_COUNT,
         )
 
     async def _patiently(self, step: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:

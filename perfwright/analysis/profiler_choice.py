@@ -34,7 +34,7 @@ PASSES: dict[ProfilerName, tuple[PassKind, ...]] = {
 }
 USUAL: dict[ProfilerName, tuple[PassKind, ...]] = {"py-spy": ("on_cpu", "wall", "gil")}
 """Passes when none are asked for: the native pass costs most and is only needed to tell waits apart."""
-SLICE_S, SHORT_SLICE_S = 5.0, 2.0
+SLICE_S, SHORT_SLICE_S = 5.0, 1.0
 """Attaching costs up to a second (JFR, perf), or stops the target for 45 ms (py-spy --native): slices are long. Plain py-spy attaches in
 less than a millisecond of the target's time; its samples tell order but not time, so a slice is all that is known of when: short ones."""
 NEEDS: dict[ProfilerName, tuple[str, str]] = {

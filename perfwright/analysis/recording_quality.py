@@ -2,6 +2,7 @@
 
 import math
 
+from perfwright.analysis.sampling_rate import contention
 from perfwright.models.cpu_profiling import CpuProfilingRequest, ProcessUse, StackProfile
 from perfwright.models.quality import QualityGate
 
@@ -66,11 +67,11 @@ def _failed_samples(stacks: StackProfile) -> QualityGate:
 def _overhead(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse) -> QualityGate:
     """What all collectors together cost: the time for which the target was held, and the CPU they took as far as the machine had none left.
 
-    A collector's CPU comes out of the target's only where every CPU is busy: the machine's busy share is how often that may be.
+    A collector's CPU comes out of the target's only where no CPU is free for it (`contention`).
     """
     paused, cores = stacks.overhead.paused_share, stacks.overhead.profiler_cpu_share
     known = paused is not None or cores is not None
-    taken = usage.machine_busy_share * ((cores or 0.0) + usage.sampler_cpu_share) / usage.cpu_count
+    taken = contention(usage.machine_busy_share, usage.cpu_count) * ((cores or 0.0) + usage.sampler_cpu_share) / usage.cpu_count
     observed = (paused or 0.0) + taken if known else None
     within = observed is not None and observed <= request.overhead_budget_share
     note = "What the profiler cost could not be measured." if observed is None else ""

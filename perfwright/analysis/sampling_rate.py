@@ -40,7 +40,7 @@ class Probe(Model):
     readings: int = 0
     nonblocking: bool = False
     taken_share: float | None = None
-    """CPU of the profiler as a share of the machine's, as far as the machine was busy: what the target lost to it."""
+    """CPU of the profiler as a share of the machine's, as far as no CPU was free for it: what the target lost to it."""
 
     @property
     def paused_share(self) -> float:
@@ -86,7 +86,7 @@ def plan_rate(threads: int, wanted_hz: float, budget_share: float, probe: Probe 
 
 def plan_nonblocking_rate(plan: RatePlan, wanted_hz: float, budget_share: float, probe: Probe) -> RatePlan:
     """The rate of a recording that leaves its target running, from the profiler's CPU time in a probe at `plan.rate_hz`."""
-    if not probe.taken_share:
+    if probe.taken_share is None:
         note = f"{plan.note} What that costs could not be measured; recorded at {plan.rate_hz} Hz."
         return plan.model_copy(update={"note": note})
     per_sample = max(probe.taken_share / probe.rate_hz, LEAST_COST)
@@ -113,6 +113,11 @@ def _pause_per_sample(threads: int, probe: Probe) -> float:
 
 def _whole(rate: float) -> int:
     return max(SLOWEST_HZ, math.floor(rate))
+
+
+def contention(busy_share: float, cpu_count: int) -> float:
+    """How often what a collector takes comes out of somebody else's CPU: never while a CPU is free on average, always when all are busy."""
+    return min(1.0, max(0.0, 1.0 - cpu_count * (1.0 - busy_share)))
 
 
 def over_budget(held: int, readings: int, budget_share: float) -> bool:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfwright.analysis.sampling_rate import PROBE_FACTOR, Probe, over_budget, plan_nonblocking_rate, plan_rate
+from perfwright.analysis.sampling_rate import PROBE_FACTOR, Probe, contention, over_budget, plan_nonblocking_rate, plan_rate
 
 
 def probe(held: int, readings: int = 100, rate_hz: float = 99) -> Probe:
@@ -40,7 +40,7 @@ def test_a_recording_that_stops_nothing_is_planned_by_the_cpu_it_takes(wanted: i
     plan = plan_rate(500, 99, 0.02, probe(80)).model_copy(update={"rate_hz": at})
     planned = plan_nonblocking_rate(plan, wanted, budget, Probe(rate_hz=at, seconds=2, nonblocking=True, taken_share=taken))
     assert planned.nonblocking
-    if taken:
+    if taken is not None:
         assert 1 <= planned.rate_hz <= wanted
         assert planned.expected_paused_share <= budget or planned.rate_hz == 1
     else:
@@ -63,3 +63,11 @@ def test_tools_that_never_stop_the_target_sample_as_wanted() -> None:
 def test_a_recording_is_stopped_only_when_it_is_surely_too_dear(held: int, readings: int, over: bool) -> None:
     """A few unlucky readings do not stop a recording; a cost that is surely over the budget does."""
     assert over_budget(held, readings, 0.02) is over
+
+
+@pytest.mark.parametrize(
+    ("busy", "cpus", "factor"), [(0.0, 2, 0.0), (0.5, 2, 0.0), (0.75, 2, 0.5), (1.0, 2, 1.0), (0.98, 64, 0.0), (0.5, 1, 0.5)]
+)
+def test_a_collector_costs_where_no_cpu_is_free(busy: float, cpus: int, factor: float) -> None:
+    """While a CPU is free on average nothing is taken from the target; on a machine that is all busy everything is."""
+    assert contention(busy, cpus) == pytest.approx(factor)
