@@ -4,14 +4,11 @@ and plans of their statements.
 Reads system tables, never rows of tables but by a statement that is executed for its plan; writes nothing, sets nothing for others.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
@@ -22,7 +19,7 @@ from activities.mysql_connection import connected, connection_parameters
 from activities.mysql_explain import Explaining
 from activities.mysql_facts import read_facts
 from activities.mysql_window import observe
-from activities.recording_folder import RecordingFolder, nobody_comes_back
+from activities.recording_folder import RecordingFolder, resumable
 from perfwright.analysis.statements.stored import MEDIA_TYPE, encode
 from perfwright.models.database import DatabaseFacts
 from perfwright.models.errors import ErrorType
@@ -39,9 +36,7 @@ from perfwright.models.query_steps import (
     SampleActivity,
 )
 from perfwright.models.target import Target
-from perfwright.models.vocabulary import Model
 
-Answer = TypeVar("Answer", bound=Model)
 NOT_TRIED = "MySQL and MariaDB have no hypothetical indexes: advice was not tried"
 
 
@@ -68,14 +63,14 @@ class Mysql:
         """Counters of all statements over a window; a killed worker's next attempt goes on with the same window."""
         _mysql(request.target)
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/statements")
-        return await _resumable(folder, ObservedStatements, lambda: observe(request, self._environ, folder, self._artifacts))
+        return await resumable(folder, ObservedStatements, lambda: observe(request, self._environ, folder, self._artifacts))
 
     @activity.defn
     async def sample_mysql_activity(self, request: SampleActivity) -> ActivitySampled:
         """Look at sessions once per interval, through a window."""
         _mysql(request.target)
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/activity")
-        return await _resumable(folder, ActivitySampled, lambda: sample(request, self._environ, folder, self._artifacts))
+        return await resumable(folder, ActivitySampled, lambda: sample(request, self._environ, folder, self._artifacts))
 
     @activity.defn
     async def read_mysql_catalog(self, request: ReadCatalog) -> CatalogRead:
@@ -90,7 +85,7 @@ class Mysql:
         _mysql(request.target)
         key = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:12]
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/explain-{key}")
-        return await _resumable(folder, ExplainedStatements, Explaining(request, self._artifacts, self._environ, folder).run)
+        return await resumable(folder, ExplainedStatements, Explaining(request, self._artifacts, self._environ, folder).run)
 
     @activity.defn
     async def try_mysql_advice(self, request: AdviceOnTrial) -> AdviceTried:
@@ -99,25 +94,6 @@ class Mysql:
         tried = TriedAdvice(warnings=(NOT_TRIED,))
         path = f"{request.artifact_prefix}/tried.json.gz"
         return AdviceTried(tried=await self._artifacts.put(path, encode(tried), MEDIA_TYPE, "What became of the advice"))
-
-
-async def _resumable(folder: RecordingFolder, model: type[Answer], work: Callable[[], Awaitable[Answer]]) -> Answer:
-    """The answer of an earlier attempt, or the work; its files stay only for an attempt that will come back."""
-    if done := folder.result(model):
-        return done
-    folder.open()
-    try:
-        answer = await work()
-    except asyncio.CancelledError:
-        if nobody_comes_back():
-            folder.remove()
-        raise
-    except ApplicationError as refused:
-        if refused.non_retryable:
-            folder.remove()
-        raise
-    folder.finish(answer)
-    return answer
 
 
 def _mysql(target: Target) -> Target:

@@ -3,13 +3,10 @@
 Reads catalogs and statistics views only, never rows of tables; writes nothing, sets nothing, and takes no lock that anybody waits for.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
@@ -20,7 +17,7 @@ from activities.postgres_connection import STATEMENT_S, connected, reading
 from activities.postgres_facts import read_facts
 from activities.postgres_pooler import find_pooler
 from activities.postgres_window import observe
-from activities.recording_folder import RecordingFolder, nobody_comes_back
+from activities.recording_folder import RecordingFolder, resumable
 from perfwright.models.database import DatabaseFacts
 from perfwright.models.errors import ErrorType
 from perfwright.models.query_steps import (
@@ -33,9 +30,6 @@ from perfwright.models.query_steps import (
     SampleActivity,
 )
 from perfwright.models.target import Target
-from perfwright.models.vocabulary import Model
-
-Answer = TypeVar("Answer", bound=Model)
 
 
 class Postgres:
@@ -62,14 +56,14 @@ class Postgres:
         """Counters of all statements over a window; a killed worker's next attempt goes on with the same window."""
         _postgresql(request.target)
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/statements")
-        return await _resumable(folder, ObservedStatements, lambda: observe(request, self._environ, folder, self._artifacts))
+        return await resumable(folder, ObservedStatements, lambda: observe(request, self._environ, folder, self._artifacts))
 
     @activity.defn
     async def sample_activity(self, request: SampleActivity) -> ActivitySampled:
         """Look at sessions once per interval, through a window."""
         _postgresql(request.target)
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/activity")
-        return await _resumable(folder, ActivitySampled, lambda: sample(request, self._environ, folder, self._artifacts))
+        return await resumable(folder, ActivitySampled, lambda: sample(request, self._environ, folder, self._artifacts))
 
     @activity.defn
     async def read_catalog(self, request: ReadCatalog) -> CatalogRead:
@@ -77,25 +71,6 @@ class Postgres:
         target = _postgresql(request.target)
         async with beating(lambda: {"doing": "reading the catalog"}):
             return await read_tables(target, self._environ, self._artifacts, request.artifact_prefix)
-
-
-async def _resumable(folder: RecordingFolder, model: type[Answer], work: Callable[[], Awaitable[Answer]]) -> Answer:
-    """The answer of an earlier attempt, or the work; its files stay only for an attempt that will come back."""
-    if done := folder.result(model):
-        return done
-    folder.open()
-    try:
-        answer = await work()
-    except asyncio.CancelledError:
-        if nobody_comes_back():
-            folder.remove()
-        raise
-    except ApplicationError as refused:
-        if refused.non_retryable:
-            folder.remove()
-        raise
-    folder.finish(answer)
-    return answer
 
 
 def _postgresql(target: Target) -> Target:

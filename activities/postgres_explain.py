@@ -26,7 +26,7 @@ from activities.postgres_connection import connected, went_away
 from activities.postgres_explain_progress import ExplainProgress, wanted_statements
 from activities.postgres_explain_session import Backend, PlanSession, ServerLost, Timeouts, end_leftover
 from activities.postgres_explain_statement import Conditions, Explained, explain_statement, not_explained
-from activities.recording_folder import RecordingFolder, nobody_comes_back
+from activities.recording_folder import RecordingFolder, resumable
 from perfwright.analysis.explaining.bounds import bounded
 from perfwright.analysis.explaining.permission import Permission, permission
 from perfwright.analysis.statements.stored import MEDIA_TYPE, decode, encode
@@ -54,25 +54,16 @@ class PostgresExplain:
         """Plans of the statements, in their order; goes on where a killed worker stopped."""
         key = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:12]
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/explain-{key}")
-        if done := folder.result(ExplainedStatements):
-            return done
-        folder.open()
-        try:
+
+        async def explain() -> ExplainedStatements:
             run = _Run(request, self._artifacts, self._environ, ExplainProgress(folder))
             await run.explain_all()
             result = await run.result(f"{request.artifact_prefix}/plans-{key}.json.gz")
-            if request.earlier is not None:
-                result = await self._added_to(request.earlier, result, f"{request.artifact_prefix}/plans-{key}-all.json.gz")
-        except asyncio.CancelledError:
-            if nobody_comes_back():
-                folder.remove()
-            raise
-        except ApplicationError as failure:
-            if failure.non_retryable:
-                folder.remove()
-            raise
-        folder.finish(result)
-        return result
+            if request.earlier is None:
+                return result
+            return await self._added_to(request.earlier, result, f"{request.artifact_prefix}/plans-{key}-all.json.gz")
+
+        return await resumable(folder, ExplainedStatements, explain)
 
     async def _added_to(self, earlier: ExplainedStatements, result: ExplainedStatements, path: str) -> ExplainedStatements:
         """The earlier plans, with those that were taken again in their place."""

@@ -5,16 +5,18 @@ ignored when read back. When the recording is done only its result stays, so tha
 what nobody came back for goes after a day.
 """
 
+import asyncio
 import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.errors import refuse
 from perfwright.models.errors import ErrorType
@@ -93,6 +95,25 @@ def nobody_comes_back() -> bool:
     """Whether this activity was cancelled for good: not by a shutdown, pause or timeout, after which another attempt goes on."""
     details = activity.cancellation_details()
     return details is not None and not details.worker_shutdown and (details.cancel_requested or details.not_found)
+
+
+async def resumable(folder: RecordingFolder, model: type[ModelT], work: Callable[[], Awaitable[ModelT]]) -> ModelT:
+    """The answer of an earlier attempt, or the work; its files stay only for an attempt that will come back."""
+    if done := folder.result(model):
+        return done
+    folder.open()
+    try:
+        answer = await work()
+    except asyncio.CancelledError:
+        if nobody_comes_back():
+            folder.remove()
+        raise
+    except ApplicationError as refused:
+        if refused.non_retryable:
+            folder.remove()
+        raise
+    folder.finish(answer)
+    return answer
 
 
 def _touched_at(path: Path) -> float:
