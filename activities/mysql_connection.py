@@ -13,6 +13,7 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError
 
+from activities.connection_strings import connection_string
 from activities.errors import refuse
 from activities.slice_recorder import carried_out
 from perfwright.analysis.database.connection_troubles import LOST, NO_ANSWER, NO_ROUTE, UNKNOWN_HOST, Trouble
@@ -114,18 +115,7 @@ async def connected(
 
 def connection_parameters(target: Target, environ: Mapping[str, str]) -> ConnectionParameters:
     """Where and as whom to connect. Raises TargetRefused, with the name of the variable and nothing of its value."""
-    if target.dsn_env is None:
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
-            f"{target.title} has no connection string",
-            way_out='Name the environment variable that holds it: dsn_env = "SHOP_DB_DSN"',
-        )
-    if not (text := environ.get(target.dsn_env, "").strip()):
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
-            f"the environment variable {target.dsn_env} of {target.title} is not set for this worker",
-            way_out=f"Start the worker of host {target.host} with {target.dsn_env}=mysql://USER:PASSWORD@HOST/DATABASE",
-        )
+    text = connection_string(target, environ, "mysql://USER:PASSWORD@HOST/DATABASE")
     try:
         return parse_connection_string(text)
     except ConnectionStringInvalid as invalid:

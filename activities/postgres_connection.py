@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from temporalio.exceptions import ApplicationError
 
+from activities.connection_strings import connection_string
 from activities.errors import refuse
 from perfwright.analysis.database.connection_string import ConnectionParameters, ConnectionStringInvalid, parse_connection_string
 from perfwright.analysis.database.connection_troubles import (
@@ -94,18 +95,7 @@ async def reading(
 
 def connection_parameters(target: Target, environ: Mapping[str, str]) -> ConnectionParameters:
     """Where and as whom to connect. Raises TargetRefused, with the name of the variable and nothing of its value."""
-    if target.dsn_env is None:
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
-            f"{target.title} has no connection string",
-            way_out='Name the environment variable that holds it: dsn_env = "SHOP_DB_DSN"',
-        )
-    if not (text := environ.get(target.dsn_env, "").strip()):
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
-            f"the environment variable {target.dsn_env} of {target.title} is not set for this worker",
-            way_out=f"Start the worker of host {target.host} with {target.dsn_env}=postgresql://USER:PASSWORD@HOST/DATABASE",
-        )
+    text = connection_string(target, environ, "postgresql://USER:PASSWORD@HOST/DATABASE")
     try:
         return parse_connection_string(text)
     except ConnectionStringInvalid as invalid:
