@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 from temporalio import activity
 
+from activities.changes.launches import launched_as
 from activities.errors import refuse
 from activities.finding_processes import runtime_of
 from activities.recording_folder import RecordingFolder
@@ -52,12 +53,15 @@ class Commands:
                 way_out="set them where the host worker is started",
             )
         inherited = {name: os.environ[name] for name in request.environment_names}
-        flags = {name: f"{ours} {inherited.get(name, '')}".strip() for name, ours in PROFILING_ENVIRONMENT.items()}
+        command, environment = request.command, inherited
+        if request.target:
+            command, environment = launched_as(self._state_folder, request.target, request.command, inherited)
+        flags = {name: f"{ours} {environment.get(name, '')}".strip() for name, ours in PROFILING_ENVIRONMENT.items()}
         tool = Tool(
-            request.command,
+            command,
             limit_s=request.limit_s,
             way_out="name a program that exists on the target's host",
-            environment=inherited | (flags if request.profiling_flags else {}),
+            environment=environment | (flags if request.profiling_flags else {}),
             directory=Path(request.working_directory or "."),
             keep_bytes=64 * 1024,
         )

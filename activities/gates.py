@@ -45,7 +45,7 @@ class Gates:
         Errors: InvalidInput while there is no valid registry; repeated, because a gate would rather wait than end a run that has
         measured for hours.
         """
-        policy = resolve_policy(self._registry(), query)
+        policy = resolve_policy(self._registry(), query).model_copy(update={"essence": query.essence})
         if policy.self_approval or (query.kind == "review" and policy.policy != "ask"):
             return policy
         return policy.model_copy(update={"started_by": await _started_by()})

@@ -38,7 +38,7 @@ class History:
         """See that the store can be used, and bring its schema to this release."""
         history = cls(url, folder_of_relative or Path.cwd(), busy_s)
         if not await asyncio.to_thread(is_current, url, history._folder, busy_s):
-            await history._store()
+            await history.store()
         return history
 
     async def close(self) -> None:
@@ -48,17 +48,17 @@ class History:
     @activity.defn
     async def number_run(self, run: RunStart) -> str:
         """The run's name, `shop#12`: numbers count from 1 for each process and target; the same run gets the same number again."""
-        return await (await self._store()).number_run(run)
+        return await (await self.store()).number_run(run)
 
     @activity.defn
     async def record_run(self, record: RunRecord) -> str:
         """Keep how the run ended, and return its name; the same record again changes nothing, a later one replaces it."""
-        return await (await self._store()).record_run(record)
+        return await (await self.store()).record_run(record)
 
     @activity.defn
     async def end_run(self, end: RunEnd) -> None:
         """Keep that a numbered run ended without a result; one that has a result, or was never numbered, is left alone."""
-        await (await self._store()).end_run(end)
+        await (await self.store()).end_run(end)
 
     @activity.defn
     async def find_previous_profile(self, query: PreviousProfileQuery) -> PreviousProfile | None:
@@ -68,19 +68,19 @@ class History:
         """
         if query.compare_with == "none":
             return None
-        return await (await self._store()).find_previous_profile(query)
+        return await (await self.store()).find_previous_profile(query)
 
     @activity.defn
     async def list_runs(self, query: RunQuery) -> list[RunSummary]:
         """Runs, newest first."""
-        return await (await self._store()).list_runs(query)
+        return await (await self.store()).list_runs(query)
 
     async def list_decisions(self, run_id: str) -> list[Decision]:
         """The decisions of a run, in their order."""
-        return await (await self._store()).list_decisions(run_id)
+        return await (await self.store()).list_decisions(run_id)
 
-    async def _store(self) -> "HistoryStore":
-        """Opened when it is first used: SQLAlchemy, which it needs, takes a fifth of a worker's start to import."""
+    async def store(self) -> "HistoryStore":
+        """The open database. Opened when it is first used: SQLAlchemy, which it needs, takes a fifth of a worker's start to import."""
         async with self._opening:
             if self._opened is None:
                 from activities.history_store import HistoryStore

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration: databases at this revision need none."""
 _FILE_URL = "sqlite+aiosqlite:///"
 

@@ -72,12 +72,12 @@ class HistoryStore:
         await self._engine.dispose()
 
     async def number_run(self, run: RunStart) -> str:
-        async with self._transaction("write to") as connection:
+        async with self.transaction("write to") as connection:
             number = await self._number(connection, run)
         return _name(run.target, number)
 
     async def record_run(self, record: RunRecord) -> str:
-        async with self._transaction("write to") as connection:
+        async with self.transaction("write to") as connection:
             number = await self._number(connection, record)
             await connection.execute(
                 update(runs)
@@ -110,7 +110,7 @@ class HistoryStore:
         return _name(record.target, number)
 
     async def end_run(self, end: RunEnd) -> None:
-        async with self._transaction("write to") as connection:
+        async with self.transaction("write to") as connection:
             await connection.execute(
                 update(runs)
                 .where(runs.c.run_id == end.run_id, runs.c.closed_at.is_(None))
@@ -133,7 +133,7 @@ class HistoryStore:
                     wanted = wanted.where(profiles.c[field] == value)
         else:
             wanted = wanted.where(runs.c.number == _numbered(query))
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             row = (await connection.execute(wanted)).mappings().first()
         if row is not None:
             return PreviousProfile(
@@ -153,12 +153,12 @@ class HistoryStore:
         for field in ("process", "target", "number", "verdict", "run_id"):
             if (value := getattr(query, field)) is not None:
                 wanted = wanted.where(runs.c[field] == value)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return [_summary(row) for row in (await connection.execute(wanted)).mappings()]
 
     async def list_decisions(self, run_id: str) -> list[Decision]:
         wanted = select(decisions.c.decision).where(decisions.c.run_id == run_id).order_by(decisions.c.sequence)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             return [Decision.model_validate(row) for row in (await connection.execute(wanted)).scalars()]
 
     async def _number(self, connection: AsyncConnection, run: RunStart) -> int:
@@ -189,7 +189,7 @@ class HistoryStore:
 
     async def _no_profile(self, query: PreviousProfileQuery) -> Exception:
         number = _numbered(query)
-        async with self._reading() as connection:
+        async with self.reading() as connection:
             same = (runs.c.process == query.process) & (runs.c.target == query.target)
             verdict = (await connection.execute(select(runs.c.verdict).where(same, runs.c.number == number))).one_or_none()
             having = select(runs.c.number).join(profiles, profiles.c.run_id == runs.c.run_id)
@@ -205,13 +205,15 @@ class HistoryStore:
         return refuse(ErrorType.INVALID_INPUT, f"compare_with: {cause}", way_out=f"Runs with a profile: {told_runs}")
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with; troubles are told in our words."""
         with told(self._url, "read"):
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
-    async def _transaction(self, attempt: str) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self, attempt: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes; `attempt` (`write to`) is told with its troubles."""
         with told(self._url, attempt):
             async with self._writing.begin() as connection:
                 yield connection

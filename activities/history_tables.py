@@ -82,3 +82,25 @@ decisions = Table(
     Column("decision", JSON, nullable=False),
     UniqueConstraint("run_id", "sequence", name="decisions_sequence"),
 )
+
+undo_records = Table(
+    "undo_records",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("change_id", String(200), nullable=False, unique=True),
+    Column("state", String(20), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("target", String(200), nullable=False),
+    Column("environment", String(200), nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("subject", String(1_000), nullable=False),
+    Column("workflow_id", String(1_000), nullable=False),
+    Column("run_id", String(100), nullable=False),
+    Column("recorded_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("record", JSON, nullable=False),
+    Index("undo_records_state", "state"),
+    Index("undo_records_subject", "target", "subject"),
+)
+"""What restores a target; `record` holds the whole `UndoRecord`, columns what is searched or changes. A larger id stands on top."""

@@ -13,8 +13,9 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -57,9 +58,7 @@ class Jfr:
     @activity.defn
     async def record_jvm_stacks(self, request: StackRecording) -> StackProfile:
         """Execution samples, and where threads were blocked, in slices of half a minute."""
-        period_ms = math.ceil(1_000 / request.rate_hz)
-        rate_hz = max(1, round(1_000 / period_ms))  # the JVM counts in whole milliseconds
-        request = request.model_copy(update={"slice_s": max(request.slice_s, SHORTEST_SLICE_S), "rate_hz": rate_hz})
+        request = request.model_copy(update={"slice_s": max(request.slice_s, SHORTEST_SLICE_S)})
         tool = JfrSlices(request, self._state_folder)
         return await SliceRecorder(tool, request, self._artifacts, self._state_folder).record()
 
@@ -80,10 +79,12 @@ class JfrSlices:
         return nullcontext()
 
     async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+        await carried_out(self._stop(may_fail=True))  # what a killed worker left running
         async with self._folder() as folder:
             recording, settings = folder / "recording.jfr", folder / "settings.jfc"
-            await asyncio.to_thread(settings.write_text, jfr_settings(math.ceil(1_000 / order.rate_hz)))
-            await self._stop(may_fail=True)  # what a killed worker left running
+            period_ms = math.ceil(1_000 / order.rate_hz)  # the JVM counts in whole milliseconds
+            await asyncio.to_thread(settings.write_text, jfr_settings(period_ms))
+            others, began_s = await asyncio.to_thread(chunk_folder, self._request.process.pid), time.time()
             cpu = ProfilerCpu.of_threads(self._request.process.pid, INSIDE)
             await self._jcmd(
                 "JFR.start",
@@ -94,6 +95,7 @@ class JfrSlices:
                 f"filename={recording}",
             )
             lines_reliable = self._lines_reliable()
+            chunks = None if others else await asyncio.to_thread(chunk_folder, self._request.process.pid)
             try:
                 seconds = await self._wait(order.seconds, lambda elapsed_s, _: tick(elapsed_s, cpu.used_s()))
             except BaseException:
@@ -101,6 +103,8 @@ class JfrSlices:
                 raise
             stopped = await carried_out(self._stop(recording, may_fail=seconds < order.seconds))
             cpu_s = cpu.used_s()
+            if chunks is not None and still_there(self._request.process) is None:
+                await asyncio.to_thread(remove_chunks, chunks, began_s)
             if not recording.is_file() or recording.stat().st_size == 0:
                 raise self._failure(stopped)
             text = order.path.with_suffix(".txt")
@@ -116,7 +120,7 @@ class JfrSlices:
             )
             printed.require_success(way_out="jfr must not be older than the JVM that recorded")
         order.path.with_suffix(".summary").write_text(json.dumps({"pid": self._request.process.pid, "lines_reliable": lines_reliable}))
-        return SliceTake(seconds, cpu_s)
+        return SliceTake(seconds, cpu_s, rate_hz=1_000 / period_ms)
 
     def _lines_reliable(self) -> bool:
         """Whether the JVM keeps positions of inlined code (-XX:+DebugNonSafepoints); without, only methods are sure."""
@@ -140,7 +144,10 @@ class JfrSlices:
 
     async def _stop(self, recording: Path | None = None, *, may_fail: bool = False) -> ToolRun | None:
         try:
-            return await self._jcmd("JFR.stop", f"name={self._name}", *([f"filename={recording}"] if recording else ()))
+            ended = await self._jcmd("JFR.stop", f"name={self._name}", *([f"filename={recording}"] if recording else ()))
+            if "Stopped recording" not in ended.stdout:  # somebody ended it before; jcmd succeeds all the same
+                raise self._failure(ended)
+            return ended
         except ApplicationError:
             if may_fail:
                 return None
@@ -189,6 +196,29 @@ class JfrSlices:
             yield folder
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def chunk_folder(pid: int) -> Path | None:
+    """Where the JVM writes what it is recording just now (seen from here); None when nothing is recorded, or out of our sight."""
+    try:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                chunk = file.readlink()
+                if chunk.suffix == ".jfr" and chunk.samefile(file):
+                    return chunk.parent
+    except OSError:
+        pass
+    return None
+
+
+def remove_chunks(folder: Path, since_s: float) -> None:
+    """What a JVM that was killed left of a recording of ours: it removes them itself when it can."""
+    for chunk in folder.glob("*.jfr"):
+        with suppress(OSError):
+            if chunk.stat().st_mtime >= since_s:
+                chunk.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def jfr_settings(period_ms: int) -> str:

@@ -12,7 +12,9 @@ from temporalio import activity
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
+from activities.explained_together import added_to
 from activities.heartbeats import beating
+from activities.kept_values import KeptValues
 from activities.mysql_activity import sample
 from activities.mysql_catalog import read_tables
 from activities.mysql_connection import connected, connection_parameters
@@ -75,9 +77,9 @@ class Mysql:
     @activity.defn
     async def read_mysql_catalog(self, request: ReadCatalog) -> CatalogRead:
         """Tables, columns, indexes and their statistics, the largest tables first."""
-        target = _mysql(request.target)
+        _mysql(request.target)
         async with beating(lambda: {"doing": "reading the catalog"}):
-            return await read_tables(target, self._environ, self._artifacts, request.artifact_prefix)
+            return await read_tables(request, self._environ, self._artifacts)
 
     @activity.defn
     async def explain_mysql_statements(self, request: ExplainStatements) -> ExplainedStatements:
@@ -85,7 +87,13 @@ class Mysql:
         _mysql(request.target)
         key = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:12]
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/explain-{key}")
-        return await resumable(folder, ExplainedStatements, Explaining(request, self._artifacts, self._environ, folder).run)
+        explaining = Explaining(request, self._artifacts, self._environ, folder, KeptValues(self._state_folder))
+
+        async def explain() -> ExplainedStatements:
+            path = f"{request.artifact_prefix}/plans-{key}-all.json.gz"
+            return await added_to(request.earlier, await explaining.run(), self._artifacts, path)
+
+        return await resumable(folder, ExplainedStatements, explain)
 
     @activity.defn
     async def try_mysql_advice(self, request: AdviceOnTrial) -> AdviceTried:

@@ -8,11 +8,11 @@ from typing import Any
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.mysql_connection import MysqlSession, connected, connection_parameters
+from perfwright.analysis.masking.documents import masked_catalog
 from perfwright.analysis.statements.stored import MEDIA_TYPE, DocumentTooLarge, encode
 from perfwright.models.database import Catalog, ColumnFacts, ForeignKeyFacts, IndexFacts, TableFacts
 from perfwright.models.errors import ErrorType
-from perfwright.models.query_steps import CatalogRead
-from perfwright.models.target import Target
+from perfwright.models.query_steps import CatalogRead, ReadCatalog
 
 TABLES_MOST, COLUMNS_MOST, INDEX_COLUMNS_MOST, KEYS_MOST, VIEWS_MOST = 2_000, 20_000, 20_000, 10_000, 2_000
 VIEW_CHARACTERS = 20_000
@@ -43,16 +43,20 @@ SELECT table_name, left(view_definition, {VIEW_CHARACTERS}) FROM information_sch
 Rows = list[tuple[Any, ...]]
 
 
-async def read_tables(target: Target, environ: Mapping[str, str], artifacts: ArtifactStore, prefix: str) -> CatalogRead:
+async def read_tables(request: ReadCatalog, environ: Mapping[str, str], artifacts: ArtifactStore) -> CatalogRead:
     """Read the catalog and keep it as an artifact, as `stored.encode` writes it."""
-    database = connection_parameters(target, environ).database
-    async with connected(target, environ) as session:
+    database = connection_parameters(request.target, environ).database
+    async with connected(request.target, environ) as session:
         catalog = await read_catalog_of(session, database)
+    if request.mask_literals:
+        catalog = masked_catalog(catalog, "mysql")
     try:
         data = await asyncio.to_thread(encode, catalog)
     except DocumentTooLarge as trouble:
         raise refuse(ErrorType.OUTPUT_TOO_LARGE, str(trouble), way_out="Name a target with fewer tables") from None
-    stored = await artifacts.put(f"{prefix}/catalog.json.gz", data, MEDIA_TYPE, "Tables, columns, indexes and their statistics")
+    stored = await artifacts.put(
+        f"{request.artifact_prefix}/catalog.json.gz", data, MEDIA_TYPE, "Tables, columns, indexes and their statistics"
+    )
     return CatalogRead(catalog=stored, tables=len(catalog.tables), left_out=catalog.left_out)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from activities.artifacts import ArtifactStore
 from activities.heartbeats import beating
+from activities.kept_values import KeptValues, told_lost
 from activities.mysql_connection import MysqlSession, ServerError, connected, places, went_away
 from activities.postgres_explain_progress import ExplainProgress, wanted_statements
 from activities.postgres_explain_session import Backend
@@ -40,6 +41,7 @@ BY_DIGEST, BY_SESSION = ("events_statements_summary_by_digest", "query_sample_te
 """Tables and columns of performance_schema that keep a call with its values."""
 NO_SUCH_COLUMN = 1054
 """MySQL 5.7 keeps no sample of a digest."""
+ONLY_PLANNED = "MySQL tells executed plans as text only: statements were planned, not executed"
 NOBODY = Backend(0, "")
 """A session that is left by a killed worker is bounded by the server: max_statement_time, wait_timeout."""
 MODES: tuple[ExplainMode, ...] = ("analyzed", "planned")
@@ -56,9 +58,16 @@ class _Refused(Exception):
 class Explaining:
     """One attempt at a request."""
 
-    def __init__(self, request: ExplainStatements, artifacts: ArtifactStore, environ: Mapping[str, str], folder: RecordingFolder) -> None:
-        self._request, self._artifacts, self._environ = request, artifacts, environ
-        self._progress = ExplainProgress(folder)
+    def __init__(
+        self,
+        request: ExplainStatements,
+        artifacts: ArtifactStore,
+        environ: Mapping[str, str],
+        folder: RecordingFolder,
+        values: KeptValues,
+    ) -> None:
+        self._request, self._artifacts, self._environ, self._values = request, artifacts, environ, values
+        self._progress = ExplainProgress(folder, request.database.system if request.mask_literals else None)
         self._fingerprints = tuple(dict.fromkeys(request.fingerprints))
         self._tables = Catalog(database=request.database.database)
         self._mariadb = request.database.system == "mariadb"
@@ -67,7 +76,7 @@ class Explaining:
     async def run(self) -> ExplainedStatements:
         """Until every statement has its outcome. Raises what `connected` does, ArtifactCorrupt, StoreUnavailable."""
         request = self._request
-        statements = await wanted_statements(self._artifacts, request.table, self._fingerprints)
+        statements, lost = self._values.resolved(await wanted_statements(self._artifacts, request.table, self._fingerprints))
         self._progress.resume()
         waiting = [name for name in self._fingerprints if name not in self._progress.outcomes]
         async with beating(self._beat):
@@ -86,7 +95,7 @@ class Explaining:
                 plans=plans,
                 outcomes=tuple(self._progress.outcomes[name] for name in self._fingerprints),
                 costly=tuple(costly[name] for name in self._fingerprints if name in costly),
-                warnings=() if self._mariadb else ("MySQL tells executed plans as text only: statements were planned, not executed",),
+                warnings=(*(() if self._mariadb else (ONLY_PLANNED,)), *told_lost(lost)),
             )
         )
 
@@ -246,7 +255,9 @@ class Explaining:
                 raise _Refused(f"it did not finish within {limit_s:g} s", timed_out=True) from None
             if refused.number in MISSING_RIGHT:
                 raise _Refused("our user may not read its tables") from None
-            raise _Refused(f"the server {trouble_of(refused.number, refused.message).cause}") from None
+            # The message quotes the text around the mistake, or the value that does not fit.
+            message = "" if self._request.mask_literals else refused.message
+            raise _Refused(f"the server {trouble_of(refused.number, message).cause}") from None
         answer = "".join(str(row[0]) for row in rows)
         if len(answer) > PLAN_BYTES_AT_MOST:
             raise _Refused(f"its plan has {len(answer) / 1e6:.1f} MB; at most {PLAN_BYTES_AT_MOST / 1e6:.1f} MB are kept")

@@ -27,6 +27,7 @@ from perfwright.models.query_steps import LogReadDone, ReadLog
 from perfwright.models.vocabulary import Model
 
 if TYPE_CHECKING:
+    from activities.kept_values import KeptIn
     from perfwright.analysis.mysql.slow_log import SlowLogReader
 
 PLAN_FILE, DIGEST_FILE = "plan.jsonl", "digest"
@@ -57,6 +58,8 @@ class SlowLogOrder:
     """File to write it to."""
     until_s: float = 0.0
     """Wall clock; 0: the sources are read to their end."""
+    values: "KeptIn | None" = None
+    """Literals are masked: where values are kept."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,10 @@ class MysqlLog:
         plan = await asyncio.to_thread(_plan, request, folder)
         if isinstance(plan, NotSeen):
             return LogReadDone(not_seen=(plan,))
-        order = SlowLogOrder(plan.sources, self._database(request), str(work / DIGEST_FILE), plan.until_s)
+        from activities.kept_values import KeptIn
+
+        values = KeptIn(str(self._state_folder), f"{request.artifact_prefix}/slow-log") if request.mask_literals else None
+        order = SlowLogOrder(plan.sources, self._database(request), str(work / DIGEST_FILE), plan.until_s, values)
 
         def beat(elapsed_s: float, _: Any) -> None:
             activity.heartbeat({"doing": "reading the slow log", "elapsed_s": elapsed_s})
@@ -169,6 +175,10 @@ def read_slow_log_here(order: SlowLogOrder) -> SlowLogOutcome:
         else:
             _whole(reader, source)
     digest = reader.digest()
+    if order.values is not None:
+        from activities.kept_values import without_values
+
+        digest = without_values(digest, "mysql", order.values)
     Path(order.digest).write_bytes(encode(digest))
     return SlowLogOutcome(digest.read_bytes, digest.lines, reader.calls, len(digest.statements), digest.gaps)
 

@@ -13,6 +13,7 @@ from activities.errors import refuse
 from activities.heartbeats import beating
 from activities.mysql_connection import PATIENCE_S, MysqlSession, ServerError, connected, connection_parameters, places, went_away
 from activities.recording_folder import RecordingFolder
+from perfwright.analysis.masking.documents import masked_window
 from perfwright.analysis.mysql.connection_troubles import MISSING_RIGHT
 from perfwright.analysis.mysql.counters import Counters, Snapshot, chosen_digests, difference, gather
 from perfwright.analysis.statements.stored import MEDIA_TYPE, DocumentTooLarge, encode
@@ -111,6 +112,8 @@ class StatementWindow:
         return await asyncio.to_thread(gather, found, texts, self._database, before.taken_s)
 
     async def _store(self, window: ObservedWindow, artifacts: ArtifactStore) -> ObservedStatements:
+        if self._request.mask_literals:
+            window = masked_window(window, "mysql")
         try:
             data = await asyncio.to_thread(encode, window)
         except DocumentTooLarge as trouble:

@@ -1,7 +1,8 @@
 """The Node.js inspector: CPU profiles of a running Node process over its debugging protocol (CDP, `Profiler` domain).
 
 SIGUSR1 makes Node open the inspector on a loopback port; where it was not open before, it is closed again at the end, by a timer in the
-target as well, should this worker be gone. A profile ends with its connection, and nothing of the target's code is changed.
+target as well, should this worker be gone. A profile ends with its connection, and nothing of the target's code is changed. V8 samples
+whether or not its thread runs; perf's context switches, recorded beside, tell which (node_output.py).
 Protocol: https://chromedevtools.github.io/devtools-protocol/v8/Profiler/; signal and port: https://nodejs.org/api/debugger.html.
 """
 
@@ -24,7 +25,18 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there
 from activities.node_output import read_cpu_profile
-from activities.node_ports import UNNAMED, ask_inspector, catches_usr1, holder_of, inspector_title, listening, open_inspector, signal_port
+from activities.node_ports import (
+    UNNAMED,
+    ask_inspector,
+    catches_usr1,
+    holder_of,
+    inspector_title,
+    listening,
+    open_inspector,
+    reads_synchronously,
+    signal_port,
+)
+from activities.perf_switches import switches_recorded
 from activities.profiler_cpu import ProfilerCpu
 from activities.recording_folder import RecordingFolder
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, carried_out
@@ -88,10 +100,22 @@ class NodeSlices:
         return self._inspector_open()
 
     async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
-        async with self._connection() as inspector:
+        pid = self._request.process.pid
+        # the connection ends first: an exiting target waits for that, and not for perf to write what it has
+        async with (
+            switches_recorded(
+                [pid], order.path, order.seconds + COMPILING_S, lambda _elapsed_s, _: tick(order.seconds, None), main_thread_only=True
+            ) as switches,
+            self._connection() as inspector,
+        ):
             if self._opened_by_us:
                 await inspector.evaluate(_SET_TIMER.replace("MILLISECONDS", str(round((order.seconds + LEFT_OPEN_S) * 1_000))))
-            cpu = ProfilerCpu.of_threads(self._request.process.pid, INSIDE)
+            inside = ProfilerCpu.of_threads(pid, INSIDE)
+
+            def used_s() -> float | None:
+                sampling_s = inside.used_s()
+                return None if sampling_s is None else sampling_s + switches.cpu_s
+
             await inspector.ask("Profiler.enable")
             await inspector.ask("Profiler.setSamplingInterval", {"interval": round(1_000_000 / order.rate_hz)})
             with suppress(ApplicationError):  # an older Node does not know it, and its exit waits for the end of the slice
@@ -100,14 +124,14 @@ class NodeSlices:
             try:
                 if not self._positions_kept:
                     await self._keep_positions(inspector, tick)
-                seconds = await self._wait(inspector, order.seconds, lambda elapsed_s, _: tick(elapsed_s, cpu.used_s()))
+                seconds = await self._wait(inspector, order.seconds, lambda elapsed_s, _: tick(elapsed_s, used_s()))
             except BaseException:
                 with suppress(OSError, WebSocketException, TimeoutError, ApplicationError):
                     await carried_out(inspector.ask("Profiler.stop"))
                 raise
-            cpu_s = cpu.used_s()
+            cpu_s = used_s()
             answer = await inspector.ask("Profiler.stop")
-        document = json.dumps({"pid": self._request.process.pid, "profile": answer["profile"]})
+        document = json.dumps({"pid": pid, "profile": answer["profile"]})
         await asyncio.to_thread(order.path.write_text, document)
         return SliceTake(seconds, cpu_s)
 
@@ -142,10 +166,15 @@ class NodeSlices:
         if process is None:
             raise self._gone()
         earlier = list(self._state.lines(INSPECTOR_FILE))  # what a killed worker opened is ours to close
-        known = await asyncio.to_thread(open_inspector, process, str(earlier[-1]["address"]) if earlier else "")
-        self._opened_by_us = known is None or bool(earlier)
+        self._address, self._opened_by_us = (str(earlier[-1]["address"]), True) if earlier else ("", False)
         try:
-            self._address = known or await self._open(process, earlier_ours=bool(earlier))
+            known = await asyncio.to_thread(open_inspector, process, self._address)
+            self._opened_by_us = known is None or bool(earlier)
+            if known is not None:
+                self._address = known
+            else:
+                await self._until_no_read_is_broken_off(process)
+                await carried_out(self._open(process, earlier_ours=bool(earlier)))
             if self._opened_by_us:
                 self._state.append(INSPECTOR_FILE, {"address": self._address})
             self.title = await asyncio.to_thread(inspector_title, self._address)
@@ -154,7 +183,21 @@ class NodeSlices:
             if self._opened_by_us and self._address:
                 await carried_out(self._close(process))
 
-    async def _open(self, process: psutil.Process, earlier_ours: bool) -> str:
+    async def _until_no_read_is_broken_off(self, process: psutil.Process) -> None:
+        """Wait until the signal can come. Raises ToolFailed where a read goes on for too long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + OPEN_LIMIT_S
+        while await asyncio.to_thread(reads_synchronously, process.pid):
+            if loop.time() > until:
+                raise refuse(
+                    ErrorType.TOOL_FAILED,
+                    f"process {process.pid} waits in a synchronous read, which the signal that opens the inspector would break off (EINTR)",
+                    way_out="start it with --inspect=127.0.0.1:0",
+                )
+            activity.heartbeat({"waiting_for": "the end of a synchronous read"})
+            await asyncio.sleep(0.05)
+
+    async def _open(self, process: psutil.Process, earlier_ours: bool) -> None:
         before = await asyncio.to_thread(listening, process)
         await asyncio.to_thread(self._refuse_if_it_cannot_open, process)
         self._state.append(INSPECTOR_FILE, {"address": ""})
@@ -171,7 +214,8 @@ class NodeSlices:
                     continue
                 if found := await asyncio.to_thread(ask_inspector, address):
                     self._opened_by_us = address not in before or earlier_ours
-                    return found
+                    self._address = found
+                    return
             if still_there(self._request.process) is None:
                 raise self._gone()
             await asyncio.sleep(0.1)

@@ -105,6 +105,18 @@ def catches_usr1(pid: int) -> bool:
     return bool(found and int(found.group(1), 16) & _SIGUSR1_BIT)
 
 
+def reads_synchronously(pid: int) -> bool:
+    """Whether the main thread waits in a read right now: a signal would break it off, and Node.js throws EINTR out of `fs.readSync`.
+
+    libuv repeats other calls that a signal interrupts, but not reads (`uv__fs_work`, `retry_on_eintr`); in its event loop it only polls.
+    """
+    try:
+        waits_in = Path(f"/proc/{pid}/task/{pid}/wchan").read_text(errors="replace")
+    except OSError:
+        return False
+    return "read" in waits_in or "recv" in waits_in
+
+
 def _options(process: psutil.Process) -> list[str]:
     """Words of the command line up to the script, and of NODE_OPTIONS."""
     try:

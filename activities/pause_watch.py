@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 
 MEAN_INTERVAL_S = 0.02
+PROBING_INTERVAL_S = 0.003
+"""For the two seconds of a probe, whose few readings decide the rate of the whole recording."""
 FEWEST_HELD = 3
 TRACED = "t"
 
@@ -22,7 +24,8 @@ TRACED = "t"
 class PauseWatch:
     """Counts readings of `/proc/<pid>/stat`, and how many found the process held by a tracer."""
 
-    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+    def __init__(self, processes: Sequence[psutil.Process], mean_interval_s: float = MEAN_INTERVAL_S) -> None:
+        self._mean_interval_s = mean_interval_s
         self._threads = {process.pid: thread_count(process) for process in processes}
         self._chance = random.Random(processes[0].pid)  # noqa: S311 spreads readings, protects nothing
         self._wanted = math.inf
@@ -48,12 +51,12 @@ class PauseWatch:
 
     async def held_for(self, seconds: float) -> None:
         """Wait until the readings say that it was held for so long in all; at least three of them, because one may be chance."""
-        self._wanted = max(FEWEST_HELD, seconds / MEAN_INTERVAL_S)
+        self._wanted = max(FEWEST_HELD, seconds / self._mean_interval_s)
         await self._reached.wait()
 
     async def _read(self) -> None:
         while self._threads:
-            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * MEAN_INTERVAL_S)
+            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * self._mean_interval_s)
             [pid] = self._chance.choices(list(self._threads), list(self._threads.values()))
             state = state_of(pid)
             if state in ("", "Z", "X"):

@@ -1,4 +1,4 @@
-"""Linux perf with the software clock: stacks of compiled programs, kernel frames included.
+"""Linux perf with the software clock: stacks of compiled programs, kernel frames included; beside it, where their threads wait.
 
 `cpu-clock` works without hardware counters (virtual machines have none). 99 Hz by default, so that nothing periodic runs in step with it.
 Frame pointers are followed; code compiled without them shows short stacks. Options: perf-record(1), perf-script(1).
@@ -17,6 +17,7 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.perf_output import read_perf_script
+from activities.perf_switches import WAY_OUT, switches_recorded
 from activities.profiler_cpu import ProfilerCpu
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, tool_version
 from activities.subprocesses import RunningTool, Tool, ToolRun, run, running
@@ -24,7 +25,6 @@ from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 
-WAY_OUT = "Install linux-perf (Debian) or linux-tools (Ubuntu)"
 START_ALLOWANCE_S = 20.0
 SCRIPT_LIMIT_S = 120.0
 OUTPUT_LIMIT_BYTES = 512 * 1024 * 1024
@@ -40,14 +40,14 @@ class Perf:
 
     @activity.defn
     async def record_native_stacks(self, request: StackRecording) -> StackProfile:
-        """On-CPU stacks by the software clock, in slices."""
+        """On-CPU stacks by the software clock and waits between context switches, in slices."""
         version = await run(Tool(["perf", "--version"], limit_s=20, way_out=WAY_OUT))
         tool = PerfSlices(request, f"perf {tool_version(version.require_success().stdout)}")
         return await SliceRecorder(tool, request, self._artifacts, self._state_folder).record()
 
 
 class PerfSlices:
-    """One `perf record` per slice. It samples without stopping the target."""
+    """Two `perf record` per slice, for what runs and for what waits. They sample without stopping the target."""
 
     holds_target = False
     read: ReadSlice = staticmethod(read_perf_script)
@@ -79,11 +79,19 @@ class PerfSlices:
         started: list[RunningTool] = []
 
         def sampled(elapsed_s: float, _: object) -> None:
-            tick(elapsed_s, ProfilerCpu.of_process(started[0].pid, since_start=True).used_s() if started else None)
+            used_s = ProfilerCpu.of_process(started[0].pid, since_start=True).used_s() if started else None
+            tick(elapsed_s, None if used_s is None else used_s + switches.cpu_s)
 
-        async with running(tool, heartbeat=sampled) as child:
+        def writing(_elapsed_s: float, _: object) -> None:
+            tick(order.seconds, None)
+
+        async with (
+            switches_recorded(pids, order.path, order.seconds, writing) as switches,
+            running(tool, heartbeat=sampled) as child,
+        ):
             started.append(child)
             recorded = await child.wait()
+        cpu_s = recorded.cpu_s + switches.cpu_s
         # perf ends with the target, and then with the status of the `sleep` it killed: what counts is what it wrote.
         cut_short = recorded.returncode != 0
         if cut_short and (still_there(self._request.process) is not None or not data.is_file() or data.stat().st_size == 0):
@@ -96,12 +104,14 @@ class PerfSlices:
                 way_out=WAY_OUT,
                 output_limit_bytes=OUTPUT_LIMIT_BYTES,
             ),
-            heartbeat=lambda _elapsed_s, _: tick(order.seconds, recorded.cpu_s),
+            heartbeat=lambda _elapsed_s, _: tick(order.seconds, cpu_s),
         )
+        if cut_short and script.returncode != 0:
+            raise self._gone()  # killed while perf began: its file was not completed
         script.require_success(way_out="Look at the perf version: it must fit the kernel that recorded")
         await asyncio.to_thread(data.unlink)
         order.path.with_suffix(".summary").write_text(json.dumps(facts))
-        return SliceTake(min(order.seconds, recorded.wall_s) if cut_short else order.seconds, recorded.cpu_s)
+        return SliceTake(min(order.seconds, recorded.wall_s) if cut_short else order.seconds, cpu_s)
 
     def _gone(self) -> Exception:
         return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while perf attached")

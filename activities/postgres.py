@@ -68,9 +68,9 @@ class Postgres:
     @activity.defn
     async def read_catalog(self, request: ReadCatalog) -> CatalogRead:
         """Tables, columns, indexes and their statistics, the largest tables first."""
-        target = _postgresql(request.target)
+        _postgresql(request.target)
         async with beating(lambda: {"doing": "reading the catalog"}):
-            return await read_tables(target, self._environ, self._artifacts, request.artifact_prefix)
+            return await read_tables(request, self._environ, self._artifacts)
 
 
 def _postgresql(target: Target) -> Target:

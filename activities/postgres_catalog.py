@@ -26,11 +26,11 @@ from activities.postgres_catalog_queries import (
 )
 from activities.postgres_connection import STATEMENT_S, connected, reading
 from perfwright.analysis.database.functions import HARMLESS
+from perfwright.analysis.masking.documents import masked_catalog
 from perfwright.analysis.statements.stored import MEDIA_TYPE, DocumentTooLarge, encode
 from perfwright.models.database import Catalog, ColumnFacts, ForeignKeyFacts, FunctionFacts, IndexFacts, TableFacts
 from perfwright.models.errors import ErrorType
-from perfwright.models.query_steps import CatalogRead
-from perfwright.models.target import Target
+from perfwright.models.query_steps import CatalogRead, ReadCatalog
 
 if TYPE_CHECKING:
     import asyncpg
@@ -50,15 +50,19 @@ ANALYZED_SOMETIME = "unknown"
 Rows = list["asyncpg.Record"]
 
 
-async def read_tables(target: Target, environ: Mapping[str, str], artifacts: ArtifactStore, prefix: str) -> CatalogRead:
+async def read_tables(request: ReadCatalog, environ: Mapping[str, str], artifacts: ArtifactStore) -> CatalogRead:
     """Read the catalog and keep it as an artifact, as `stored.encode` writes it."""
-    async with connected(target, environ, answer_s=2 * STATEMENT_S) as connection:
+    async with connected(request.target, environ, answer_s=2 * STATEMENT_S) as connection:
         catalog = await read_catalog_of(connection)
+    if request.mask_literals:
+        catalog = masked_catalog(catalog, "postgresql")
     try:
         data = await asyncio.to_thread(encode, catalog)
     except DocumentTooLarge as trouble:
         raise refuse(ErrorType.OUTPUT_TOO_LARGE, str(trouble), way_out="Name a target whose role sees fewer schemas") from None
-    stored = await artifacts.put(f"{prefix}/catalog.json.gz", data, MEDIA_TYPE, "Tables, columns, indexes and their statistics")
+    stored = await artifacts.put(
+        f"{request.artifact_prefix}/catalog.json.gz", data, MEDIA_TYPE, "Tables, columns, indexes and their statistics"
+    )
     return CatalogRead(catalog=stored, tables=len(catalog.tables), left_out=catalog.left_out)
 
 

@@ -56,17 +56,23 @@ _ERRORS = {"unreachable": ErrorType.DATABASE_UNREACHABLE, "refused": ErrorType.D
 
 @asynccontextmanager
 async def connected(
-    target: Target, environ: Mapping[str, str], *, read_only: bool = True, answer_s: float | None = None
+    target: Target,
+    environ: Mapping[str, str],
+    *,
+    read_only: bool = True,
+    answer_s: float | None = None,
+    session: Mapping[str, str] | None = None,
 ) -> "AsyncIterator[asyncpg.Connection]":
     """A connection to the database that `target.dsn_env` names in `environ`; closed when the block ends, a running statement cancelled.
 
     With `read_only` its transactions are READ ONLY. Nothing is set for the session: a pooler would hand that to others; set things
-    with SET LOCAL in a transaction. `answer_s` bounds the wait for every answer (a statement's own timeout is the server's matter).
+    with SET LOCAL in a transaction; or by `session`, which is for direct connections. `answer_s` bounds the wait for every answer (a
+    statement's own timeout is the server's matter).
     Errors, also of what escapes the block: TargetRefused (no connection string), DatabaseUnreachable, DatabaseRefused, ToolFailed.
     """
     parameters = connection_parameters(target, environ)
     with told(target, parameters, connecting=True):
-        connection = await _connect(parameters, read_only=read_only, answer_s=answer_s)
+        connection = await _connect(parameters, read_only=read_only, answer_s=answer_s, session=session or {})
     with told(target, parameters):
         try:
             yield connection
@@ -131,7 +137,9 @@ def went_away(raised: BaseException) -> bool:
     return trouble is not None and trouble.kind == "unreachable"
 
 
-async def _connect(parameters: ConnectionParameters, *, read_only: bool, answer_s: float | None) -> "asyncpg.Connection":
+async def _connect(
+    parameters: ConnectionParameters, *, read_only: bool, answer_s: float | None, session: Mapping[str, str]
+) -> "asyncpg.Connection":
     import asyncpg
 
     from activities.postgres_driver import MarkedConnection, WritingConnection
@@ -151,7 +159,7 @@ async def _connect(parameters: ConnectionParameters, *, read_only: bool, answer_
         # Statements without names, parsed at each call: a pooler may give every transaction another server connection.
         statement_cache_size=0,
         connection_class=MarkedConnection if read_only else WritingConnection,
-        server_settings={"application_name": APPLICATION_NAME} | parameters.server,
+        server_settings={"application_name": APPLICATION_NAME} | parameters.server | dict(session),
     )
 
 

@@ -19,9 +19,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
-from activities.compute import in_own_process
 from activities.errors import refuse
+from activities.explained_together import added_to
 from activities.heartbeats import beating
+from activities.kept_values import KeptValues, told_lost
 from activities.postgres_connection import connected, went_away
 from activities.postgres_explain_progress import ExplainProgress, wanted_statements
 from activities.postgres_explain_session import Backend, PlanSession, ServerLost, Timeouts, end_leftover
@@ -29,9 +30,8 @@ from activities.postgres_explain_statement import Conditions, Explained, explain
 from activities.recording_folder import RecordingFolder, resumable
 from perfwright.analysis.explaining.bounds import bounded
 from perfwright.analysis.explaining.permission import Permission, permission
-from perfwright.analysis.statements.stored import MEDIA_TYPE, decode, encode
 from perfwright.models.errors import ErrorType
-from perfwright.models.query_steps import ExplainedStatements, ExplainStatements, PlanSet
+from perfwright.models.query_steps import ExplainedStatements, ExplainStatements
 from perfwright.models.statement import Statement
 
 if TYPE_CHECKING:
@@ -56,41 +56,27 @@ class PostgresExplain:
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/explain-{key}")
 
         async def explain() -> ExplainedStatements:
-            run = _Run(request, self._artifacts, self._environ, ExplainProgress(folder))
+            masked = request.database.system if request.mask_literals else None
+            run = _Run(request, self._artifacts, self._environ, ExplainProgress(folder, masked), KeptValues(self._state_folder))
             await run.explain_all()
             result = await run.result(f"{request.artifact_prefix}/plans-{key}.json.gz")
-            if request.earlier is None:
-                return result
-            return await self._added_to(request.earlier, result, f"{request.artifact_prefix}/plans-{key}-all.json.gz")
+            return await added_to(request.earlier, result, self._artifacts, f"{request.artifact_prefix}/plans-{key}-all.json.gz")
 
         return await resumable(folder, ExplainedStatements, explain)
-
-    async def _added_to(self, earlier: ExplainedStatements, result: ExplainedStatements, path: str) -> ExplainedStatements:
-        """The earlier plans, with those that were taken again in their place."""
-        before, again = await self._artifacts.get(earlier.plans), await self._artifacts.get(result.plans)
-        data = await in_own_process(plans_together, before, again)
-        plans = await self._artifacts.put(path, data, MEDIA_TYPE, "Plans, with those of costly statements")
-        taken = {one.fingerprint: one for one in result.outcomes}
-        return ExplainedStatements(
-            plans=plans,
-            outcomes=tuple(taken.get(one.fingerprint, one) for one in earlier.outcomes),
-            costly=result.costly,
-            warnings=tuple(dict.fromkeys((*earlier.warnings, *result.warnings))),
-        )
-
-
-def plans_together(before: bytes, again: bytes) -> bytes:
-    """In a process of its own: one artifact of two; a statement that is in both has the later plans."""
-    earlier, later = decode(PlanSet, before), decode(PlanSet, again)
-    taken = {one.fingerprint: one for one in later.statements}
-    return encode(earlier.model_copy(update={"statements": tuple(taken.get(one.fingerprint, one) for one in earlier.statements)}))
 
 
 class _Run:
     """One attempt at a request."""
 
-    def __init__(self, request: ExplainStatements, artifacts: ArtifactStore, environ: Mapping[str, str], progress: ExplainProgress) -> None:
-        self._request, self._artifacts, self._environ, self._progress = request, artifacts, environ, progress
+    def __init__(
+        self,
+        request: ExplainStatements,
+        artifacts: ArtifactStore,
+        environ: Mapping[str, str],
+        progress: ExplainProgress,
+        values: KeptValues,
+    ) -> None:
+        self._request, self._artifacts, self._environ, self._progress, self._values = request, artifacts, environ, progress, values
         self._fingerprints = tuple(dict.fromkeys(request.fingerprints))
         self._conditions = Conditions(request.cost_ceiling, request.parameter_sets, frozenset(request.costly_approved))
         self._timeouts = Timeouts(request.statement_timeout_s, request.lock_timeout_s)
@@ -104,7 +90,8 @@ class _Run:
 
     async def explain_all(self) -> None:
         """Until every statement has its outcome."""
-        statements = await wanted_statements(self._artifacts, self._request.table, self._fingerprints)
+        statements, lost = self._values.resolved(await wanted_statements(self._artifacts, self._request.table, self._fingerprints))
+        self._warnings += told_lost(lost)
         self._progress.resume()
         target, analyze, standby = self._request.target, self._request.analyze, self._request.database.standby
         allowed = {name: permission(one, target, standby=standby, analyze=analyze) for name, one in statements.items()}
@@ -127,6 +114,7 @@ class _Run:
                 plans=plans,
                 outcomes=tuple(outcomes[name] for name in self._fingerprints),
                 costly=tuple(costly[name] for name in self._fingerprints if name in costly),
+                approved=self._request.costly_approved,
                 warnings=tuple(self._warnings),
             )
         )
@@ -149,7 +137,8 @@ class _Run:
         """Statement after statement, until none waits or the connection is lost."""
         self._executing = False
         try:
-            session = await PlanSession(connection, self._request.database, self._timeouts).open()
+            masks = self._request.mask_literals
+            session = await PlanSession(connection, self._request.database, self._timeouts, mask_literals=masks).open()
             self._say_who(session)
             while waiting:
                 self._executing = False

@@ -16,9 +16,10 @@ from activities.postgres_explain_session import Backend
 from activities.postgres_explain_statement import Explained
 from activities.recording_folder import RecordingFolder
 from perfwright.analysis.explaining.plan_answers import PLAN_SET_BYTES_AT_MOST
+from perfwright.analysis.masking.documents import masked_plans
 from perfwright.analysis.statements.stored import MEDIA_TYPE, decode, encode
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.database import DatabaseFacts
+from perfwright.models.database import DatabaseFacts, DatabaseSystem
 from perfwright.models.errors import ErrorType
 from perfwright.models.query_performance import ExplainOutcome
 from perfwright.models.query_steps import CostlyStatement, PlanSet, StatementPlans
@@ -48,10 +49,10 @@ class _Begun(Model):
 
 
 class ExplainProgress:
-    """Lines of one run in its recording folder."""
+    """Lines of one run in its recording folder. `masked`: the server's system, where literals are masked: they are in no line."""
 
-    def __init__(self, folder: RecordingFolder) -> None:
-        self._folder = folder
+    def __init__(self, folder: RecordingFolder, masked: DatabaseSystem | None = None) -> None:
+        self._folder, self._masked = folder, masked
         self._bytes = 0
         self.outcomes: dict[str, ExplainOutcome] = {}
         self.costly: dict[str, CostlyStatement] = {}
@@ -92,7 +93,7 @@ class ExplainProgress:
 
     def finish(self, explained: Explained) -> None:
         """Keep what became of a statement; its plans are left out where all plans together are too large."""
-        plans = explained.plans
+        plans = masked_plans(explained.plans, self._masked) if self._masked else explained.plans
         size = len(plans.model_dump_json().encode())
         if self._bytes + size > PLAN_SET_BYTES_AT_MOST and plans.plans:
             reason = f"its plans are not kept: those of this run have {PLAN_SET_BYTES_AT_MOST >> 20} MiB already"

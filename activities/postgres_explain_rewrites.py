@@ -1,11 +1,12 @@
 """Another way to write a statement, tried beside the original: the same rows first, then times that alternate in random order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activities.postgres_explain_session import PlanSession, Refused
 from perfwright.analysis.explaining.bags import Bag, Column, bag_sql
 from perfwright.analysis.explaining.paired_times import PairedTimes, clearly_faster, compare, original_first, pairs_wanted
-from perfwright.analysis.explaining.plan_answers import execution_ms, planning_ms, shared_blocks
+from perfwright.analysis.explaining.plan_answers import execution_ms, planning_ms, shared_blocks, total_cost
 from perfwright.analysis.explaining.rewrites import calls, not_tried, values_of
 from perfwright.analysis.explaining.row_order import KeyClaim, order_claims
 from perfwright.analysis.explaining.samples import Call
@@ -30,13 +31,20 @@ UNIQUE_KEYS = """
 """Columns of each unique key, none of them NULL; a parent of inheriting tables has none over all of them."""
 
 
-@dataclass(frozen=True)
-class Tried:
-    """What trying one rewrite gave; whether it is clearly faster is told of all together."""
+Tried = tuple[VerifiedRewrite, PairedTimes | None]
+"""What trying one rewrite gave; whether it is clearly faster is told of all together."""
 
-    candidate: RewriteCandidate
-    verdict: VerifiedRewrite
-    times: PairedTimes | None = None
+
+@dataclass(frozen=True)
+class Limits:
+    """What a trial obeys."""
+
+    compared: int
+    """How many rewrites are tried in this run."""
+    cost_ceiling: float
+    """Planner cost above which nothing is executed."""
+    approved: bool = False
+    """A person let the original through: what is planned to cost no more may be executed as well."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,12 @@ class _NotTried(Exception):
     """With the reason."""
 
 
-async def try_rewrite(session: PlanSession, candidate: RewriteCandidate, statement: Statement, compared: int) -> Tried:
-    """Compare rows and times; `compared`: how many rewrites are tried in this run. Raises ServerLost."""
+async def try_rewrite(session: PlanSession, candidate: RewriteCandidate, statement: Statement, limits: Limits) -> Tried:
+    """Compare rows and times. Raises ServerLost."""
     try:
-        return await _Trying(session, candidate, statement, compared).tried()
+        return await _Trying(session, candidate, statement, limits).tried()
     except (_NotTried, Unreadable, Refused) as reason:
-        return Tried(candidate, verdict_of(candidate, "not tried", reason.reason if isinstance(reason, Refused) else str(reason)))
+        return verdict_of(candidate, "not tried", reason.reason if isinstance(reason, Refused) else str(reason)), None
 
 
 def verdict_of(candidate: RewriteCandidate, outcome: str, reason: str = "") -> VerifiedRewrite:
@@ -70,16 +78,18 @@ def verdict_of(candidate: RewriteCandidate, outcome: str, reason: str = "") -> V
     )
 
 
-def decided(tried: list[Tried]) -> tuple[VerifiedRewrite, ...]:
+def decided(tried: Sequence[Tried]) -> tuple[VerifiedRewrite, ...]:
     """The verdicts: `faster` where the pairs say so clearly, of all rewrites that were timed together."""
-    timed = [one for one in tried if one.times is not None]
-    faster = dict(zip((id(one) for one in timed), clearly_faster([one.times for one in timed if one.times]), strict=True))
-    return tuple(one.verdict.model_copy(update={"outcome": "faster"}) if faster.get(id(one)) else one.verdict for one in tried)
+    timed = [number for number, (_, times) in enumerate(tried) if times is not None]
+    faster = dict(zip(timed, clearly_faster([times for _, times in tried if times is not None]), strict=True))
+    return tuple(
+        verdict.model_copy(update={"outcome": "faster"}) if faster.get(number) else verdict for number, (verdict, _) in enumerate(tried)
+    )
 
 
 class _Trying:
-    def __init__(self, session: PlanSession, candidate: RewriteCandidate, statement: Statement, compared: int) -> None:
-        self._session, self._candidate, self._statement, self._compared = session, candidate, statement, compared
+    def __init__(self, session: PlanSession, candidate: RewriteCandidate, statement: Statement, limits: Limits) -> None:
+        self._session, self._candidate, self._statement, self._limits = session, candidate, statement, limits
 
     async def tried(self) -> Tried:
         candidate = self._candidate
@@ -92,19 +102,27 @@ class _Trying:
         original, rewritten = without_semicolon(candidate.original), without_semicolon(candidate.rewritten)
         await self._require_one_answer(original, rewritten)
         columns = await self._same_columns(original, rewritten)
+        for values in sets:
+            await self._require_low_cost(*calls(candidate, values))
         rows = 0
         for values in sets:
             before, after = calls(candidate, values)
             one, other = await self._bags(before, after, columns)
             if one != other:
                 difference = f"{other.rows:,} rows instead of {one.rows:,}" if one.rows != other.rows else f"{one.rows:,} rows, but others"
-                return Tried(
-                    candidate, verdict_of(candidate, "other rows", difference).model_copy(update={"rows_compared": rows + one.rows})
-                )
+                return verdict_of(candidate, "other rows", difference).model_copy(update={"rows_compared": rows + one.rows}), None
             rows += one.rows
         if not rows:
             raise _NotTried("no rows are returned with the sampled values, so there is nothing to compare")
         return await self._timed(*calls(candidate, sets[0]), rows)
+
+    async def _require_low_cost(self, original: Call, rewritten: Call) -> None:
+        """Neither is executed where either is planned to cost more than a statement may."""
+        before, after = [total_cost(await self._session.explain(call)) for call in (original, rewritten)]
+        ceiling = max(self._limits.cost_ceiling, before if self._limits.approved else 0.0)
+        for whose, cost in (("original's", before), ("rewrite's", after)):
+            if cost > ceiling:
+                raise _NotTried(f"not executed: the {whose} planned cost of {cost:,.0f} is over the ceiling of {ceiling:,.0f}")
 
     async def _require_one_answer(self, original: str, rewritten: str) -> None:
         for claim in dict.fromkeys((*order_claims(original), *order_claims(rewritten))):
@@ -137,13 +155,13 @@ class _Trying:
         try:
             second = await self._run(rewritten)
             pair_ms = first.ms + second.ms
-            pairs = pairs_wanted(pair_ms, self._compared)
+            pairs = pairs_wanted(pair_ms, self._limits.compared)
             if not pairs:
                 raise _NotTried(f"one pair takes {pair_ms / 1000:.0f} s: enough of them to be sure would load the server for too long")
             before, after = await self._pairs(original, rewritten, pairs)
         except Refused as refused:
             verdict = verdict_of(candidate, "not faster", f"the rewrite, or the original beside it, did not end: {refused.reason}")
-            return Tried(candidate, verdict.model_copy(update={"rows_compared": rows}))
+            return verdict.model_copy(update={"rows_compared": rows}), None
         times = compare([run.ms for run in before], [run.ms for run in after])
         verdict = verdict_of(candidate, "not faster").model_copy(
             update={
@@ -155,7 +173,7 @@ class _Trying:
                 "blocks_after": after[-1].blocks,
             }
         )
-        return Tried(candidate, verdict, times)
+        return verdict, times
 
     async def _pairs(self, original: Call, rewritten: Call, pairs: int) -> tuple[list[_Run], list[_Run]]:
         before: list[_Run] = []

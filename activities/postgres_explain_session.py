@@ -91,8 +91,10 @@ class Backend:
 class PlanSession:
     """Explains statements one after the other on one connection (of `activities.postgres_connection.connected`)."""
 
-    def __init__(self, connection: "asyncpg.Connection", database: DatabaseFacts, timeouts: Timeouts) -> None:
-        self._connection, self._timeouts = connection, timeouts
+    def __init__(
+        self, connection: "asyncpg.Connection", database: DatabaseFacts, timeouts: Timeouts, *, mask_literals: bool = False
+    ) -> None:
+        self._connection, self._timeouts, self._mask_literals = connection, timeouts, mask_literals
         self._checks_connection = False
         self.version_number = database.version_number
         self.role, self.search_path, self.standard_strings, self.backend = "", "", False, Backend(0, "")
@@ -266,9 +268,10 @@ class PlanSession:
         return int(row[0])
 
     async def _made_generic_plan(self, name: str) -> bool:
-        """Where no condition shows `$n` (LIMIT $1), the server's own count tells it."""
+        """Where no condition shows `$n` (LIMIT $1), the server's own count tells it; before it kept one, what decides over it."""
         if self.version_number < COUNTS_GENERIC_PLANS_SINCE:
-            return False
+            [row] = await self.fetch("SELECT pg_catalog.current_setting('plan_cache_mode')")
+            return str(row[0]) == "force_generic_plan"
         [row] = await self.fetch("SELECT generic_plans FROM pg_catalog.pg_prepared_statements WHERE name = $1", name)
         return int(row[0]) > 0
 
@@ -290,7 +293,13 @@ class PlanSession:
             error = ServerError(state, str(getattr(raised, "message", "")), int(position) if position else None)
             before = marked(sql).find(of) if of else 0
             attempt = Attempt(
-                time.monotonic() - began, self._timeouts.statement_s, self._timeouts.lock_s, of or sql, max(0, before), self.search_path
+                time.monotonic() - began,
+                self._timeouts.statement_s,
+                self._timeouts.lock_s,
+                of or sql,
+                max(0, before),
+                self.search_path,
+                self._mask_literals,
             )
             reason = reason_of(error, attempt)
             raise Refused(reason, state, timed_out=reason.startswith("statement_timeout")) from None

@@ -1,5 +1,8 @@
 """What the planner would do with an index that does not exist: HypoPG, one index at a time, forgotten again at once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from activities.postgres_explain_session import PlanSession, Refused, ServerLost
 from activities.slice_recorder import carried_out
 from perfwright.analysis.explaining.plan_answers import Plan, index_names, total_cost
@@ -34,7 +37,7 @@ class HypotheticalIndexes:
     async def what_if(self, candidate: IndexCandidate, statement: Statement) -> WhatIf:
         """The statement's plan without and with the index. Raises Refused with the reason where that cannot be told, ServerLost."""
         call, generic = self._call(statement)
-        await self._refuse_views(call.text)
+        await self.refuse_views(call.text)
         call, before = await self._session.plan(call, generic=generic)
         try:
             name, size = await self._create(candidate.ddl)
@@ -59,6 +62,16 @@ class HypotheticalIndexes:
         except (Refused, ServerLost):
             self._session.drop()
 
+    async def create(self, ddls: Sequence[str]) -> list[Any]:
+        """Make many at once within the open transaction: oid and name of each, in order. Raises Refused, ServerLost."""
+        made = "SELECT made.indexrelid, made.indexname FROM unnest($1::text[]) WITH ORDINALITY AS d (ddl, place)"
+        made += f", LATERAL {self._schema}.hypopg_create_index(d.ddl) AS made ORDER BY d.place"
+        return await self._session.fetch(made, [sendable(ddl) for ddl in ddls])
+
+    async def drop(self, oids: Sequence[int]) -> None:
+        """Forget these within the open transaction. Raises Refused, ServerLost."""
+        await self._session.fetch(f"SELECT {self._schema}.hypopg_drop_index(o) FROM unnest($1::oid[]) AS o", list(oids))  # noqa: S608  # quoted
+
     async def _create(self, ddl: str) -> tuple[str, int]:
         """Name and size in bytes."""
         try:
@@ -78,7 +91,7 @@ class HypotheticalIndexes:
             return calls[median_index(len(calls))], False
         return Call(statement.text), placeholders_in(statement.text) > 0
 
-    async def _refuse_views(self, text: str) -> None:
+    async def refuse_views(self, text: str) -> None:
         try:
             names = [".".join(quoted_identifier(part) for part in relation if part) for relation in relations_of(text)]
         except (Unreadable, UnsendableText) as unreadable:

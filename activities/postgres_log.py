@@ -101,6 +101,7 @@ class PostgresLog:
         return plan
 
     async def _read(self, request: ReadLog, plan: _Plan, work: Path) -> "LogOutcome":
+        from activities.kept_values import KeptIn
         from activities.log_reading import PROGRESS_FILE, LogOrder
 
         order = LogOrder(
@@ -111,6 +112,7 @@ class PostgresLog:
             folder=request.folder if request.follow_s > 0 and not request.files else "",
             log_format=plan.log_format,
             until_s=plan.until_s,
+            values=KeptIn(str(self._state_folder), f"{request.artifact_prefix}/log") if request.mask_literals else None,
         )
 
         def beat(elapsed_s: float, _: Any) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
@@ -20,6 +20,7 @@ from activities.postgres_counters import CountersView, fetch_texts, find_counter
 from activities.recording_folder import RecordingFolder
 from perfwright.analysis.database.observed_window import LONG_TEXTS, Gathered, chosen_keys, gather
 from perfwright.analysis.database.statement_counters import Counters, EntryKey, Snapshot, WindowDifference, difference
+from perfwright.analysis.masking.documents import masked_window
 from perfwright.analysis.statements.stored import MEDIA_TYPE, DocumentTooLarge, encode
 from perfwright.models.database import NotSeen
 from perfwright.models.errors import ErrorType
@@ -70,7 +71,8 @@ class StatementWindow:
                 return view
             snapshot = await take_snapshot(connection, view)
         self._began = time.time()
-        facts = {name: value for name, value in asdict(snapshot).items() if name != "entries"}
+        # Without dataclasses.asdict: it would copy the counters of thousands of statements, to leave them out.
+        facts = {one.name: getattr(snapshot, one.name) for one in fields(snapshot) if one.name != "entries"}
         self._folder.append(START_FILE, {"began": self._began, "snapshot": facts, "entries": list(snapshot.entries.items())})
         return snapshot
 
@@ -82,7 +84,7 @@ class StatementWindow:
                 return ObservedStatements(not_seen=(view,), warnings=("statement counters went away within the window",))
             found = difference(before, await take_snapshot(connection, view))
             gathered = await self._gathered(connection, view, found, before)
-        window = gathered.window
+        window = masked_window(gathered.window, "postgresql") if self._request.mask_literals else gathered.window
         try:
             data = await asyncio.to_thread(encode, window)
         except DocumentTooLarge as trouble:

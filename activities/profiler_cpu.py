@@ -33,11 +33,6 @@ class ProfilerCpu:
         """Threads of process `pid` whose name begins with one of `names`."""
         return cls(lambda: [task for task in _tasks_of(pid) if _name(task).startswith(names)])
 
-    @property
-    def before_s(self) -> float:
-        """What it had used when this began to count."""
-        return sum(self._before.values())
-
     def used_s(self) -> float | None:
         for task in self._tasks():
             if (used := _on_cpu_s(task)) is not None:

@@ -87,26 +87,19 @@ class PySpySlices:
         sampling_since = loop.time()
         child: RunningTool | None = None
         cpu: ProfilerCpu | None = None
-        last: tuple[float, float] | None = None
+        used_s: float | None = None
+        attach_s = 0.0
 
         def note_start(_stream: str, line: str) -> None:
-            nonlocal sampling_since, cpu
+            nonlocal sampling_since, cpu, attach_s
             if "Sampling process" in line and child is not None:
-                sampling_since, cpu = loop.time(), ProfilerCpu.of_process(child.pid)
+                sampling_since, cpu = loop.time(), ProfilerCpu.of_process(child.pid, since_start=True)
+                attach_s = cpu.used_s() or 0.0
 
         def sampled(_elapsed_s: float, _: object) -> None:
-            nonlocal last
-            elapsed_s, used_s = loop.time() - sampling_since, cpu.used_s() if cpu else None
-            if used_s is not None and elapsed_s < order.seconds + 0.5:
-                last = (elapsed_s, used_s)
-            tick(elapsed_s, used_s)
-
-        def used_in(seconds: float, all_s: float | None = None) -> float | None:
-            """What it used while it sampled, from the last look: at its end it writes what it has. A slice too short for a look has that in
-            it as well."""
-            if last is not None and last[0] > 0:
-                return last[1] * seconds / last[0]
-            return max(0.0, all_s - cpu.before_s) if all_s is not None and cpu is not None else None
+            nonlocal used_s
+            used_s = cpu.used_s() if cpu else None
+            tick(loop.time() - sampling_since, used_s)
 
         try:
             async with running(tool, heartbeat=sampled, on_line=note_start) as child:
@@ -114,7 +107,7 @@ class PySpySlices:
         except OverBudget as over:
             if child is not None and self._summarise(order.path, child.stdout + child.stderr):
                 seconds = min(order.seconds, loop.time() - sampling_since)
-                over.take = SliceTake(seconds, used_in(seconds))
+                over.take = SliceTake(seconds, used_s)
             raise
         finally:
             if child is not None and not _SUMMARY.search(child.stdout):
@@ -124,7 +117,7 @@ class PySpySlices:
         cut_short = ended.timed_out or "process exited" in ended.stdout + ended.stderr
         sampled_s = loop.time() - sampling_since
         seconds = min(order.seconds, max(0.1, sampled_s)) if cut_short else order.seconds
-        return SliceTake(seconds, used_in(seconds, ended.cpu_s))
+        return SliceTake(seconds, ended.cpu_s, attach_s)
 
     def _argv(self, order: SliceOrder, process: psutil.Process) -> list[str]:
         argv = [bundled("py-spy"), "record", "--pid", str(process.pid), "--format", "speedscope", "--full-filenames"]

@@ -4,6 +4,7 @@ A tool that stops its target for every sample costs the time that it holds it (p
 time that it takes, as far as the machine has none left.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,14 +13,14 @@ import psutil
 from activities.pause_watch import PauseWatch
 from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.taken_slices import SliceTake, TakenSlice
-from perfwright.analysis.sampling_rate import contention, over_budget
+from perfwright.analysis.sampling_rate import HOLD_COSTS, contention, over_budget, rate_within_budget
 
 FEWEST_SECONDS = 5.0
 """Attaching costs CPU once: before this much was recorded it would count too much."""
 FEWEST_READINGS = 50
 """About a second of watching: before that a single reading decides."""
-SLICE_FACTOR = 2.0
-"""One slice may be surely over this many times the budget, the whole recording surely over the budget itself, before it is stopped."""
+STOP_FACTOR = 2.0
+"""A recording that is surely over this many times its budget is stopped. Before that it goes on at a lower rate (`rate_within_budget`)."""
 
 
 class OverBudget(Exception):
@@ -39,6 +40,7 @@ class SliceCost:
         self._budget_share = budget_share
         self._holds_target = holds_target
         self._busy = MachineBusy()
+        self._began_s = time.monotonic()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -63,23 +65,34 @@ class SliceCost:
             self._check_taken(recorded_s, cpu_s)
 
     def _check_held(self, recorded_s: float) -> None:
-        budget, watch, (held, readings) = self._budget_share, self.watch, self._held()
-        if watch.readings < FEWEST_READINGS:
-            return
-        if over_budget(held, readings, budget) or over_budget(watch.held, watch.readings, SLICE_FACTOR * budget):
-            share = max(held / readings, watch.share or 0.0)
-            raise OverBudget(f"stopped after {recorded_s:.0f} s: the target was held {share:.1%} of the time (budget {budget:.1%})")
+        held, readings = self._held()
+        if self.watch.readings >= FEWEST_READINGS and over_budget(held, readings, STOP_FACTOR * self._budget_share):
+            share = held / readings
+            raise OverBudget(
+                f"stopped after {recorded_s:.0f} s: the target was held {share:.1%} of the time (budget {self._budget_share:.1%})"
+            )
 
     def _check_taken(self, recorded_s: float, cpu_s: float) -> None:
-        busy = self._busy.share()
-        share = contention(busy, CPU_COUNT) * (cpu_s + sum(one.tool_cpu_s or 0.0 for one in self._taken)) / recorded_s / CPU_COUNT
-        if share > self._budget_share:
-            told = f"stopped after {recorded_s:.0f} s: the profiler took {share:.1%} of the machine's CPU, which was {busy:.0%} busy"
+        share = (self.lost_s(cpu_s) + sum(one.lost_s for one in self._taken)) / recorded_s
+        if share > STOP_FACTOR * self._budget_share:
+            told = f"stopped after {recorded_s:.0f} s: the profiler took {share:.1%} of the CPU that the target had"
             raise OverBudget(f"{told} (budget {self._budget_share:.1%})")
+
+    def lost_s(self, cpu_s: float | None) -> float:
+        """Seconds that the target lost in this slice so far, in which the tool used `cpu_s`."""
+        if self._holds_target:
+            return HOLD_COSTS * (self.watch.share or 0.0) * (time.monotonic() - self._began_s)
+        return contention(self._busy.share(), CPU_COUNT) * (cpu_s or 0.0) / CPU_COUNT
 
     def _held(self) -> tuple[int, int]:
         held, readings = held_of(self._taken)
         return held + self.watch.held, readings + self.watch.readings
+
+
+def next_rate(planned_hz: float, taken: Sequence[TakenSlice], duration_s: float, budget_share: float) -> int:
+    """The rate of the slice after those `taken`."""
+    ticks, recorded_s = sum(one.rate_hz * one.seconds for one in taken), sum(one.seconds for one in taken)
+    return rate_within_budget(planned_hz, sum(one.lost_s for one in taken), ticks, recorded_s, duration_s, budget_share)
 
 
 def held_of(taken: Sequence[TakenSlice]) -> tuple[int, int]:

@@ -31,8 +31,8 @@ ModelT = TypeVar("ModelT", bound=Model)
 class RecordingFolder:
     """Files of one recording: `<state folder>/recordings/<prefix with dashes>/`."""
 
-    def __init__(self, state_folder: Path, prefix: str) -> None:
-        self.root = state_folder / "recordings"
+    def __init__(self, state_folder: Path, prefix: str, *, root: str = "recordings", abandoned_after_s: float = ABANDONED_AFTER_S) -> None:
+        self.root, self._abandoned_after_s = state_folder / root, abandoned_after_s
         self.path = self.root / re.sub(r"[^A-Za-z0-9._-]+", "-", prefix)
 
     def open(self) -> Path:
@@ -40,7 +40,7 @@ class RecordingFolder:
         with self.told():
             self.path.mkdir(parents=True, exist_ok=True)
         for other in self.root.iterdir():
-            if other != self.path and time.time() - _touched_at(other) > ABANDONED_AFTER_S:
+            if other != self.path and time.time() - _touched_at(other) > self._abandoned_after_s:
                 shutil.rmtree(other, ignore_errors=True)
         return self.path
 

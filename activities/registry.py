@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from activities.abandoned_changes import AbandonedChangeFinder
+from activities.changing import Changing
 from activities.commands import Commands
 from activities.context import WorkerContext
 from activities.cpu_analysis import CpuAnalysis
@@ -34,6 +36,8 @@ from activities.statement_grouping import StatementGrouping
 from activities.targets import Targets
 
 ACTIVITY_CLASSES: tuple[type, ...] = (
+    AbandonedChangeFinder,
+    Changing,
     Commands,
     CpuAnalysis,
     Gates,
@@ -77,6 +81,7 @@ def build_activities(context: WorkerContext) -> ActivitySets:
     return ActivitySets(
         central=_methods(
             (
+                AbandonedChangeFinder(context.history),
                 CpuAnalysis(artifacts),
                 Gates(context.registry_file),
                 context.history,
@@ -90,6 +95,7 @@ def build_activities(context: WorkerContext) -> ActivitySets:
         ),
         host=_methods(
             (
+                Changing(context.history, environ, folder),
                 Commands(folder),
                 Jfr(artifacts, folder),
                 Mysql(artifacts, environ, folder),
@@ -99,10 +105,10 @@ def build_activities(context: WorkerContext) -> ActivitySets:
                 Postgres(artifacts, environ, folder),
                 PostgresExplain(artifacts, environ, folder),
                 PostgresLog(artifacts, folder, environ),
-                PostgresTrying(artifacts, environ),
+                PostgresTrying(artifacts, environ, folder),
                 Processes(artifacts, folder),
                 PySpy(artifacts, folder),
-                SqlFiles(),
+                SqlFiles(folder),
             )
         ),
         probe=_methods((Hosts(context.host),)),

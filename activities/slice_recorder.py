@@ -26,13 +26,13 @@ from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, refuse_if_untouchable, runtime_of, still_there
-from activities.pause_watch import PauseWatch, thread_count
+from activities.pause_watch import PROBING_INTERVAL_S, PauseWatch, thread_count
 from activities.profiler_cpu import CPU_COUNT, MachineBusy
-from activities.recording_cost import OverBudget, SliceCost, held_of
+from activities.recording_cost import OverBudget, SliceCost, held_of, next_rate
 from activities.recording_folder import RecordingFolder, nobody_comes_back
 from activities.taken_slices import ReadSlice, SliceCount, SliceTake, TakenSlice, assemble_profile
-from perfwright.analysis.sampling_rate import Probe, RatePlan, contention, plan_nonblocking_rate, plan_rate
-from perfwright.analysis.slices import Slice, affordable_passes, plan_slices
+from perfwright.analysis.sampling_rate import HOLD_COSTS, Probe, RatePlan, contention, plan_nonblocking_rate, plan_rate
+from perfwright.analysis.slices import Slice, affordable_passes, plan_slices, slice_for_attaching
 from perfwright.models.cpu_profiling import Gap, Overhead, RecordedPass, RecordingEnd, StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PROFILE_MEDIA_TYPE, PassKind
@@ -161,15 +161,16 @@ class SliceRecorder:
 
     def _passes_of(self, plan: RatePlan) -> tuple[tuple[PassKind, ...], str]:
         request = self._request
-        return affordable_passes(request.choice.passes, plan.rate_hz, request.duration_s, self._slice_s, request.min_samples)
+        return affordable_passes(request.choice.passes, plan.rate_hz, request.duration_s, self._slice_s(plan), request.min_samples)
 
-    @property
-    def _slice_s(self) -> float:
-        return max(self._request.slice_s, self._request.duration_s / MOST_SLICES)
+    def _slice_s(self, plan: RatePlan) -> float:
+        request = self._request
+        shortest = max(request.slice_s, request.duration_s / MOST_SLICES)
+        return slice_for_attaching(shortest, plan.attach_s, request.overhead_budget_share, request.duration_s, len(request.choice.passes))
 
     def _missing(self, plan: RatePlan) -> tuple[Slice, ...]:
         """Slices that are planned and not taken."""
-        planned = plan_slices(self._passes_of(plan)[0], self._request.duration_s, self._slice_s)
+        planned = plan_slices(self._passes_of(plan)[0], self._request.duration_s, self._slice_s(plan))
         return tuple(piece for piece in planned if all(one.index != piece.index for one in self._taken))
 
     async def _wait_for_its_end(self) -> None:
@@ -205,11 +206,12 @@ class SliceRecorder:
         holds = self._tool.holds_target
         plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=holds)
         if holds:
-            probe = await self._probe(plan, PauseWatch(processes))
+            probe = await self._probe(plan, PauseWatch(processes, PROBING_INTERVAL_S))
             plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
             if plan.nonblocking:
-                probe = await self._probe(plan, PauseWatch(processes))
+                probe = await self._probe(plan, PauseWatch(processes, PROBING_INTERVAL_S))
                 plan = plan_nonblocking_rate(plan, request.rate_hz, request.overhead_budget_share, probe)
+            plan = plan.model_copy(update={"attach_s": probe.attach_s})
         self._folder.append(PLAN_FILE, plan.model_dump())
         return plan
 
@@ -217,9 +219,9 @@ class SliceRecorder:
         """Record a moment to see what a sample costs; stopped as soon as it has cost its part of the budget."""
         request = self._request
         seconds = max(1.0, min(PROBE_S, PROBE_SHARE * request.duration_s))
-        held_s = PROBE_COST_SHARE * request.overhead_budget_share * request.duration_s
+        held_s = PROBE_COST_SHARE * request.overhead_budget_share * request.duration_s / HOLD_COSTS
         order = SliceOrder("on_cpu", seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
-        began, busy, used_s = time.monotonic(), MachineBusy(), None
+        began, busy, used_s, attach_s = time.monotonic(), MachineBusy(), None, 0.0
 
         def tick(elapsed_s: float, cpu_s: float | None) -> None:
             nonlocal used_s
@@ -237,15 +239,17 @@ class SliceRecorder:
                     taking.cancel()
                     await asyncio.wait({taking})
             if not stopped:
-                used_s = taking.result().cpu_s
+                used_s, attach_s = taking.result().cpu_s, taking.result().attach_cpu_s
         seconds = min(seconds, time.monotonic() - began)
+        taken = contention(busy.share(), CPU_COUNT) / CPU_COUNT
         return Probe(
             rate_hz=plan.rate_hz,
             seconds=seconds,
             held=watch.held,
             readings=watch.readings,
             nonblocking=plan.nonblocking,
-            taken_share=None if used_s is None else contention(busy.share(), CPU_COUNT) * used_s / seconds / CPU_COUNT,
+            taken_share=None if used_s is None else taken * (used_s - attach_s) / seconds,
+            attach_s=taken * attach_s,
         )
 
     async def _patiently(self, step: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
@@ -274,29 +278,31 @@ class SliceRecorder:
             cost.check(recorded_s + elapsed_s, cpu_s)
             self._beat(piece.kind, min(piece.seconds, elapsed_s), cost.held_share)
 
-        order = SliceOrder(piece.kind, piece.seconds, plan.rate_hz, plan.nonblocking, self._path / file)
+        rate_hz = next_rate(plan.rate_hz, self._taken, self._request.duration_s, self._request.overhead_budget_share)
+        order = SliceOrder(piece.kind, piece.seconds, rate_hz, plan.nonblocking, self._path / file)
         async with cost.watching():
             try:
                 with self._folder.told():
                     take = await self._tool.take(order, tick)
             except OverBudget as over:
                 if over.take is not None:
-                    self._keep(piece, plan, file, over.take, cost.watch)
+                    self._keep(piece, rate_hz, file, over.take, cost)
                 raise
-        self._keep(piece, plan, file, take, cost.watch)
+        self._keep(piece, rate_hz, file, take, cost)
 
-    def _keep(self, piece: Slice, plan: RatePlan, file: str, take: SliceTake, watch: PauseWatch) -> None:
+    def _keep(self, piece: Slice, rate_hz: float, file: str, take: SliceTake, cost: SliceCost) -> None:
         taken = TakenSlice(
             index=piece.index,
             kind=piece.kind,
             seconds=take.seconds,
             blocks=max(1, round(piece.blocks * take.seconds / piece.seconds)),
-            rate_hz=plan.rate_hz,
+            rate_hz=take.rate_hz or rate_hz,
             file=file,
             ended_at_s=time.time(),
             tool_cpu_s=take.cpu_s,
-            held=watch.held,
-            readings=watch.readings,
+            held=cost.watch.held,
+            readings=cost.watch.readings,
+            lost_s=cost.lost_s(take.cpu_s),
         )
         self._folder.append(SLICES_FILE, taken.model_dump())
         self._taken.append(taken)
@@ -338,6 +344,7 @@ class SliceRecorder:
             passes=tuple(self._passes(counts)),
             overhead=Overhead(
                 paused_share=held / readings if readings else None,
+                readings=readings,
                 profiler_cpu_share=self._cpu_share(recorded_s),
                 probe_note=plan.note,
                 nonblocking=plan.nonblocking,
@@ -358,7 +365,7 @@ class SliceRecorder:
         return [
             RecordedPass(
                 kind=kind,
-                rate_hz=taken[0].rate_hz,
+                rate_hz=round(sum(one.rate_hz * one.seconds for one in taken) / sum(one.seconds for one in taken), 1),
                 seconds=sum(one.seconds for one in taken),
                 samples=sum(counts[one.index].samples for one in taken),
                 failed_samples=sum(counts[one.index].failed for one in taken),

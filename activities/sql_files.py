@@ -1,6 +1,7 @@
 """SQL that a person keeps in a file on the target's host."""
 
 import asyncio
+import json
 import stat
 from pathlib import Path
 
@@ -10,18 +11,55 @@ from activities.errors import refuse
 from perfwright.models.errors import ErrorType
 from perfwright.models.query_steps import ReadSqlFile
 
-LARGEST_FILE_BYTES = 180_000
-"""What is read crosses the workflow's history: under its 256 KiB, with room for JSON's escapes."""
+LARGEST_FILE_BYTES = 120_000
+"""What is read crosses the workflow's history, the next step beside the input: both are under its 256 KiB, as JSON."""
+LARGEST_MASKED_BYTES = 240_000
+"""Of the input's statements and the file's together, where literals are masked."""
 MOST_STATEMENTS = 500
 
 
 class SqlFiles:
-    """Reads statements from files."""
+    """Reads statements from files. `state_folder` keeps values where literals are masked."""
+
+    def __init__(self, state_folder: Path) -> None:
+        self._state_folder = state_folder
 
     @activity.defn
     async def read_sql_file(self, request: ReadSqlFile) -> tuple[str, ...]:
-        """The statements, in the order of the file. Refused, naming the field, where it is no readable text with statements."""
-        return await asyncio.to_thread(_statements, Path(request.path))
+        """The statements, in the order of the file. Refused, naming the field, where it is no readable text with statements.
+
+        Where literals are masked they are kept on this host, and handed on without their values.
+        """
+        statements = await asyncio.to_thread(_statements, Path(request.path)) if request.path else ()
+        if not request.kept_in:
+            return statements
+        return await asyncio.to_thread(self._masked, (*_split(request.statements), *statements), request)
+
+    def _masked(self, statements: tuple[str, ...], request: ReadSqlFile) -> tuple[str, ...]:
+        from activities.kept_values import KeptValues
+        from perfwright.analysis.masking.documents import given_samples
+        from perfwright.analysis.masking.statement_texts import shown_statement
+
+        KeptValues(self._state_folder).keep(request.kept_in, given_samples(statements, request.kept_in))
+        shown = tuple(shown_statement(text, request.system) for text in statements)
+        if (size := _json_bytes(shown)) > LARGEST_MASKED_BYTES:
+            raise refuse(
+                ErrorType.INVALID_INPUT,
+                f"the given statements have {size:,} bytes without their values; at most {LARGEST_MASKED_BYTES:,} are taken",
+                way_out="Give fewer, in several runs",
+            )
+        return shown
+
+
+def _json_bytes(texts: tuple[str, ...]) -> int:
+    return len(json.dumps(texts, ensure_ascii=False).encode())
+
+
+def _split(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """One statement each."""
+    from perfwright.analysis.statements.splitting import split_statements
+
+    return tuple(one for text in texts for one in split_statements(text))
 
 
 def _statements(path: Path) -> tuple[str, ...]:
@@ -41,6 +79,8 @@ def _statements(path: Path) -> tuple[str, ...]:
     statements = tuple(split_statements(text))
     if not statements:
         raise _refused(path, "has no statement in it")
+    if (size := _json_bytes(statements)) > LARGEST_FILE_BYTES:
+        raise _refused(path, f"has {size:,} bytes as JSON; at most {LARGEST_FILE_BYTES:,} are read")
     if len(statements) == MOST_STATEMENTS and text.count(";") > MOST_STATEMENTS:
         raise _refused(path, f"has more than {MOST_STATEMENTS} statements; so many are examined at most")
     return statements

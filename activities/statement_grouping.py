@@ -20,7 +20,7 @@ from perfwright.models.statement import LogDigest, ObservedWindow
 from perfwright.models.vocabulary import Model
 
 TOP_LISTED = 40
-TOP_BYTES = 60 * 1024
+TOP_BYTES = 24 * 1024
 """Of the texts in the answer, which later steps and the result carry on beside findings: one payload may have 256 KiB."""
 
 
@@ -52,10 +52,19 @@ class StatementGrouping:
             window = await self._kept(folder, "window", request.observed.window if request.observed else None)
             log = await self._kept(folder, "log", request.log.digest if request.log else None)
             catalog = await self._kept(folder, "catalog", request.catalog)
-            given = (*request.request.statements, *request.given)
+            # Where literals are masked, the host handed on those of the input as well.
+            given = request.given if request.given_kept_in else (*request.request.statements, *request.given)
             try:
                 data, grouped = await in_own_process(
-                    grouped_from, window, log, catalog, given, request.database, request.request, heartbeat=_beat
+                    grouped_from,
+                    window,
+                    log,
+                    catalog,
+                    given,
+                    request.database,
+                    request.request,
+                    request.given_kept_in,
+                    heartbeat=_beat,
                 )
             except DocumentTooLarge as trouble:
                 way_out = "Observe for a shorter time, or read fewer log files"
@@ -84,7 +93,13 @@ class StatementGrouping:
 
 
 def grouped_from(
-    window: str, log: str, catalog: str, given: tuple[str, ...], database: DatabaseFacts, request: QueryPerformanceRequest
+    window: str,
+    log: str,
+    catalog: str,
+    given: tuple[str, ...],
+    database: DatabaseFacts,
+    request: QueryPerformanceRequest,
+    given_kept_in: str = "",
 ) -> tuple[bytes, Grouped]:
     """In a process of its own: the encoded table, and what the answer says of it. Paths of artifacts; empty: there is none."""
     from perfwright.analysis.statements.choosing import choose, summaries
@@ -99,6 +114,7 @@ def grouped_from(
             given,
             decode(Catalog, Path(catalog).read_bytes()) if catalog else None,
             database=database,
+            given_kept_in=given_kept_in,
         )
     finally:
         gc.enable()

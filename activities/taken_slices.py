@@ -24,6 +24,8 @@ class TakenSlice(Model):
     tool_cpu_s: float | None = None
     held: int = 0
     readings: int = 0
+    lost_s: float = 0.0
+    """What the target lost to the profiler: to being held, or of the CPU as far as the machine had none left."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,11 @@ class SliceTake:
     seconds: float
     """Recorded; fewer than ordered where the target exited."""
     cpu_s: float | None = None
-    """What the tool used while it sampled, beside the target or inside of it; not what it takes to read the samples afterwards. None:
-    unknown."""
+    """What the tool used, beside the target or inside of it; not what it takes to read the samples afterwards. None: unknown."""
+    attach_cpu_s: float = 0.0
+    """Part of it that was used before the first sample."""
+    rate_hz: float | None = None
+    """The rate it really had; None: as ordered."""
 
 
 @dataclass(frozen=True)

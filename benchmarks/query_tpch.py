@@ -76,7 +76,7 @@ class Analysis:
         self._artifacts = ArtifactStore(f"file://{folder / database}")
         self._postgres = Postgres(self._artifacts, environ, folder / "state")
         self._explain = PostgresExplain(self._artifacts, environ, folder / "state")
-        self._trying = PostgresTrying(self._artifacts, environ)
+        self._trying = PostgresTrying(self._artifacts, environ, folder / "state")
         self._analysis = QueryAnalysis(self._artifacts)
         self._prefix = f"benchmark/{database}"
 

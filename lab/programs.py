@@ -51,7 +51,9 @@ def build(name: str) -> Built:
             classes = _compiled(source, "*.java", [_tool("javac", "default-jdk-headless"), "-g", "-d"])
             # as teams start services that they profile: without it, the positions of inlined code are not kept
             exact = ("-XX:+UnlockDiagnosticVMOptions", "-XX:+DebugNonSafepoints")
-            return Built((_tool("java", "default-jre-headless"), *exact, "-Xmx128m", "-cp", str(classes), "ArticleFeed"))
+            # in one start of ten the compiler put the planted method into its caller and said that all of its time is the caller's
+            apart = ("-XX:CompileCommand=quiet", "-XX:CompileCommand=dontinline,ArticleFeed::distinctInList")
+            return Built((_tool("java", "default-jre-headless"), *exact, *apart, "-Xmx128m", "-cp", str(classes), "ArticleFeed"))
         case "node":
             return Built((_tool("node", "nodejs"), str(source / "prices.js")))
         case "native":

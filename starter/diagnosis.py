@@ -1,9 +1,9 @@
 """What works on this machine, what is missing, and the package or permission that gives it."""
 
+import asyncio
+import os
 import shutil
 import tempfile
-from dataclasses import dataclass
-from typing import Literal
 
 import psutil
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
@@ -20,16 +20,17 @@ from perfwright.models.registry import Registry
 from perfwright.models.target import LOCAL_HOST, Target
 from perfwright.report.words import size
 from starter.connection import connect, load_connection
+from starter.database_diagnosis import look_at_database
 from starter.failures import CannotStart
 from starter.following import no_worker_on
 from starter.here import Here
+from starter.looked import Looked
 from starter.pollers import pollers_of
 from starter.reachable import reach
 from starter.refusals import NoStoreHere, Refused, UnknownTarget, nearest
 from starter.search_attributes import SEARCH_ATTRIBUTES
 
-State = Literal["ok", "absent", "missing"]
-"""`absent`: not there, and only some targets need it. `missing`: something that was asked for cannot work without it."""
+DATABASES = ("postgresql", "mysql")
 LITTLE_DISK_BYTES = 1_000_000_000
 PURPOSES = {
     "py-spy": "Python programs",
@@ -42,16 +43,6 @@ PURPOSES = {
 }
 INSTALLS = dict(NEEDS.values())
 """Program -> how it is installed."""
-
-
-@dataclass(frozen=True)
-class Looked:
-    """One thing that was looked at."""
-
-    section: str
-    name: str
-    state: State
-    told: str
 
 
 async def diagnose(here: Here, target: str = "") -> list[Looked]:
@@ -70,6 +61,7 @@ async def diagnose(here: Here, target: str = "") -> list[Looked]:
     for name in chosen:
         assert registry is not None
         looked.append(await _target(name, registry, facts, client))
+    looked += await _databases(chosen, registry)
     if registry is None:
         looked.append(Looked("Targets", "registry", "absent", f"no {here.path.name} here: write one with `perfwright init`"))
     return looked
@@ -160,6 +152,13 @@ async def _target(name: str, registry: Registry, facts: HostFacts, client: Clien
     if reached.answers is False:
         return Looked("Targets", name, "missing", reached.told)
     return _profiler(target, facts, reached.told)
+
+
+async def _databases(names: list[str], registry: Registry | None) -> list[Looked]:
+    """Those of this host, side by side: what a process would see of them."""
+    targets = [registry.target(name) for name in names] if registry else []
+    here = [one for one in targets if one and one.host == LOCAL_HOST and one.kind in DATABASES and os.environ.get(one.dsn_env or "")]
+    return [line for looked in await asyncio.gather(*(look_at_database(one, os.environ) for one in here)) for line in looked]
 
 
 def _profiler(target: Target, facts: HostFacts, otherwise: str) -> Looked:

@@ -47,6 +47,13 @@ class Here:
     def path(self) -> Path:
         return self._file.path
 
+    def state_folder(self) -> Path:
+        """Where a worker with this registry keeps its locks, worktrees and launch files."""
+        from activities.context import STATE_FOLDER
+
+        folder = self._file.folder
+        return folder if folder.name == STATE_FOLDER else folder / STATE_FOLDER
+
     def registry(self) -> Registry | None:
         """The registry; None where there is no file (beside `perfwright up`: an empty one). Raises Refused with all of its mistakes."""
         if not self._named and not self._up and not self._file.path.exists():

@@ -260,7 +260,8 @@ class Run:
         family: list[Run] = []
         generation: list[Run] = [self]
         for _ in range(MAX_GENERATIONS):
-            pending = [one for run in generation for one in (await run.describe()).raw_description.pending_children]
+            known = [one for run in generation for one in (await run.describe()).raw_description.pending_children]
+            pending = [one for one in known if one.run_id]  # without: it is about to be started
             generation = [Run(self.client, self._here, one.workflow_id, one.run_id) for one in pending[: MAX_FAMILY - len(family)]]
             if not generation:
                 break

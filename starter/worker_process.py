@@ -33,6 +33,7 @@ from starter import settings
 from starter.code_version import unversioned_deployment
 from starter.connection import connect
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
+from starter.janitor_schedule import ensure_undo_janitor
 from starter.json_lines import say_ready
 from starter.logs import set_up_logs
 from starter.search_attributes import ensure_search_attributes
@@ -124,7 +125,10 @@ async def run(options: Options) -> int:
         raise CannotStart(str(error)) from None
     try:
         with ThreadPoolExecutor(CENTRAL_SLOTS, thread_name_prefix="activity") as executor:
-            return await _poll(build_workers(client, options, context, executor), stop, metrics.url)
+            workers = build_workers(client, options, context, executor)
+            if options.central:
+                await ensure_undo_janitor(client)
+            return await _poll(workers, stop, metrics.url)
     finally:
         await context.close()
 

@@ -2,8 +2,9 @@
 
     main app.py:1 > handle app.py:5 > compile RE:200    30
 
-`RE`, `JSON` and so on are short for files of the standard library (`STDLIB`), `LIB/x.py` for an installed package; everything else is the
-target's own code. `@worker` at the start names the thread. Samples are spread over the blocks as evenly as they go.
+`RE`, `JSON` and so on are short for files of the standard library (`STDLIB`), `LIB/x.py` for an installed package, `C` for compiled code,
+`K` for the kernel, `V8` for a function of V8's own; everything else is the target's own code. `@worker` at the start names the thread.
+Samples are spread over the blocks as evenly as they go.
 """
 
 import re
@@ -62,6 +63,10 @@ def frame_of(builder: ProfileBuilder, text: str) -> int:
     function, file, line = found[1], found[2] or "app.py", int(found[3] or 0)
     if file == "C":
         return builder.frame(function, "/usr/lib/libpython3.11.so.1.0", 0, "native")
+    if file == "K":
+        return builder.frame(function, "[kernel.kallsyms]", 0, "kernel")
+    if file == "V8":
+        return builder.frame(function, "", 0, "runtime")
     if file in STDLIB:
         path = f"/usr/lib/python3.11/{STDLIB[file]}"
     elif file.startswith("LIB/"):

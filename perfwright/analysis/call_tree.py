@@ -48,9 +48,11 @@ class _PassRows:
 
     def __init__(self, rate_hz: float) -> None:
         self.rate_hz = rate_hz
+        """Of the slice that is being read."""
         self.failed_samples = 0
         self.lines_reliable = True
         self.block_seconds: list[float] = []
+        self.block_ticks: list[float] = []
         self.shift = 0
         """Block numbers are shifted right by this: 1 means that pairs of blocks were joined."""
         self.counts: dict[int, int] = {}
@@ -66,8 +68,24 @@ class _PassRows:
         self.counts = joined
 
     def seconds_by_block(self) -> list[float]:
+        return self._joined(self.block_seconds)
+
+    def rates_by_block(self) -> list[float]:
+        """Empty where all are the same."""
+        if all(ticks == seconds * self.rate_hz for ticks, seconds in zip(self.block_ticks, self.block_seconds, strict=True)):
+            return []
+        return [
+            ticks / seconds if seconds else self.rate_hz
+            for ticks, seconds in zip(self._joined(self.block_ticks), self.seconds_by_block(), strict=True)
+        ]
+
+    def mean_rate_hz(self) -> float:
+        seconds = sum(self.block_seconds)
+        return sum(self.block_ticks) / seconds if seconds and self.rates_by_block() else self.rate_hz
+
+    def _joined(self, values: list[float]) -> list[float]:
         size = 1 << self.shift
-        return [sum(self.block_seconds[start : start + size]) for start in range(0, len(self.block_seconds), size)]
+        return [sum(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 class ProfileBuilder:
@@ -111,17 +129,19 @@ class ProfileBuilder:
         return sum(rows.counts.values()) if rows else 0
 
     def begin(self, kind: PassKind, rate_hz: float, *, lines_reliable: bool = True) -> None:
-        """Open a pass, or go on with it in another slice. Slices of one pass share one rate: a count is a tick of 1/rate_hz."""
+        """Open a pass, or go on with it in another slice, at the same rate or another; a count is a tick of its slice's 1/rate_hz."""
+        if not rate_hz > 0:
+            raise ValueError(f"rate_hz: above 0, {rate_hz} given")
         rows = self._passes.setdefault(kind, _PassRows(rate_hz))
-        if rows.rate_hz != rate_hz:
-            raise ValueError(f"pass {kind} was begun at {rows.rate_hz} Hz, not {rate_hz} Hz")
+        rows.rate_hz = rate_hz
         rows.lines_reliable = rows.lines_reliable and lines_reliable
 
     def add_block(self, kind: PassKind, seconds: float) -> int:
         """A contiguous piece of recording time of this pass; gives its number."""
-        blocks = self._pass(kind).block_seconds
-        blocks.append(seconds)
-        return len(blocks) - 1
+        rows = self._pass(kind)
+        rows.block_seconds.append(seconds)
+        rows.block_ticks.append(seconds * rows.rate_hz)
+        return len(rows.block_seconds) - 1
 
     def add_failed(self, kind: PassKind, count: int) -> None:
         """Samples that the tool could not take or read."""
@@ -192,9 +212,10 @@ class ProfileBuilder:
             passes=[
                 ProfilePass(
                     kind=kind,
-                    rate_hz=rows.rate_hz,
+                    rate_hz=rows.mean_rate_hz(),
                     seconds=sum(rows.block_seconds),
                     block_seconds=rows.seconds_by_block(),
+                    block_rate_hz=rows.rates_by_block(),
                     node=passes[kind][0].tolist(),
                     thread=passes[kind][1].tolist(),
                     block=passes[kind][2].tolist(),

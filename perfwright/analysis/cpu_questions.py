@@ -1,9 +1,8 @@
 """What CpuProfilingInvestigation asks people, and what it puts on show."""
 
-from perfwright.models.cpu_profiling import OVERRIDABLE, CpuProfilingDetails, CpuProfilingRequest, Preflight, Recording
+from perfwright.models.cpu_profiling import OVERRIDABLE, CpuProfilingRequest, Preflight, Recording
 from perfwright.models.cpu_steps import ProfileJudgement
 from perfwright.models.gate import GateQuestion
-from perfwright.models.result import ProcessResult
 from perfwright.models.target import Target
 
 
@@ -34,20 +33,4 @@ def profile_review(judgement: ProfileJudgement, recording: Recording, request: C
         artifacts=(recording.stacks.profile,),
         overrides=OVERRIDABLE,
         quality_passed=judgement.believable,
-    )
-
-
-def findings_review(result: ProcessResult[CpuProfilingDetails]) -> GateQuestion:
-    """Do the findings hold?"""
-    shown = [f"**{finding.severity}** {finding.title}" for finding in result.findings[:5]] or ["No finding costs enough to act on."]
-    advice = [f"To do: {one.title}" for one in result.recommendations[:3]]
-    report = tuple(ref for ref in (result.report.html, result.report.markdown) if ref)
-    return GateQuestion(
-        name="findings_review",
-        kind="review",
-        question=f"Do the findings on {result.target} hold?",
-        consequence="Approval ends the investigation and keeps its findings.",
-        evidence=(result.summary, *shown, *advice),
-        artifacts=report,
-        quality_passed=all(gate.outcome == "passed" for gate in result.quality_gates),
     )

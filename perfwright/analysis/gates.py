@@ -30,6 +30,7 @@ from perfwright.models.gate import (
     OpenGate,
     RefusedDecision,
     is_gate_name,
+    shown_digest,
 )
 
 KEPT_DECISIONS = 100
@@ -121,13 +122,14 @@ class GateMachine:
             self._checks[name] = check
         self._early.clear()
         held = self.state.gates.get(name)
-        if held and held.digest == question.digest(held.revision):
+        essence = policy.essence or question.essence
+        if held and held.digest == shown_digest(essence, held.revision):
             if held.status == "open":
                 return None
             if held.decision is not None and not held.answer_taken:
                 return self.take_answer(name)
         revision = held.revision + 1 if held else 1
-        digest = question.digest(revision)
+        digest = shown_digest(essence, revision)
         policy = settle(policy, question)
         again = held is not None and held.decision is not None and held.decision.wants_changes
         requests = held.requests if held and again else 0

@@ -20,8 +20,9 @@ from perfwright.models.profile import PassKind
 
 BASE_PASSES: tuple[PassKind, ...] = ("on_cpu", "native", "gil")
 """Passes that can stand for time on a CPU, best first."""
-LOOKS_AT_CPUS = "perf"
-"""The tool that samples what is on a CPU; the others look at threads and judge whether they run."""
+LOOKS_AT_CPUS, TOLD_BY_SWITCHES = "perf", "Node.js"
+"""The tool that samples what is on a CPU, and the one whose samples are held against context switches where it has an off-CPU pass;
+the others look at threads and judge whether they run."""
 CALLERS, THREADS = 3, 3
 
 
@@ -51,7 +52,9 @@ def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime 
     if not recorded:
         raise ValueError(f"the profile has none of the passes {', '.join(wanted)}")
     rows = next((one for one in recorded if one.samples > 0), recorded[0])
-    rows, waits = (rows, "") if tree.profile.tool.startswith(LOOKS_AT_CPUS) else without_waits(tree, rows)
+    tool, switches = tree.profile.tool, tree.weights("off_cpu") is not None
+    ran = tool.startswith(LOOKS_AT_CPUS) or (switches and tool.startswith(TOLD_BY_SWITCHES))
+    rows, waits = (rows, "") if ran else without_waits(tree, rows)
     if rows.kind == "native":
         rows = _without_compiled_leaves(tree, rows)
     rows, weighed = weigh_running(tree, rows, usage)

@@ -3,9 +3,9 @@
 | runtime | tool | passes | fallback |
 |---|---|---|---|
 | CPython | py-spy | on_cpu, wall, gil, native | perf |
-| JVM | JFR through jcmd | on_cpu | perf |
-| Node | inspector (CPU profiler of V8) | on_cpu | perf |
-| native, unknown | perf (cpu-clock) | on_cpu | none |
+| JVM | JFR through jcmd | on_cpu, with waits | perf |
+| Node | inspector (CPU profiler of V8) | on_cpu, with waits where perf is there | perf |
+| native, unknown | perf (cpu-clock, context switches) | on_cpu, with waits | none |
 
 Choosing never touches the process; what cannot be profiled is told with the way out.
 """
@@ -34,9 +34,11 @@ PASSES: dict[ProfilerName, tuple[PassKind, ...]] = {
 }
 USUAL: dict[ProfilerName, tuple[PassKind, ...]] = {"py-spy": ("on_cpu", "wall", "gil")}
 """Passes when none are asked for: the native pass costs most and is only needed to tell waits apart."""
-SLICE_S, SHORT_SLICE_S = 5.0, 1.0
-"""Attaching costs up to a second (JFR, perf), or stops the target for 45 ms (py-spy --native): slices are long. Plain py-spy attaches in
-less than a millisecond of the target's time; its samples tell order but not time, so a slice is all that is known of when: short ones."""
+SLICE_S, SHORT_SLICE_S, PERF_SLICE_S = 5.0, 1.0, 10.0
+"""Attaching costs up to a second (JFR), or stops the target for 45 ms (py-spy --native): slices are long. Plain py-spy attaches in
+less than a millisecond of the target's time; its samples tell order but not time, so a slice is all that is known of when: short ones.
+perf reads the kernel's symbols first, 0.14 s of CPU, and two are started, for what runs and what waits: longer slices keep that at 3 % of
+a core."""
 NEEDS: dict[ProfilerName, tuple[str, str]] = {
     "py-spy": ("py-spy", "pip install py-spy"),
     "jfr": ("jcmd", "install a JDK (Debian: default-jdk-headless) of the target's release or newer"),
@@ -82,9 +84,9 @@ def choose_profiler(
             tool=name,
             reason=_reason(name, process, rejected),
             passes=passes,
-            slice_s=SHORT_SLICE_S if name == "py-spy" and "native" not in passes else SLICE_S,
+            slice_s=_slice_s(name, passes),
             rejected=rejected,
-            caveats=(*_caveats(name, process), *dropped),
+            caveats=(*_caveats(name, process), *_no_waits(name, process, tools, host), *dropped),
         )
     raise _refusal(process, rejected, host)
 
@@ -141,6 +143,12 @@ def _passes(tool: ProfilerName, requested: Sequence[RequestedPass] | None) -> tu
     return passes, (f"{tool} cannot record the {' and '.join(missing)} pass.",) if missing else ()
 
 
+def _slice_s(tool: ProfilerName, passes: Sequence[PassKind]) -> float:
+    if tool == "perf":
+        return PERF_SLICE_S
+    return SHORT_SLICE_S if tool == "py-spy" and "native" not in passes else SLICE_S
+
+
 def _reason(tool: ProfilerName, process: TargetProcess, rejected: Mapping[str, str]) -> str:
     runtime = process.runtime_version or process.runtime
     reasons: dict[ProfilerName, str] = {
@@ -165,8 +173,6 @@ def _caveats(tool: ProfilerName, process: TargetProcess) -> tuple[str, ...]:
         caveats.append("perf sees compiled Java code as addresses, unless a JVM agent writes a perf map (-XX:+DumpPerfMapAtExit).")
     if tool == "perf" and process.runtime == "node":
         caveats.append("perf sees JavaScript only when node was started with --perf-basic-prof.")
-    if tool in ("perf", "node-inspector"):
-        caveats.append("No off-CPU graph: this tool sees only what runs; the thread table tells how much was waited, not where.")
     if tool == "jfr":
         caveats.append(
             "Methods are sure; lines of inlined code only when the JVM runs with -XX:+UnlockDiagnosticVMOptions -XX:+DebugNonSafepoints."
@@ -174,6 +180,15 @@ def _caveats(tool: ProfilerName, process: TargetProcess) -> tuple[str, ...]:
     if tool == "node-inspector":
         caveats.append("The inspector's port is opened on loopback while recording; only JavaScript's main thread is seen.")
     return tuple(caveats)
+
+
+def _no_waits(tool: ProfilerName, process: TargetProcess, tools: Mapping[str, str], host: HostFacts | None) -> tuple[str, ...]:
+    """Where V8 samples without perf, nobody tells which samples ran."""
+    problem = _problem("perf", process, tools, host) if tool == "node-inspector" else ""
+    if not problem:
+        return ()
+    told = "V8 samples whether or not its thread runs, so that blocking calls count as running; the thread table tells how much was waited."
+    return (f"No off-CPU graph, because {problem}. {told}",)
 
 
 def _refusal(process: TargetProcess, rejected: Mapping[str, str], host: HostFacts | None) -> NoProfiler:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from perfwright.models.gate import GateQuestion
-from perfwright.models.query_performance import OVERRIDABLE, QueryPerformanceDetails, QueryPerformanceRequest, StatementSummary
+from perfwright.models.query_performance import OVERRIDABLE, QueryPerformanceRequest, StatementSummary
 from perfwright.models.query_steps import CostlyStatement, GroupedStatements, Observation
-from perfwright.models.result import ProcessResult
 from perfwright.models.target import Target
 
 SHOWN = 15
@@ -46,22 +45,6 @@ def costly_statements(target: Target, costly: Sequence[CostlyStatement], request
         evidence=tuple(f"`{one.fingerprint}` cost {one.cost:,.0f}: {_short(one.text)}" for one in costly[:SHOWN]),
         exact_change="\n".join(f"EXPLAIN (ANALYZE, BUFFERS) {one.fingerprint}: {_short(one.text)}" for one in costly),
         risk="observe",
-    )
-
-
-def findings_review(result: ProcessResult[QueryPerformanceDetails]) -> GateQuestion:
-    """Do the findings hold?"""
-    shown = [f"**{finding.severity}** {finding.title}" for finding in result.findings[:5]] or ["No finding costs enough to act on."]
-    advice = [f"To do: {one.title}" for one in result.recommendations[:3]]
-    report = tuple(ref for ref in (result.report.html, result.report.markdown) if ref)
-    return GateQuestion(
-        name="findings_review",
-        kind="review",
-        question=f"Do the findings on {result.target} hold?",
-        consequence="Approval ends the analysis and keeps its findings; nothing is changed on the database.",
-        evidence=(result.summary, *shown, *advice),
-        artifacts=report,
-        quality_passed=all(gate.outcome == "passed" for gate in result.quality_gates),
     )
 
 

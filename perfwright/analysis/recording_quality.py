@@ -2,7 +2,7 @@
 
 import math
 
-from perfwright.analysis.sampling_rate import contention
+from perfwright.analysis.sampling_rate import HOLD_COSTS, SHOWN, contention, surely_held
 from perfwright.models.cpu_profiling import CpuProfilingRequest, ProcessUse, StackProfile
 from perfwright.models.quality import QualityGate
 
@@ -65,21 +65,29 @@ def _failed_samples(stacks: StackProfile) -> QualityGate:
 
 
 def _overhead(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse) -> QualityGate:
-    """What all collectors together cost: the time for which the target was held, and the CPU they took as far as the machine had none left.
+    """What all collectors together cost: what the target lost to being held, and the CPU they took as far as the machine had none left.
 
-    A collector's CPU comes out of the target's only where no CPU is free for it (`contention`).
+    A collector's CPU comes out of the target's only where no CPU is free for it (`contention`), and not while it holds the target, which
+    leaves it a CPU. How long it was held is an estimate from readings: the gate fails where it was surely too long.
     """
-    paused, cores = stacks.overhead.paused_share, stacks.overhead.profiler_cpu_share
+    cost = stacks.overhead
+    paused, cores = cost.paused_share, cost.profiler_cpu_share
+    beside = max(0.0, (cores or 0.0) - (paused or 0.0))
+    taken = contention(usage.machine_busy_share, usage.cpu_count) * (beside + usage.sampler_cpu_share) / usage.cpu_count
     known = paused is not None or cores is not None
-    taken = contention(usage.machine_busy_share, usage.cpu_count) * ((cores or 0.0) + usage.sampler_cpu_share) / usage.cpu_count
-    observed = (paused or 0.0) + taken if known else None
-    within = observed is not None and observed <= request.overhead_budget_share
+    observed = HOLD_COSTS * (paused or 0.0) + taken if known else None
+    at_least = taken
+    if paused is not None:
+        at_least += HOLD_COSTS * (surely_held(round(paused * cost.readings), cost.readings, SHOWN) if cost.readings else paused)
+    within = observed is not None and at_least <= request.overhead_budget_share
     note = "What the profiler cost could not be measured." if observed is None else ""
     if observed is not None and not within:
         note = "The target was disturbed: record fewer passes, at a lower rate, or with a larger budget."
+    elif observed is not None and observed > request.overhead_budget_share:
+        note = f"Between {at_least:.1%} and what was observed: not surely above the budget."
     return QualityGate(
         name="overhead within budget",
-        metric="time that the target was held, and CPU taken from it",
+        metric="time that the target lost by being held, and CPU taken from it",
         comparison="<=",
         threshold=request.overhead_budget_share,
         observed=observed,

@@ -12,13 +12,17 @@ from perfwright.models.vocabulary import Model
 
 HEADROOM = 0.7
 """Share of the budget that is planned for: the process sampler takes some, and the probe's reading is itself uncertain."""
+HOLD_COSTS = 2.0
+"""What a target loses, of the time for which it is held: its threads must be woken, find a CPU and warm their caches. Programs that
+calculate in one thread beside 0, 4, 9 and 149 idle ones lost 2.1, 1.9, 2.1 and 1.1 times that; `python -m benchmarks collectors` watches
+what comes of it."""
 ASSUMED_PAUSE_S, ASSUMED_PAUSE_PER_THREAD_S = 100e-6, 50e-6
 """Pause of one blocking sample before anything was measured: attaching, and stopping and reading one thread. A program with 150 idle
 threads took 5.8 times as long at 100 samples a second, which is 8 ms a sample."""
 NONBLOCKING_COST = 0.2
 """What a non-blocking sample costs, of a blocking one, before its own probe: the same program took 2.0 times as long."""
 GUESS_READINGS = 50
-"""Weight of the assumption beside the probe: a probe of two seconds has about a hundred readings, and few of them hit."""
+"""Weight of the assumption beside the probe: one on a busy machine has a few hundred readings, and few of them hit."""
 PROBE_FACTOR = 4.0
 """The probe may cost this many times the budget: two such seconds are half a per cent of half a minute, and a slower one sees nothing."""
 LEAST_USEFUL_HZ = 20
@@ -28,6 +32,8 @@ LEAST_COST = 1e-9
 SLOWEST_HZ = 1
 SURE, FEWEST_READINGS = 3.0, 50
 """Standard errors, and readings, before a recording is stopped: the question is asked every second, so chance gets many tries."""
+SHOWN = 1.645
+"""Standard errors of a question that is asked once, at the end: one-sided, 95 %."""
 
 
 class Probe(Model):
@@ -40,7 +46,9 @@ class Probe(Model):
     readings: int = 0
     nonblocking: bool = False
     taken_share: float | None = None
-    """CPU of the profiler as a share of the machine's, as far as no CPU was free for it: what the target lost to it."""
+    """CPU of the profiler as a share of the machine's, as far as no CPU was free for it: what the target lost to it while it sampled."""
+    attach_s: float = 0.0
+    """What the target lost in the same way while it attached, in seconds."""
 
     @property
     def paused_share(self) -> float:
@@ -53,9 +61,11 @@ class RatePlan(Model):
     rate_hz: int
     nonblocking: bool = False
     expected_paused_share: float = 0.0
-    """Share of the target's time."""
+    """Share of the target's time that it is expected to lose."""
     note: str = ""
     """One sentence for the report."""
+    attach_s: float = 0.0
+    """What attaching costs the target each time."""
 
 
 def plan_rate(threads: int, wanted_hz: float, budget_share: float, probe: Probe | None, *, holds_target: bool = True) -> RatePlan:
@@ -69,10 +79,10 @@ def plan_rate(threads: int, wanted_hz: float, budget_share: float, probe: Probe 
         return RatePlan(rate_hz=_whole(wanted_hz), note=f"The tool never stops the target: {_whole(wanted_hz)} Hz as asked.")
     if probe is None:
         assumed = _assumed_pause_s(threads)
-        rate = _whole(min(wanted_hz, PROBE_FACTOR * budget_share / assumed))
+        rate = _whole(min(wanted_hz, PROBE_FACTOR * budget_share / (HOLD_COSTS * assumed)))
         note = f"{threads} threads, {assumed * 1000:.2f} ms per sample assumed: probed at {rate} Hz."
-        return RatePlan(rate_hz=rate, expected_paused_share=rate * assumed, note=note)
-    blocking_s = _pause_per_sample(threads, probe)
+        return RatePlan(rate_hz=rate, expected_paused_share=rate * assumed * HOLD_COSTS, note=note)
+    blocking_s = HOLD_COSTS * _pause_per_sample(threads, probe)
     told = f"Probe of {probe.seconds:.1f} s at {probe.rate_hz:g} Hz, {threads} threads: held {probe.paused_share:.1%} of the time"
     payable = HEADROOM * budget_share / blocking_s
     rate = _whole(min(wanted_hz, payable))
@@ -98,6 +108,18 @@ def plan_nonblocking_rate(plan: RatePlan, wanted_hz: float, budget_share: float,
     return RatePlan(rate_hz=rate, nonblocking=True, expected_paused_share=cost, note=note)
 
 
+def rate_within_budget(planned_hz: float, spent_s: float, ticks: float, recorded_s: float, duration_s: float, budget_share: float) -> int:
+    """The rate of the next slice, so that the whole recording stays within its budget: the planned one, or what can still be paid.
+
+    `spent_s`: seconds that the target has lost in `recorded_s`, for `ticks` samples. What a sample costs changes while one records:
+    threads come and go, and other programs leave more or less of the machine.
+    """
+    one_hz_s = spent_s / ticks * (duration_s - recorded_s) if ticks > 0 else 0.0
+    if one_hz_s <= 0:
+        return _whole(planned_hz)
+    return _whole(min(planned_hz, (HEADROOM * budget_share * duration_s - spent_s) / one_hz_s))
+
+
 def _assumed_pause_s(threads: int) -> float:
     return ASSUMED_PAUSE_S + ASSUMED_PAUSE_PER_THREAD_S * max(1, threads)
 
@@ -120,14 +142,20 @@ def contention(busy_share: float, cpu_count: int) -> float:
     return min(1.0, max(0.0, 1.0 - cpu_count * (1.0 - busy_share)))
 
 
-def over_budget(held: int, readings: int, budget_share: float) -> bool:
-    """Whether the target is surely held for more than the budget: the lower end of Wilson's interval at `SURE` is above it.
+def surely_held(held: int, readings: int, standard_errors: float) -> float:
+    """The share of time for which a target was held at least: the lower end of Wilson's interval; 0 without readings.
 
-    To be asked again and again while recording; a few unlucky readings do not stop it.
+    Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical Association 22,
+    1927.
     """
-    if readings < FEWEST_READINGS:
-        return False
-    share, z = held / readings, SURE
+    if readings <= 0:
+        return 0.0
+    share, z = held / readings, standard_errors
     middle = (share + z * z / (2 * readings)) / (1 + z * z / readings)
     half = z / (1 + z * z / readings) * math.sqrt(share * (1 - share) / readings + z * z / (4 * readings * readings))
-    return middle - half > budget_share
+    return max(0.0, middle - half)
+
+
+def over_budget(held: int, readings: int, budget_share: float) -> bool:
+    """Whether the target surely loses more than the budget. To be asked again and again; a few unlucky readings do not stop a recording."""
+    return readings >= FEWEST_READINGS and HOLD_COSTS * surely_held(held, readings, SURE) > budget_share

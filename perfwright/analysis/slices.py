@@ -15,6 +15,10 @@ BLOCK_S = 1.0
 """Aim for one block of the bootstrap per second: longer than the correlation of neighbouring samples, short enough for many blocks."""
 
 
+ATTACH_SHARE = 0.25
+"""Of the overhead budget, for attaching."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """One uninterrupted piece of one pass."""
@@ -58,3 +62,12 @@ def affordable_passes(
         return tuple(passes), ""
     left_out = ", ".join(kind.replace("_", "-") for kind in others)
     return (first,), f"At {rate_hz:g} Hz there is time for the {first.replace('_', '-')} pass only; not recorded: {left_out}."
+
+
+def slice_for_attaching(slice_s: float, attach_s: float, budget_share: float, duration_s: float, passes: int) -> float:
+    """The length of slices that attaching, which costs the target `attach_s` each time, may be paid for with a part of the budget.
+
+    Never shorter than `slice_s`, and never so long that the passes have less than two slices each.
+    """
+    longest = max(slice_s, duration_s / (2 * max(1, passes)))
+    return min(longest, max(slice_s, attach_s / (ATTACH_SHARE * budget_share)))

@@ -68,7 +68,7 @@ class PassWeights:
     thread: Ints
     block: Ints
     count: Floats
-    """Samples; not whole numbers once they were weighed by what their thread really ran."""
+    """Samples; not whole numbers where blocks had different rates, or once they were weighed by what their thread really ran."""
     taken: Floats
     """Samples as they were taken, before any weighing."""
     blocks: int
@@ -149,7 +149,7 @@ class CallTree:
                 _ints(one.node),
                 _ints(one.thread),
                 _ints(one.block),
-                taken,
+                taken,  # weighed below, once the columns are known to fit
                 taken,
                 blocks=max(1, len(one.block_seconds)),
                 ticks=one.seconds * one.rate_hz,
@@ -157,6 +157,8 @@ class CallTree:
             for column, bound in ((rows.node, len(self.parent)), (rows.thread, len(self.profile.threads)), (rows.block, rows.blocks)):
                 if len(column) and not 0 <= column.min() <= column.max() < bound:
                     raise ValueError(f"pass {kind}: a sample names a node, thread or block that does not exist")
+            if one.block_rate_hz:
+                rows = replace(rows, count=taken * one.rate_hz / np.array(one.block_rate_hz)[rows.block])
             self._passes[kind] = rows
         return self._passes[kind]
 

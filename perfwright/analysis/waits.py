@@ -35,24 +35,34 @@ _MANAGED: Rules = (
         r"(selectors|select|base_events|socketserver|sched)\.py:|^<frozen|concurrent/futures/thread\.py:_worker|uvloop|gevent.*hub",
     ),
     (_FOR_WORK, r"threading\.py:(Thread\.)?(join|_wait_for_tstate_lock)|EPoll(ArrayWrapper)?\.(epollWait|wait)|KQueue|:accept$"),
-    (_FOR_WORK, r":\(idle\)$|sun\.nio\.ch\.Net\.accept|ServerSocket(ChannelImpl)?\.accept"),
+    (_FOR_WORK, r":\((idle|program)\)$|sun\.nio\.ch\.Net\.accept|ServerSocket(ChannelImpl)?\.accept"),
     (_SIGNAL, r"threading\.py:(Condition\.|Event\.)?wait(_for)?$|Unsafe\.park|LockSupport\.park|java\.lang\.Object\.wait"),
     (_LOCK, r"threading\.py:(_RLock|Lock|RLock|Semaphore)\.(acquire|__enter__)$|monitor enter|MonitorEnter|filelock|portalocker"),
     (_CHILD, r"subprocess\.py:|multiprocessing/popen_|ProcessImpl\.waitFor|:waitpid$"),
     (_IO, r"(^|/)(socket|ssl)\.py:|http/client\.py:|multiprocessing/connection\.py:|urllib3/util/wait|redis/.*connection"),
     (_IO, r"SocketDispatcher\.read|SocketInputStream|NioSocketImpl|FileDispatcherImpl|FileChannelImpl\.force|FileInputStream\.read"),
     (_IO, r"psycopg|pymysql|asyncpg|RandomAccessFile"),
+    (_CHILD, r"^:spawn$"),
+    (_IO, r"^:(read|write|open|readdir|copyFile|l?stat|fsync|fdatasync|rename|unlink)(File|Utf8|Buffer|Buffers|String|FileUtf8)?$"),
     (_SLEEP, r"Thread\.sleep"),
 )
 _NATIVE: Rules = (
     (_GIL, r":(take_gil|PyEval_(AcquireThread|RestoreThread|AcquireLock))$"),
-    (_LOCK, r":(lock_PyThread|PyThread_acquire_lock|rlock_acquire|sem_(timed|clock)?wait|.*mutex_lock|__lll_lock|_ZNSt5mutex)"),
-    (_SLEEP, r":(time_sleep|pysleep|(__)?(clock_)?nanosleep|usleep|sleep)"),
-    (_FOR_WORK, r":(accept4?|epoll_p?wait|kevent|uv__io_poll)"),
-    (_IO, r":_*(libc_)?(p?poll|p?select|recv|recvfrom|recvmsg|p?read|readv|send|sendto|sendmsg|p?write|writev|connect)(64)?$"),
-    (_IO, r":(fsync|fdatasync|io_getevents)$"),
-    (_CHILD, r":(waitpid|wait4|waitid)$"),
-    (_SIGNAL, r":(_*pthread_cond_(timed|clock)?wait|futex)"),
+    (_LOCK, r":(lock_PyThread|PyThread_acquire_lock|rlock_acquire|sem_(timed|clock)?wait|.*mutex_lock|_ZNSt5mutex)"),
+    (_LOCK, r":(_*(GI_+)?(lll_lock|(new_)?sem_(timed|clock)?wait|pthread_(rw|spin)lock)|.*([Mm]utex|RwLock).*::lock)|:std::.*mutex::lock"),
+    (_SLEEP, r":(time_sleep|pysleep|_*(GI_+)?(clock_)?nanosleep|usleep|sleep|hrtimer_nanosleep)"),
+    (_FOR_WORK, r":_*(GI_+)?(libc_)?(accept4?|epoll_p?wait|kevent|uv__io_poll|pause|sigwait(info)?|sigtimedwait|sigsuspend)(@.*)?$"),
+    (_FOR_WORK, r":(do_epoll_wait|ep_poll|inet_csk_accept|_*do_sys_pause|do_sigtimedwait|sigsuspend)"),
+    (
+        _IO,
+        r":_*(GI_+)?(libc_)?(p?poll|p?select|recv|recvfrom|recvmsg|p?read|readv|send|sendto|sendmsg|p?write|writev|connect|open(at)?)"
+        r"(64)?(@.*)?$",
+    ),
+    (_IO, r":_*(GI_+)?(fsync|fdatasync|io_getevents)(@.*)?$"),
+    (_IO, r":((anon_)?pipe_(read|write)|io_schedule|folio_wait|wait_for_partner|do_sys_poll|do_select)"),
+    (_IO, r":(sk|unix_stream|tcp)_\w*(wait|recv|send)"),
+    (_CHILD, r":_*(GI_+)?(waitpid|wait4|waitid)(@.*)?$|:do_wait$"),
+    (_SIGNAL, r":(_*(GI_+)?(pthread_cond_(timed|clock)?wait)|_*futex)"),
 )
 _CALLED_FOR: Rules = (
     (_LOCK, r"threading\.py:(Bounded)?Semaphore\.|threading\.py:Barrier|queue\.py:(Queue\.)?put|sqlalchemy/.*pool|/pool\.py:"),
@@ -191,9 +201,9 @@ def wait_kinds(tree: CallTree) -> Ints:
         told = np.where((above >= 0) & coded[above], called_for[function[above]], _NONE)
         meaning = np.where(meaning >= 0, meaning, told)
         above = np.where(above >= 0, tree.parent[above], -1)
-    # under managed code, a bare condition variable with no lock call between is how CPython waits for the GIL
-    has_managed = bool((~compiled & coded).any())
-    bare = np.where(compiled[signals] & ~named[signals] & has_managed, _GIL, _FOR_WORK)
+    # under Python code, a bare condition variable with no lock call between is how CPython waits for the GIL
+    has_python = any(file.endswith(".py") for _, file in tree.names.functions)
+    bare = np.where(compiled[signals] & ~named[signals] & has_python, _GIL, _FOR_WORK)
     kind[signals] = np.where(meaning >= 0, meaning, bare)
     return kind
 

@@ -15,6 +15,8 @@ class CommandRun(Model):
     environment_names: tuple[EnvironmentVariable, ...] = ()
     limit_s: float
     """It is stopped after this long, whatever happens."""
+    target: str = ""
+    """Whose own command it is: flags and environment that a change gives it are added. Empty: a workload."""
     profiling_flags: bool = False
     """Whether runtime flags that make profiles exact are added by environment (JAVA_TOOL_OPTIONS, ...)."""
 

@@ -169,6 +169,8 @@ class Overhead(Model):
 
     paused_share: float | None = None
     """Share of polls that found the target's main thread stopped by the tracer (/proc state `t`)."""
+    readings: int = 0
+    """Polls that the share comes from."""
     profiler_cpu_share: float | None = None
     """CPU seconds of the profiler per second of recording, in cores."""
     probe_note: str = ""

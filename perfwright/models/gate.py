@@ -53,16 +53,24 @@ class GateQuestion(Model):
     quality_passed: bool | None = None
     """Whether the quality gates behind it passed; `auto` answers only when True."""
 
-    def digest(self, revision: int) -> str:
-        """Eight hex digits over the revision and all that is on show: the decision is bound to it."""
-        shown = json.dumps([revision, self.model_dump(mode="json")], sort_keys=True)
-        return hashlib.sha256(shown.encode()).hexdigest()[:8]
+    @property
+    def essence(self) -> str:
+        """A hash over all that is on show."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def shown_digest(essence: str, revision: int) -> str:
+    """Eight hex digits over the revision and all that is on show: decisions are bound to it."""
+    return hashlib.sha256(f"{revision} {essence}".encode()).hexdigest()[:8]
 
 
 class GatePolicy(Model):
     """How a gate is answered here: read from the registry when the gate opens, and recorded."""
 
     policy: Policy = "ask"
+    essence: str = ""
+    """Of the question that was put. Recorded with the policy, because decisions are bound to it: a later release may word the question
+    differently, and still has to take the decisions of a run that is replayed."""
     approvers: tuple[str, ...] = ()
     """Who may answer; empty: anyone."""
     self_approval: bool = True
@@ -91,6 +99,8 @@ class GatePolicyQuery(Model):
     risk: RiskClass = "observe"
     deadline_s: float
     """The deadline that the run asks for; an environment may shorten it."""
+    essence: str = ""
+    """Of the question that is put."""
 
 
 class GateNotification(Model):

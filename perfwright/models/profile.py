@@ -60,15 +60,18 @@ class ProfilePass(Model):
 
     kind: PassKind
     rate_hz: float
+    """On average over its time."""
     seconds: float
     """Time this pass really recorded."""
     block_seconds: list[float]
     """Length of each block; its index is the block number."""
+    block_rate_hz: list[float] = []
+    """Rate of each block where they differ: its samples are ticks of that rate."""
     node: list[int]
     thread: list[int]
     block: list[int]
     count: list[int]
-    """Samples (ticks of 1/rate_hz); equal stacks of one thread in one block are one row."""
+    """Samples (ticks of 1/rate); equal stacks of one thread in one block are one row."""
     failed_samples: int = 0
     lines_reliable: bool = True
     """False where the tool only knows methods for sure (JFR attached to inlined code)."""
@@ -94,4 +97,8 @@ class Profile(Model):
         for one in self.passes:
             if len({len(one.node), len(one.thread), len(one.block), len(one.count)}) != 1:
                 raise ValueError(f"columns of pass {one.kind} differ in length")
+            if one.block_rate_hz and len(one.block_rate_hz) != len(one.block_seconds):
+                raise ValueError(f"blocks of pass {one.kind} differ in number")
+            if any(rate <= 0 for rate in one.block_rate_hz):
+                raise ValueError(f"a block of pass {one.kind} has no rate")
         return self

@@ -65,6 +65,12 @@ class TryAdvice(Model):
     rewrites: tuple[RewriteCandidate, ...] = ()
     statement_timeout_s: float
     lock_timeout_s: float
+    cost_ceiling: float = 5e7
+    """Planner cost above which a rewrite is not executed beside its original..."""
+    costly_approved: tuple[str, ...] = ()
+    """...unless its statement was let through by a person."""
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
 
 
 class TriedAdvice(Model):
@@ -134,6 +140,12 @@ class AdviceOnTrial(Model):
     """Run rewrites beside their originals."""
     statement_timeout_s: float
     lock_timeout_s: float
+    cost_ceiling: float = 5e7
+    """Planner cost above which a rewrite is not executed beside its original..."""
+    costly_approved: tuple[str, ...] = ()
+    """...unless its statement was let through by a person."""
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
     artifact_prefix: str
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.database import DatabaseFacts, NotSeen
 from perfwright.models.measurement import Estimate, Interval
+from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.statement import Safety, StatementKind, StatementSource
 from perfwright.models.target import InlineDatabase, TargetName
 from perfwright.models.vocabulary import Input, Model, Share
@@ -17,6 +18,8 @@ PROCESS = "QueryPerformanceAnalysis"
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 LARGEST_SQL = 100_000
 """Characters of SQL that an input carries: it is recorded with the run, and shown."""
+LARGEST_INPUT_BYTES = 110_000
+"""Of the whole input as JSON: steps get it beside what they work on, and one payload of a history has 256 KiB."""
 Sql = Annotated[str, StringConstraints(min_length=1, max_length=LARGEST_SQL)]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 OVERRIDABLE: dict[str, str] = {
@@ -64,6 +67,9 @@ class QueryPerformanceRequest(Input):
     """Whether rewrites are executed beside the original, to offer only those with equal rows that are faster."""
     what_if: bool = True
     """Whether index advice is checked with hypothetical indexes (hypopg), where the target allows `analyze`."""
+    mask_literals: bool | None = None
+    """Whether values of statements are left out of artifacts, findings, report and history; None: for targets in production. They stay on
+    the target's host, for the plans. SQL in `statements` is recorded with the input as it is given: `sql_file` keeps it out."""
     min_share: Share = 0.005
     """Share of the time in the window below which a statement is not examined."""
     review_deadline_s: Annotated[float, Field(ge=1.0, le=2_592_000.0)] = 86_400.0
@@ -77,11 +83,20 @@ class QueryPerformanceRequest(Input):
             raise ValueError(f"drop_fingerprints: {both[0]} is also in add_fingerprints")
         if (given := sum(map(len, self.statements))) > LARGEST_SQL:
             raise ValueError(f"statements: at most {LARGEST_SQL:,} characters in all (got {given:,}); put more into a file: sql_file")
+        if (size := len(self.model_dump_json().encode())) > LARGEST_INPUT_BYTES:
+            raise ValueError(
+                f"the input has {size:,} bytes as JSON, at most {LARGEST_INPUT_BYTES:,} are taken; put SQL into a file: sql_file"
+            )
         return self
 
     @property
     def target_name(self) -> str:
         return self.target if isinstance(self.target, str) else self.target.slug
+
+    def decided(self, environment: str) -> "QueryPerformanceRequest":
+        """For a target of this environment; decided once: a registry may change while a gate is open."""
+        masks = environment == PRODUCTION if self.mask_literals is None else self.mask_literals
+        return self.model_copy(update={"mask_literals": masks})
 
     def revised(self, overrides: dict[str, Any]) -> "QueryPerformanceRequest":
         """The request with a person's overrides, validated as a whole; raises ValidationError."""
@@ -149,6 +164,8 @@ class PlanHit(Model):
     """`Seq Scan on orders`."""
     relation: str = ""
     """`schema.table` (or `table`) that the node reads; empty where it reads none."""
+    relations: tuple[str, ...] = ()
+    """Those that the rows of a sort, hash or intermediate result come from."""
     statement: str
     """One sentence with the numbers: what was seen."""
     share: float = 0.0

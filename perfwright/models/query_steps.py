@@ -3,7 +3,7 @@
 from typing import Literal
 
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.database import DatabaseFacts, NotSeen
+from perfwright.models.database import DatabaseFacts, DatabaseSystem, NotSeen
 from perfwright.models.query_performance import (
     ExplainMode,
     ExplainOutcome,
@@ -32,6 +32,8 @@ class ObserveStatements(Model):
 
     target: Target
     duration_s: float
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
     artifact_prefix: str
 
 
@@ -83,6 +85,8 @@ class ReadLog(Model):
     log_format: str = ""
     follow_s: float = 0.0
     """Seconds to go on reading what is appended; 0: what is there."""
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
     artifact_prefix: str
 
 
@@ -102,6 +106,8 @@ class ReadCatalog(Model):
     """Tables, columns, indexes and their statistics."""
 
     target: Target
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
     artifact_prefix: str
 
 
@@ -123,6 +129,10 @@ class GroupStatements(Model):
     catalog: ArtifactRef | None = None
     given: tuple[str, ...] = ()
     """SQL of the input's `sql_file`, read on the host."""
+    given_kept_in: str = ""
+    """Where the host keeps it with its values, in this order; empty: literals are not masked."""
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
     artifact_prefix: str
 
 
@@ -159,6 +169,8 @@ class ExplainStatements(Model):
     parameter_sets: int = 3
     earlier: "ExplainedStatements | None" = None
     """Plans of the same run that were taken before: these are added to them."""
+    mask_literals: bool = False
+    """Values stay out of what is handed on."""
     artifact_prefix: str
 
 
@@ -204,6 +216,8 @@ class ExplainedStatements(Model):
     """A `PlanSet`."""
     outcomes: tuple[ExplainOutcome, ...]
     costly: tuple[CostlyStatement, ...] = ()
+    approved: tuple[str, ...] = ()
+    """Fingerprints over the ceiling that a person let through."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -234,7 +248,13 @@ class JudgedPlans(Model):
 class ReadSqlFile(Model):
     """A file of statements on the target's host."""
 
-    path: str
+    path: str = ""
+    """Empty: there is none."""
+    statements: tuple[str, ...] = ()
+    """Of the input, where literals are masked: kept with those of the file."""
+    system: DatabaseSystem = "postgresql"
+    kept_in: str = ""
+    """Literals are masked: where the statements with their values stay on the host. Handed on are texts without them."""
 
 
 class Observation(Model):
@@ -247,6 +267,8 @@ class Observation(Model):
     catalog: CatalogRead
     given: tuple[str, ...] = ()
     """Statements of the input's `sql_file`."""
+    given_kept_in: str = ""
+    """Where the host keeps them with their values, if literals are masked."""
     disturbed: str = ""
     """Why another process may have measured the target at the same time; empty: it was held alone."""
 

@@ -16,7 +16,7 @@ from perfwright.models.change import RiskClass
 from perfwright.models.gate import GateKind, GatePolicy, Policy
 from perfwright.models.registry_checks import DEFAULT_ARTIFACTS, DEFAULT_HISTORY, PRODUCTION, contradictions, nearest
 from perfwright.models.secrets import without_secrets
-from perfwright.models.target import LOCAL_HOST, EnvironmentVariable, Operation, ProcessSelector, Target, TargetKind
+from perfwright.models.target import LOCAL_HOST, Argument, EnvironmentVariable, Operation, ProcessSelector, Target, TargetKind
 from perfwright.models.toml_lines import KeyPath, key_lines
 from perfwright.models.vocabulary import Input, Name
 
@@ -153,6 +153,12 @@ class TargetEntry(Input):
     """Environment variable that holds the connection string; needed for `postgresql` and `mysql`."""
     allow: Annotated[tuple[Operation, ...], Field(max_length=16)] = ()
     """Operations allowed besides profiling, which always is."""
+    files_root: Path | None = None
+    """Folder below which its files may be edited; allows that."""
+    reload_command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)] | None = None
+    """Program and arguments that make it read its files again (no shell)."""
+    restart_command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)] | None = None
+    """Program and arguments that start it again, whether it runs or not: of a service manager, as `systemctl restart postgresql`."""
 
 
 class Registry(Input):

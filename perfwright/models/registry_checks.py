@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from perfwright.models.secrets import holds_secret
+from perfwright.models.secrets import holds_secret, secret_argument
 from perfwright.models.target import INLINE_ENVIRONMENT, LOCAL_HOST
 from perfwright.models.toml_lines import KeyPath
 
@@ -119,6 +119,9 @@ def _references(
 
 
 def _completeness(path: KeyPath, target: dict[str, Any]) -> Iterator[Problem]:
+    root = target.get("files_root")
+    if isinstance(root, str) and (not root.startswith("/") or ".." in root.split("/") or not root.strip("/")):
+        yield (*path, "files_root"), "an absolute folder is needed, other than /, without .."
     kind, url = target.get("kind"), target.get("url")
     if not isinstance(kind, str):
         return
@@ -135,6 +138,10 @@ def _completeness(path: KeyPath, target: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _secrets(path: KeyPath, target: dict[str, Any]) -> Iterator[Problem]:
+    for key in ("reload_command", "restart_command"):
+        words = target.get(key)
+        if isinstance(words, list) and (place := secret_argument([word for word in words if isinstance(word, str)])):
+            yield (*path, key), f"{place} looks like a secret, and commands are recorded; leave it to the command's own configuration"
     for key in ("url", "repository"):
         value = target.get(key)
         if isinstance(value, str) and holds_secret(value):

@@ -107,6 +107,8 @@ class StatementSample(Model):
     source: StatementSource
     note: str = ""
     """`values taken from pg_stats`, `worst of 214 calls`."""
+    kept_as: str = ""
+    """Literals are masked: the call with its values is kept on the target's host, under this name."""
 
 
 class Statement(Model):

@@ -115,6 +115,10 @@ class Target(Model):
     """Name of the target that is this one's database."""
     allow: tuple[Operation, ...] = ()
     inline: bool = False
+    files_root: str | None = None
+    """Folder below which its files may be edited."""
+    reload_command: tuple[str, ...] | None = None
+    restart_command: tuple[str, ...] | None = None
 
     @property
     def title(self) -> str:

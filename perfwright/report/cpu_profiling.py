@@ -77,7 +77,7 @@ def _hot_table(title: str, spots: Sequence[HotSpot], *, by_line: bool) -> TableF
 def _waiting_table(spots: Sequence[HotSpot]) -> TableFigure:
     return TableFigure(
         title="Where threads wait",
-        caption="Share of all thread samples of the wall pass.",
+        caption="Share of the time that threads waited for something else than work.",
         columns=(Column(title="Where"), Column(title="Share", bar=True), Column(title="Called from")),
         rows=tuple((f"{spot.function} {_place(spot)}", spot.total_share, "; ".join(spot.callers[:2])) for spot in spots),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from starter.cli import compare, describe, doctor, first_look, gates, init, processes, report, runs, serve, start, targets
+from starter.cli import compare, describe, doctor, first_look, gates, init, processes, report, runs, serve, start, targets, undo
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
 from starter.refusals import NotCarriedOut, Refused
 
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 SECTIONS: tuple[tuple[str, dict[str, Callable[..., None]]], ...] = (
     (
         "Run a process",
-        {"cpu": first_look.cpu, "query": first_look.query, "start": start.start, "cancel": runs.cancel},
+        {"cpu": first_look.cpu, "query": first_look.query, "start": start.start, "cancel": runs.cancel, "undo": undo.undo},
     ),
     (
         "Answer",

@@ -25,6 +25,13 @@ from perfwright.models.profile import PassKind, Profile
 GENEROUS_BUDGET = 1.0
 """Of the target's time, for tests that are about something else: a busy machine holds the target long."""
 PREFIX = "process/target/run/1"
+LEAVES = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+print('ready')
+while True: sum(range(1000))
+"""
+"""Python that is busy until it is told to end, and then exits by itself."""
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import java.util.concurrent.locks.ReentrantLock;
 
 public class Locks {
     static final Object monitor = new Object();
-    static final ReentrantLock lock = new ReentrantLock();
+    static final ReentrantLock lock = new ReentrantLock(true);
 
     static void viaMonitor() throws InterruptedException {
         synchronized (monitor) { Thread.sleep(30); }
@@ -38,7 +38,7 @@ public class Locks {
     interface Step { void take() throws InterruptedException; }
     static void forever(String name, Step step) {
         Thread thread = new Thread(() -> {
-            try { while (true) step.take(); } catch (InterruptedException over) { }
+            try { while (true) { step.take(); Thread.sleep(5); } } catch (InterruptedException over) { }
         }, name);
         thread.setDaemon(true);
         thread.start();
@@ -78,8 +78,18 @@ def running_recordings(pid: int) -> str:
     return subprocess.run(["jcmd", str(pid), "JFR.check"], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("perfwright-jfr-*"))
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders of this test, and of the worker that it starts, are made; other tests record at the same time."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def folders(scratch: Path) -> list[Path]:
+    return list(scratch.glob("perfwright-jfr-*"))
 
 
 async def test_jcmd_missing(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,17 +103,16 @@ async def test_jcmd_missing(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.measuring
 @needs("java", "javac", "jcmd")
-async def test_the_planted_method_of_an_attached_jvm(bench: Bench) -> None:
+async def test_the_planted_method_of_an_attached_jvm(bench: Bench, scratch: Path) -> None:
     """The method that takes the time of a JVM that was started without any flag is found, and lines are not promised.
 
     Which of the inlined methods below it has the leaf is the JVM's guess without -XX:+DebugNonSafepoints.
     """
-    before = folders()
     command = [word for word in build("jvm").command(120) if not word.startswith("-XX:")]
     with program(*command) as target:
         stacks = await record(bench, recording(target.pid, "jfr", duration_s=4))
         assert "No available recordings" in running_recordings(target.pid)
-    assert folders() == before
+    assert folders(scratch) == []
     profile = await bench.profile(stacks)
     assert total_share(profile, "ArticleFeed.distinctInList") > 0.5
     assert not profile.passes[0].lines_reliable
@@ -127,7 +136,6 @@ async def test_waits_are_off_cpu(bench: Bench, locks: list[str]) -> None:
     assert profile.passes[0].lines_reliable
 
 
-@pytest.mark.measuring
 @needs("java", "javac", "jcmd")
 async def test_a_jvm_that_ends_in_the_middle(bench: Bench, locks: list[str]) -> None:
     """A JVM that is terminated writes what it has: that is the profile."""
@@ -141,11 +149,9 @@ async def test_a_jvm_that_ends_in_the_middle(bench: Bench, locks: list[str]) -> 
     assert stacks.passes[0].seconds < 30
 
 
-@pytest.mark.measuring
 @needs("java", "javac", "jcmd")
-async def test_a_cancelled_recording_is_switched_off(bench: Bench, locks: list[str]) -> None:
+async def test_a_cancelled_recording_is_switched_off(bench: Bench, locks: list[str], scratch: Path) -> None:
     """Cancelled in the middle: the JVM runs on, records no more, and nothing is left."""
-    before = folders()
     with program(*locks) as target:
         attempt = asyncio.create_task(record(bench, recording(target.pid, "jfr", duration_s=60)))
         await bench.beat_of(lambda beat: beat.get("recorded_s", 0) >= 1, 60)
@@ -156,25 +162,23 @@ async def test_a_cancelled_recording_is_switched_off(bench: Bench, locks: list[s
         assert "No available recordings" in running_recordings(target.pid)
         assert runs(target.pid)
     assert bench.left == []
-    assert folders() == before
+    assert folders(scratch) == []
 
 
-@pytest.mark.measuring
 @needs("java", "javac", "jcmd")
-async def test_what_a_killed_worker_left_is_removed(bench: Bench, locks: list[str], tmp_path: Path) -> None:
+async def test_what_a_killed_worker_left_is_removed(bench: Bench, locks: list[str], tmp_path: Path, scratch: Path) -> None:
     """kill -9 of the worker: the next attempt ends its recording in the JVM, removes its folder, and records."""
-    before = folders()
     with program(*locks) as target:
         request = recording(target.pid, "jfr", duration_s=3)
         (tmp_path / "request.json").write_text(request.model_copy(update={"duration_s": 60}).model_dump_json())
         command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path), "activities.jfr:Jfr.record_jvm_stacks"]
         worker = subprocess.Popen([*command, str(tmp_path / "request.json")], stdout=subprocess.PIPE)
         try:
-            await until(lambda: len(folders() - before) == 1 and "perfwright-" in running_recordings(target.pid), 60)
+            await until(lambda: len(folders(scratch)) == 1 and "perfwright-" in running_recordings(target.pid), 60)
         finally:
             worker.kill()
             worker.communicate()
         stacks = await record(bench, request)
         assert "No available recordings" in running_recordings(target.pid)
     assert stacks.passes[0].samples > 0
-    assert folders() == before
+    assert folders(scratch) == []

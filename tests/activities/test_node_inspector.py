@@ -1,6 +1,7 @@
 """CPU profiles of real Node.js programs: function and line, and an inspector that is closed again where it was closed before."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -11,14 +12,19 @@ import psutil
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import node_inspector
 from activities.node_inspector import NodeInspector
-from activities.node_ports import ask_inspector, catches_usr1, listening, signal_port
+from activities.node_ports import ask_inspector, catches_usr1, listening, reads_synchronously, signal_port
 from lab.programs import build
+from perfwright.analysis.hot_paths import on_cpu
+from perfwright.analysis.tree_weights import CallTree
+from perfwright.analysis.utilisation import describe_utilisation
+from perfwright.analysis.waits import off_cpu
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
-from tests.activities.recordings import Bench, program, recording, runs, shares, until
+from tests.activities.recordings import Bench, program, recording, runs, shares, total_share, until
 from tests.needs import needs
 
-pytestmark = [pytest.mark.measuring, needs("node")]
+pytestmark = needs("node")
 
 FREE = "--inspect-port=0"
 """So that tests do not meet at port 9229."""
@@ -34,6 +40,35 @@ function findAll(rows) {
 }
 createServer((request, response) => response.end(request.url)).listen(0, '127.0.0.1', () => console.log('ready'));
 setInterval(() => findAll(rows), 1);
+"""
+WAITS = """
+const fs = require('node:fs');
+const { execSync } = require('node:child_process');
+const orders = fs.openSync(process.argv[2], 'r');
+const cell = new Int32Array(new SharedArrayBuffer(4));
+function readsOrders() {
+  return fs.readSync(orders, Buffer.alloc(1));
+}
+function asksShell() {
+  return execSync('sleep 0.1').length;
+}
+function waitsForCell() {
+  return Atomics.wait(cell, 0, 0, 200);
+}
+function burn(n) {
+  let s = 1;
+  for (let i = 0; i < n; i++) s = (s * 1664525 + 1013904223) >>> 0;
+  return s;
+}
+function turn() {
+  readsOrders();
+  asksShell();
+  waitsForCell();
+  burn(1e7);
+  setTimeout(turn, 50);
+}
+console.log('ready');
+turn();
 """
 IDLE = "setInterval(() => {}, 1000); console.log('ready')"
 
@@ -56,6 +91,7 @@ def inspectors(pid: int) -> list[str]:
     return [found for address in listening(psutil.Process(pid)) if (found := ask_inspector(address))]
 
 
+@pytest.mark.measuring
 async def test_the_planted_line_and_a_closed_inspector(bench: Bench) -> None:
     """The lab's program spends most of its time in one line; afterwards no port of it listens any more."""
     executable, script, *rest = build("node").command(120)
@@ -72,6 +108,7 @@ async def test_the_planted_line_and_a_closed_inspector(bench: Bench) -> None:
     assert stacks.end == "complete"
 
 
+@pytest.mark.measuring
 async def test_an_es_module_with_a_server(bench: Bench, tmp_path: Path) -> None:
     """An ES module is profiled as well; the inspector is closed again, and the program's own server is left alone."""
     (tmp_path / "shop.mjs").write_text(MODULE)
@@ -116,10 +153,82 @@ async def test_a_program_that_the_signal_would_end(bench: Bench) -> None:
     assert trouble.value.type == "RuntimeUnsupported"
 
 
+@needs("perf")
+async def test_where_a_program_blocks(bench: Bench, tmp_path: Path) -> None:
+    """Calls that block JavaScript's thread are off-CPU at function, file and line, and not CPU time, although V8 samples them all the same;
+    and the signal that opens the inspector does not come in the middle of a read."""
+    (tmp_path / "waits.js").write_text(WAITS)
+    os.mkfifo(tmp_path / "orders")
+    # opened for both, so that neither end waits for the other to open
+    orders = os.open(tmp_path / "orders", os.O_RDWR)
+    with node(FREE, str(tmp_path / "waits.js"), str(tmp_path / "orders")) as target:
+
+        async def deliver() -> None:
+            while True:
+                await asyncio.sleep(1.5)
+                os.write(orders, b"x")
+
+        delivering = asyncio.create_task(deliver())
+        stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=8))
+        delivering.cancel()
+        assert runs(target.pid)
+    os.close(orders)
+    tree = CallTree(await bench.profile(stacks))
+    waits = {function: total_share(tree.profile, function, "off_cpu") for function in ("readsOrders", "asksShell", "waitsForCell", "burn")}
+    assert min(waits["readsOrders"], waits["asksShell"], waits["waitsForCell"]) > 0.05
+    assert waits["burn"] < 0.05
+    assert total_share(tree.profile, "burn") > max(total_share(tree.profile, function) for function in waits if function != "burn")
+    assert ("waitsForCell", "waits.js", WAITS.splitlines().index("  return Atomics.wait(cell, 0, 0, 200);") + 1) in shares(
+        tree.profile, "off_cpu"
+    )
+    told = {spot.function for spot in describe_utilisation(on_cpu(tree, None, runtime="node"), None).waiting}
+    assert {"readsOrders: waits for I/O", "asksShell: waits for a child process"} <= told
+
+
+async def test_a_read_that_does_not_end_is_not_broken_off(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that sits in a synchronous read would fail with EINTR: it is left alone, and the way out is told."""
+    monkeypatch.setattr(node_inspector, "OPEN_LIMIT_S", 0.5)
+    os.mkfifo(tmp_path / "orders")
+    orders = os.open(tmp_path / "orders", os.O_RDWR)
+    (tmp_path / "waits.js").write_text(WAITS)
+    with node(FREE, str(tmp_path / "waits.js"), str(tmp_path / "orders")) as target:
+        await until(lambda: reads_synchronously(target.pid))
+        with pytest.raises(ApplicationError, match="EINTR") as trouble:
+            await record(bench, recording(target.pid, "node-inspector", duration_s=2))
+        assert runs(target.pid)
+    os.close(orders)
+    assert trouble.value.type == "ToolFailed" and "--inspect" in str(trouble.value)
+
+
+@needs("perf")
+async def test_an_idle_event_loop_waits_for_work(bench: Bench) -> None:
+    """The loop's rest is drawn, and is nothing that holds anybody up."""
+    with node(FREE, "-e", IDLE) as target:
+        stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=3))
+    waited = off_cpu(CallTree(await bench.profile(stacks)))
+    assert waited is not None
+    assert waited.mean_threads("for work") > 0.9 * waited.rows.samples / waited.ticks > 0.5
+    assert stacks.warnings == ()
+
+
+async def test_without_perf_the_missing_graph_is_told(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """V8's samples are recorded as they are, and the reader learns why there is no off-CPU graph."""
+    with node(FREE, "-e", IDLE) as target:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=2))
+    assert [one.kind for one in (await bench.profile(stacks)).passes] == ["on_cpu"]
+    [warning] = stacks.warnings
+    assert "No off-CPU graph" in warning and "perf" in warning
+    assert stacks.end == "complete"
+
+
 async def test_a_target_that_ends_in_the_middle(bench: Bench) -> None:
     """What was recorded until the program exits is the profile, and we do not hold up its end."""
-    with node(FREE, "-e", f"setTimeout(() => process.exit(), 5000); {IDLE}") as target:
-        stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=60, slice_s=60))
+    with node(FREE, "-e", f"process.on('SIGTERM', () => process.exit()); {IDLE}") as target:
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "node-inspector", duration_s=60, slice_s=60)))
+        await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 1)
+        target.terminate()
+        stacks = await attempt
         assert target.wait(5) == 0
     assert stacks.end == "target exited"
     assert 0 < stacks.passes[0].seconds < 30

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import psutil
-import pytest
 
 from activities.pause_watch import PauseWatch, state_of
 from tests.activities.recordings import program, until
@@ -34,7 +33,6 @@ async def test_a_process_that_runs_is_not_held() -> None:
     assert state_of(target.pid) == ""
 
 
-@pytest.mark.measuring
 @needs("ptrace")
 async def test_a_process_in_a_tracers_hand_is_held() -> None:
     """While a tracer holds it every reading says so, and who waits for that is told; afterwards none does."""

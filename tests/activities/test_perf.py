@@ -1,4 +1,4 @@
-"""perf on compiled programs: inlined functions, kernel frames, missing frame pointers."""
+"""perf on compiled programs: inlined functions, kernel frames, missing frame pointers, and where threads wait."""
 
 import asyncio
 import subprocess
@@ -9,8 +9,24 @@ from temporalio.exceptions import ApplicationError
 
 from activities.perf import Perf
 from lab.programs import build
+from perfwright.analysis.hot_paths import on_cpu
+from perfwright.analysis.tree_weights import CallTree
+from perfwright.analysis.utilisation import describe_utilisation
+from perfwright.analysis.waits import KINDS, off_cpu
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
-from tests.activities.recordings import Bench, function_shares, pattern, program, recording, runs, shares, tools_of
+from tests.activities.recordings import (
+    LEAVES,
+    Bench,
+    function_shares,
+    pattern,
+    program,
+    python,
+    recording,
+    runs,
+    shares,
+    tools_of,
+    total_share,
+)
 from tests.needs import needs
 
 INLINED = """
@@ -29,16 +45,56 @@ __attribute__((noinline)) unsigned work(unsigned x) {
 int main(void) { volatile unsigned s = 1; puts("ready"); fflush(stdout); for (;;) s = work(s); }
 """
 
+WAITS = """
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+static pthread_mutex_t till = PTHREAD_MUTEX_INITIALIZER;
+static int orders[2], nothing[2];
+static void ms(long n) { struct timespec t = {0, n * 1000000}; nanosleep(&t, 0); }
+__attribute__((noinline)) void naps(void) { ms(20); }
+__attribute__((noinline)) void holds_till(void) { pthread_mutex_lock(&till); ms(30); pthread_mutex_unlock(&till); ms(1); }
+__attribute__((noinline)) void wants_till(void) { pthread_mutex_lock(&till); pthread_mutex_unlock(&till); ms(1); }
+__attribute__((noinline)) void reads_orders(void) { char c; if (read(orders[0], &c, 1) != 1) exit(1); }
+__attribute__((noinline)) void writes_orders(void) { ms(40); if (write(orders[1], "x", 1) != 1) exit(1); }
+__attribute__((noinline)) void reads_nothing(void) { char c; if (read(nothing[0], &c, 1) != 1) exit(1); }
+static void *forever(void *step) { for (;;) ((void (*)(void))step)(); }
+int main(void) {
+    void (*steps[])(void) = {naps, holds_till, wants_till, reads_orders, writes_orders, reads_nothing};
+    if (pipe(orders) || pipe(nothing)) return 1;
+    for (int i = 0; i < 6; i++) { pthread_t t; pthread_create(&t, 0, forever, steps[i]); }
+    puts("ready"); fflush(stdout); pause();
+}
+"""
+HAND_OVER = """
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int there[2], back[2];
+__attribute__((noinline)) void answers(void) { char c; if (read(there[0], &c, 1) != 1 || write(back[1], &c, 1) != 1) exit(1); }
+__attribute__((noinline)) void asks(void) { char c = 'x'; if (write(there[1], &c, 1) != 1 || read(back[0], &c, 1) != 1) exit(1); }
+static void *other(void *nothing) { for (;;) answers(); }
+int main(void) {
+    if (pipe(there) || pipe(back)) return 1;
+    pthread_t t; pthread_create(&t, 0, other, 0);
+    puts("ready"); fflush(stdout);
+    for (;;) asks();
+}
+"""
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def compiled(folder: Path, *flags: str) -> str:
-    (folder / "inlined.c").write_text(INLINED)
+def compiled(folder: Path, *flags: str, source: str = INLINED) -> str:
+    (folder / "inlined.c").write_text(source)
     program = folder / "inlined"
-    subprocess.run(["gcc", "-O2", "-g", *flags, "-o", str(program), str(folder / "inlined.c")], check=True, timeout=60)
+    subprocess.run(["gcc", "-O2", "-g", "-pthread", *flags, "-o", str(program), str(folder / "inlined.c")], check=True, timeout=60)
     return str(program)
 
 
@@ -88,13 +144,55 @@ async def test_inlined_functions_are_put_back(bench: Bench, tmp_path: Path, flag
     assert work == "work"
 
 
-@pytest.mark.measuring
 @needs("perf", "gcc")
 async def test_missing_frame_pointers_are_told(bench: Bench, tmp_path: Path) -> None:
     """Stacks that break off are not passed off as whole."""
     with program(compiled(tmp_path, "-fomit-frame-pointer")) as target:
         stacks = await record(bench, recording(target.pid, "perf", duration_s=2))
     assert "without frame pointers" in stacks.warnings[0]
+
+
+@pytest.mark.measuring
+@needs("perf", "gcc")
+@pytest.mark.parametrize("flag", ["-fno-omit-frame-pointer", "-fomit-frame-pointer"])
+async def test_where_a_compiled_program_waits(bench: Bench, tmp_path: Path, flag: str) -> None:
+    """Each function that sleeps, reads or wants a lock is named with its wait, with frame pointers or without, next to a thread that hangs."""
+    with program(compiled(tmp_path, flag, source=WAITS)) as target:
+        stacks = await record(bench, recording(target.pid, "perf", duration_s=3))
+        assert runs(target.pid)
+    tree = CallTree(await bench.profile(stacks))
+    waited = off_cpu(tree)
+    assert waited is not None
+    shares = {
+        function: total_share(tree.profile, function, "off_cpu") for function in ("naps", "wants_till", "reads_orders", "writes_orders")
+    }
+    assert all(0.08 < share < 0.2 for share in shares.values()), shares  # one of seven threads each
+    told = {spot.function for spot in describe_utilisation(on_cpu(tree, None, runtime="native"), None).waiting}
+    assert {"wants_till: waits for a lock", "reads_orders: waits for I/O"} <= told
+    assert {"lock", "I/O", "sleep"} <= {KINDS[number] for number in waited.kind}
+
+
+@pytest.mark.measuring
+@needs("perf", "gcc")
+async def test_a_program_that_only_runs_does_not_wait(bench: Bench, tmp_path: Path) -> None:
+    """On a machine busy with others it is put off its CPU again and again, and none of that is a wait."""
+    with program(compiled(tmp_path)) as target:
+        stacks = await record(bench, recording(target.pid, "perf", duration_s=2))
+    profile = await bench.profile(stacks)
+    [waited] = [one for one in profile.passes if one.kind == "off_cpu"]
+    assert sum(waited.count) < 0.02 * waited.rate_hz * waited.seconds
+
+
+@pytest.mark.measuring
+@needs("perf", "gcc")
+async def test_a_program_that_switches_all_the_time(bench: Bench, tmp_path: Path) -> None:
+    """Two threads that hand one byte over and over: both places are named, from a bounded part of what there is to record."""
+    with program(compiled(tmp_path, source=HAND_OVER)) as target:
+        stacks = await record(bench, recording(target.pid, "perf", duration_s=3))
+    profile = await bench.profile(stacks)
+    asks, answers = (total_share(profile, function, "off_cpu") for function in ("asks", "answers"))
+    assert min(asks, answers) > 0.2
+    assert asks + answers > 0.98
 
 
 @pytest.mark.measuring
@@ -115,18 +213,19 @@ async def test_kernel_time_has_kernel_frames(bench: Bench) -> None:
     assert kernel / sum(sum(one.count) for one in profile.passes) > 0.5
 
 
-@pytest.mark.measuring
 @needs("perf")
 async def test_a_target_that_ends_in_the_middle(bench: Bench) -> None:
     """What was recorded until then is a profile."""
-    with pattern("one-thread", seconds=3) as target:
-        stacks = await record(bench, recording(target.pid, "perf", duration_s=40, slice_s=40))
+    with python(LEAVES) as target:
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "perf", duration_s=40, slice_s=40)))
+        await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 1)
+        target.terminate()
+        stacks = await attempt
     assert stacks.end == "target exited"
     assert stacks.passes[0].samples > 0
     assert stacks.passes[0].seconds < 20
 
 
-@pytest.mark.measuring
 @needs("perf")
 async def test_a_cancelled_recording_lets_go_at_once(bench: Bench) -> None:
     """Cancelled in the middle: perf has ended when the step ends, and nothing is left."""

@@ -58,7 +58,7 @@ async def test_running_waiting_and_idle_sessions_are_told_apart(server: Postgres
         blocked = asyncio.create_task(waiting.execute("UPDATE orders SET id = 4712 WHERE id = 1"))
         busy = asyncio.create_task(working.execute("SELECT count(*) FROM generate_series(1, 1000000000) AS n WHERE n % 4713 = 0"))
         examined = Examined(server.dsn(database), tmp_path)
-        result = await examined.run("sample_activity", request())
+        result = await examined.run("sample_activity", request(2.0))
         for connection, task in ((working, busy), (waiting, blocked)):
             connection.terminate()
             with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
@@ -75,9 +75,9 @@ async def test_running_waiting_and_idle_sessions_are_told_apart(server: Postgres
     assert result.samples >= 3
     assert result.warnings == ()
     series = await series_of(examined, result)
-    assert len(series["t_s"]) == result.samples
+    assert sum(value is not None for value in series["series"][0]["values"]) == result.samples  # a busy machine makes gaps between them
     assert {one["label"] for one in series["series"]} >= {"waiting for a lock", "idle in transaction"}
-    assert examined.beats[-1]["of_s"] == 1.0
+    assert examined.beats[-1]["of_s"] == 2.0
     await nothing_left(server)
 
 

@@ -54,7 +54,7 @@ async def test_a_select_is_executed_and_its_plan_kept(shop: Examined) -> None:
     assert taken.execution_ms == outcome.execution_ms != execution_ms(taken.plan)
     assert ("Serialization" in taken.plan) == (plans.database.version_number >= 170000)
     assert result.warnings == (f'explained as role {USER} with search_path "$user", public',)
-    assert shop.beats[0] == {"statement": 1, "of": 1, "doing": "", "elapsed_s": 0.0}
+    assert shop.beats[0] | {"elapsed_s": 0.0} == {"statement": 1, "of": 1, "doing": "", "elapsed_s": 0.0}
     assert await shop.ours() == 0
 
 

@@ -76,6 +76,8 @@ async def tried(
     rewrites: tuple[RewriteCandidate, ...] = (),
     target: Target | None = None,
     statement_timeout_s: float = 20.0,
+    cost_ceiling: float = 1e15,
+    costly_approved: tuple[str, ...] = (),
 ) -> TriedAdvice:
     request = TryAdvice(
         target=target or shop.target("analyze"),
@@ -85,8 +87,10 @@ async def tried(
         rewrites=rewrites,
         statement_timeout_s=statement_timeout_s,
         lock_timeout_s=0.2,
+        cost_ceiling=cost_ceiling,
+        costly_approved=costly_approved,
     )
-    result: TriedAdvice = await shop.environment.run(PostgresTrying(shop.store, shop.environ).tried, request)
+    result: TriedAdvice = await shop.environment.run(PostgresTrying(shop.store, shop.environ, shop.state).tried, request)
     return result
 
 
@@ -262,6 +266,20 @@ async def test_rewrites_that_do_not_end(shop: Examined) -> None:
     endless = statement(SLOW, "reads only", SLOW)
     found = await verdict(shop, endless, f"{SLOW} AND true", statement_timeout_s=0.3)
     assert found.outcome == "not tried" and "statement_timeout of 0.3 s hit" in found.reason
+
+
+async def test_the_cost_ceiling_holds_for_rewrites(shop: Examined) -> None:
+    """Neither a rewrite nor its original is executed over the ceiling; approval of the statement lets through what costs no more."""
+    one = counted()
+    dear = COUNTED.replace("$1", "$1 AND (SELECT count(*) FROM orders a, orders b WHERE a.total < b.total) > 0")
+    [refused] = (await tried(shop, [one], rewrites=(rewrite(one, JOINED),), cost_ceiling=1.0)).rewrites
+    assert refused.outcome == "not tried" and refused.reason.startswith("not executed: the original's planned cost of ")
+    assert refused.reason.endswith("is over the ceiling of 1") and refused.ratio is None
+    approved = (one.fingerprint,)
+    both = (rewrite(one, JOINED), rewrite(one, dear, "a dear one"))
+    cheap, costly = (await tried(shop, [one], rewrites=both, cost_ceiling=1.0, costly_approved=approved)).rewrites
+    assert cheap.outcome == "faster"
+    assert costly.outcome == "not tried" and costly.reason.startswith("not executed: the rewrite's planned cost of ")
 
 
 async def test_a_server_that_closes_the_connection(shop: Examined) -> None:

@@ -179,7 +179,7 @@ async def test_a_session_that_crashes_takes_the_counters_with_it(breakable18: Po
             await call(again, 4)
             await again.close()
 
-        result, statements = await observed(Examined(breakable18.dsn(database), tmp_path), crash, 3 * WINDOW_S)
+        result, statements = await observed(Examined(breakable18.dsn(database), tmp_path), crash, 6 * WINDOW_S)
     assert calls_of(statements) == 4
     assert result.reset
     assert any("crash of one session" in warning for warning in result.warnings)
@@ -212,7 +212,7 @@ async def test_evictions_are_counted(breakable: PostgresServer, tmp_path: Path) 
                 await connection.execute(f"SELECT {'+'.join(['id'] * (n + 1))} FROM orders WHERE id < 0")
             await call(connection, 500)
 
-        result, statements = await observed(Examined(breakable.dsn(await database_of(connection)), tmp_path), flood)
+        result, statements = await observed(Examined(breakable.dsn(await database_of(connection)), tmp_path), flood, 6 * WINDOW_S)
     assert result.evicted >= 100
     # Those of 3 to 1,003 at least that came last: also an entry of many calls may be dropped once.
     assert 497 <= calls_of(statements) <= 1_000

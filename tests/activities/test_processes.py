@@ -18,7 +18,7 @@ from perfwright.models.cpu_profiling import Preflight, ProcessUse
 from perfwright.models.cpu_steps import InspectTarget, UseSampling
 from perfwright.models.host import HostFacts
 from perfwright.models.target import ProcessSelector, Target
-from tests.activities.recordings import PREFIX, Bench, pattern, program, until
+from tests.activities.recordings import LEAVES, PREFIX, Bench, pattern, program, python, until
 from tests.needs import needs
 
 SLEEPER = "print('ready'); import time; time.sleep(300)"
@@ -179,12 +179,14 @@ async def test_500_threads_are_read_within_the_budget(bench: Bench) -> None:
     assert use.sampler_cpu_share < 0.02
 
 
-@pytest.mark.measuring
 async def test_a_target_that_exits_ends_the_sampling(bench: Bench) -> None:
     """What was read until then is the result; nothing read at all is TargetGone."""
-    with pattern("one-thread", seconds=3) as target:
+    with python(LEAVES) as target:
         request = sampling(target.pid, duration_s=60)
-        use: ProcessUse = await bench.run(Processes, "sample_threads", request)
+        attempt = asyncio.create_task(bench.run(Processes, "sample_threads", request))
+        await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 1)
+        target.terminate()
+        use: ProcessUse = await attempt
     assert 0.5 < use.seconds < 30
     assert use.user_share > 0
     with pytest.raises(ApplicationError, match=f"process {target.pid} of shop exited") as trouble:
@@ -192,7 +194,6 @@ async def test_a_target_that_exits_ends_the_sampling(bench: Bench) -> None:
     assert trouble.value.type == "TargetGone"
 
 
-@pytest.mark.measuring
 async def test_the_next_attempt_goes_on(bench: Bench, tmp_path: Path) -> None:
     """kill -9 of the worker: its readings count, and only the remaining time is sampled."""
     with pattern("one-thread") as target:
@@ -218,7 +219,6 @@ async def test_the_next_attempt_goes_on(bench: Bench, tmp_path: Path) -> None:
     assert again == use
 
 
-@pytest.mark.measuring
 async def test_a_cancelled_sampling_leaves_nothing(bench: Bench) -> None:
     """Cancelled for good: no file of it stays on the host."""
     with pattern("one-thread") as target:

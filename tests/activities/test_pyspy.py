@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from activities.slice_recorder import PLAN_FILE
 from perfwright.analysis.sampling_rate import RatePlan
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from tests.activities.recordings import (
+    LEAVES,
     PREFIX,
     Bench,
     function_shares,
@@ -32,7 +34,7 @@ from tests.activities.recordings import (
 )
 from tests.needs import needs
 
-pytestmark = [pytest.mark.measuring, needs("ptrace")]
+pytestmark = needs("ptrace")
 
 METHOD = "record_python_stacks"
 BUSY = "print('ready')\ndef work():\n    total = 0\n    for number in range(10_000): total += number % 7\n    return total\nwhile True: work()\n"
@@ -55,6 +57,7 @@ def plan_blocking(bench: Bench, rate_hz: int) -> None:
     (folder / PLAN_FILE).write_text(RatePlan(rate_hz=rate_hz).model_dump_json() + "\n")
 
 
+@pytest.mark.measuring
 async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
     """The busy thread's on-CPU and GIL samples are nearly all in the function that calculates; the wall pass sees the others wait."""
     with pattern("one-thread") as target:
@@ -76,6 +79,7 @@ async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
     assert (origins["checksum"], origins["Condition.wait"]) == ("user", "runtime")
 
 
+@pytest.mark.measuring
 async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench) -> None:
     """With 150 threads a sample is dear: the rate follows from the probe, and what the target paid is measured and reported."""
     with pattern("threads", "--threads", "150") as target:
@@ -119,13 +123,12 @@ async def test_a_tree_is_profiled_without_its_command_lines(bench: Bench) -> Non
 @pytest.mark.parametrize("how", ["exit", "kill"])
 async def test_a_target_that_ends_in_the_middle(bench: Bench, how: str) -> None:
     """What was recorded until the target exited, or was killed, is a profile; its length is what was really recorded."""
-    with pattern("one-thread", seconds=3.5 if how == "exit" else 120) as target:
+    with python(LEAVES) as target:
         request = recording(target.pid, "py-spy", duration_s=40, slice_s=40)
         plan_blocking(bench, 50)
         attempt = asyncio.create_task(record(bench, request))
-        if how == "kill":
-            await bench.beat_of(lambda beat: beat.get("pass") == "on_cpu" and beat["recorded_s"] > 1)
-            target.kill()
+        await bench.beat_of(lambda beat: beat.get("pass") == "on_cpu" and beat["recorded_s"] > 1)
+        target.send_signal(signal.SIGTERM if how == "exit" else signal.SIGKILL)
         stacks = await attempt
     assert stacks.end == "target exited"
     [taken] = stacks.passes
@@ -194,10 +197,12 @@ async def test_a_cancelled_recording_lets_go_at_once(bench: Bench) -> None:
 
 async def test_a_target_that_execs_is_another_program(bench: Bench) -> None:
     """Python that becomes another program ends the recording, with what was recorded until then."""
-    code = "print('ready')\nimport os, time\nend = time.monotonic() + 4\nwhile time.monotonic() < end: sum(range(1000))\nos.execvp('sleep', ['sleep', '300'])"
-    with python(code) as target:
+    with python(LEAVES.replace("sys.exit()", "__import__('os').execvp('sleep', ['sleep', '300'])")) as target:
         plan_blocking(bench, 50)
-        stacks = await record(bench, recording(target.pid, "py-spy", duration_s=12, slice_s=3))
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", duration_s=20, slice_s=2)))
+        await bench.beat_of(lambda beat: beat.get("slices", 0) >= 1 and beat["recorded_s"] > 2.2)
+        target.terminate()
+        stacks = await attempt
     assert stacks.end == "target exited"
     assert "now runs sleep" in stacks.warnings[0]
     assert sum(one.samples for one in stacks.passes) > 0

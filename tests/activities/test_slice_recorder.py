@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
+from activities.profiler_cpu import MachineBusy
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick
 from activities.taken_slices import SliceCount, SliceTake, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
@@ -254,7 +256,22 @@ async def test_a_tool_that_takes_too_much_cpu_is_stopped(bench: Bench, target: i
 
     stacks = await record(bench, Greedy(), recording(target, "perf", PASSES))
     assert (stacks.end, [one.kind for one in stacks.passes]) == ("over budget", ["on_cpu"])
-    assert "of the machine's CPU" in stacks.warnings[0]
+    assert "of the CPU that the target had" in stacks.warnings[0]
+
+
+async def test_a_recording_that_gets_dearer_slows_down(bench: Bench, target: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample that costs more than it may is taken less often from the next slice on, and the recording goes on to its end."""
+    monkeypatch.setattr(MachineBusy, "share", lambda self: 1.0)  # no CPU is free: all that the tool takes comes from somebody
+
+    class Dear(Tally):
+        async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+            return replace(await super().take(order, tick), cpu_s=600.0 if len(self.orders) == 1 else 0.0)
+
+    dear = Dear()
+    stacks = await record(bench, dear, recording(target, "perf", ("on_cpu",)).model_copy(update={"slice_s": 1.0}))
+    assert [order.rate_hz for order in dear.orders] == [99, 1, 1, 1]
+    assert stacks.passes[0].rate_hz == pytest.approx((99 + 3) / 4, abs=0.1)
+    assert stacks.end == "complete"
 
 
 async def test_passes_there_is_no_time_for_are_left_out(bench: Bench, target: int) -> None:

@@ -9,7 +9,9 @@ import pytest
 from activities.jfr import jfr_settings
 from activities.jfr_output import MONITOR_ENTER, read_jfr_text
 from activities.node_output import read_cpu_profile
-from activities.perf_output import read_addr2line, read_perf_script
+from activities.perf_frames import read_addr2line
+from activities.perf_output import read_perf_script
+from activities.perf_switches import Sleeper, SwitchFacts
 from activities.pyspy_output import read_speedscope
 from activities.taken_slices import ReadSlice, SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
@@ -43,6 +45,12 @@ def rows(profile: Profile, kind: PassKind = "on_cpu") -> dict[tuple[str, str, in
                 node = profile.nodes.parent[node]
             found[(";".join(reversed(stack)), profile.threads[thread].name, block)] = count
     return found
+
+
+def no_switches(path: Path) -> None:
+    """As for a slice of two seconds in which nothing changed."""
+    path.with_suffix(".switches.txt").write_text("")
+    path.with_suffix(".switches.json").write_text(SwitchFacts(began_s=5802.0, ended_s=5804.0).model_dump_json())
 
 
 def origins(profile: Profile) -> dict[str, str]:
@@ -99,6 +107,7 @@ def test_perf_script(tmp_path: Path) -> None:
     shutil.copy(DATA / "perf.txt", path.with_suffix(".txt"))
     facts = {"runtime": "native", "executable": "/srv/app/bookings", "threads": {"4711": "bookings", "4712": "loader"}}
     path.with_suffix(".summary").write_text(json.dumps(facts))
+    no_switches(path)
     profile, count = read(read_perf_script, path)
     assert rows(profile) == {
         ("__libc_start_call_main;total_by_scan", "bookings", 0): 1,
@@ -123,6 +132,59 @@ def test_perf_without_frame_pointers(tmp_path: Path) -> None:
     _, count = read(read_perf_script, path)
     assert "100% of the stacks break off" in count.warning
     assert "-fno-omit-frame-pointer" in count.warning
+
+
+def test_perf_switches(tmp_path: Path) -> None:
+    """Waits are timed from switch to switch, in milliseconds; a wait without a stack goes to its thread's stacks.
+
+    s          5802         .5        5803       .5        5804
+    bookings   ==================================    ====          asleep from before, stack never seen: the kernel's function
+    loader      R====== R== N=      ?==                            reads 500 ms, naps 100 ms; 200 ms stand behind the nap's sample
+    4713       ===========================================         not one switch: the kernel's function
+    4714       -  preempt                                          wants to run
+    4715                                     exits
+    """
+    path = tmp_path / "slice"
+    path.with_suffix(".txt").write_text("")
+    path.with_suffix(".summary").write_text(
+        json.dumps({"runtime": "native", "executable": "/srv/app/bookings", "threads": {"4711": "bookings", "4712": "loader"}})
+    )
+    shutil.copy(DATA / "perf-switches.txt", path.with_suffix(".switches.txt"))
+    before = {"4711": Sleeper(pid=4711, asleep=True, waits_in="do_wait"), "4712": Sleeper(pid=4711, asleep=False)}
+    before |= {"4713": Sleeper(pid=4711, asleep=True, waits_in="futex_do_wait"), "4714": Sleeper(pid=4711, asleep=False)}
+    facts = SwitchFacts(began_s=5802.0, ended_s=5804.0, before=before, after=before)
+    path.with_suffix(".switches.json").write_text(facts.model_dump_json())
+    profile, count = read(read_perf_script, path)
+    reads = "start_thread;load(std::string const&, int);__GI___libc_read;anon_pipe_read;schedule"
+    naps = "start_thread;nap;clock_nanosleep@GLIBC_2.2.5;do_nanosleep"
+    assert rows(profile, "off_cpu") == {
+        (reads, "loader", 0): 500,
+        (naps, "loader", 0): 100,
+        (naps, "loader", 1): 200,
+        ("futex_do_wait", "", 0): 1000,
+        ("futex_do_wait", "", 1): 1000,
+        ("do_wait", "bookings", 0): 1000,
+        ("do_wait", "bookings", 1): 700,
+    }
+    assert (rows(profile), count.samples, count.warning) == ({}, 0, "")
+    waited = next(one for one in profile.passes if one.kind == "off_cpu")
+    assert (waited.rate_hz, waited.seconds) == (1000, 2.0)
+
+
+def test_switches_that_were_not_recorded_are_told(tmp_path: Path) -> None:
+    """Without them there is no off-CPU pass, and the reason is said; with a part of the slice, that is."""
+    path = tmp_path / "slice"
+    path.with_suffix(".txt").write_text("")
+    path.with_suffix(".summary").write_text(json.dumps({"runtime": "native", "executable": "", "threads": {}}))
+    path.with_suffix(".switches.json").write_text(SwitchFacts(problem="perf is restricted").model_dump_json())
+    profile, count = read(read_perf_script, path)
+    assert [one.kind for one in profile.passes] == ["on_cpu"]
+    assert count.warning.endswith("perf is restricted")
+    shutil.copy(DATA / "perf-switches.txt", path.with_suffix(".switches.txt"))
+    path.with_suffix(".switches.json").write_text(SwitchFacts(began_s=5802.8, ended_s=None).model_dump_json())
+    profile, count = read(read_perf_script, path)
+    assert [round(one.seconds, 3) for one in profile.passes] == [2.0, 1.0]
+    assert "a part of the time only" in count.warning
 
 
 def test_addr2line() -> None:
@@ -175,6 +237,27 @@ def test_cpu_profile(tmp_path: Path) -> None:
     assert origins(profile)["listOnTimeout"] == "runtime"
     assert count.samples == 6
     assert count.warning.startswith("17% of the samples are in functions that V8 inlined")
+
+
+def test_cpu_profile_with_switches(tmp_path: Path) -> None:
+    """A sample whose thread waited until V8 woke it is a wait, not CPU time; each wait is where the nearest sample was.
+
+    ms       0     100      300      500  600   900  1000 ... (V8's samples at 100, 300, 500, 900)
+    waits       -       ====              ==                   200 ms until the sample at 300, 100 ms after the one at 500
+    """
+    path = Path(shutil.copy(DATA / "node.json", tmp_path / "slice"))
+    began_s = json.loads(path.read_text())["profile"]["startTime"] / 1e6
+    pid = json.loads(path.read_text())["pid"]
+    lines = [
+        f"{pid}/{pid}  {began_s + at_s:.9f}: PERF_RECORD_SWITCH {way}"
+        for at_s, way in ((0.02, "OUT preempt"), (0.05, "IN"), (0.11, "OUT"), (0.2999, "IN"), (0.501, "OUT"), (0.601, "IN"))
+    ]
+    path.with_suffix(".switches.txt").write_text("\n".join(lines))
+    path.with_suffix(".switches.json").write_text(SwitchFacts(began_s=began_s - 1, ended_s=began_s + 3).model_dump_json())
+    profile, count = read(read_cpu_profile, path)
+    assert rows(profile)[("(anonymous):58;cheapest:26", "main", 0)] == 2
+    assert rows(profile, "off_cpu") == {("(anonymous):58;cheapest:26", "main", 0): 190, ("(idle)", "main", 0): 100}
+    assert count.samples == 5
 
 
 @pytest.mark.parametrize("reader", [read_perf_script, read_jfr_text])

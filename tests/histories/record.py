@@ -25,6 +25,7 @@ from starter.search_attributes import ensure_search_attributes
 from starter.temporal_cli import find_temporal_cli
 from tests.conftest import run_worker
 from tests.histories import stored
+from tests.histories.janitor_branches import JANITOR_BRANCHES, cleaning
 from tests.histories.query_branches import QUERY_BRANCHES, querying
 from tests.workflows.investigating import target, workers
 from tests.workflows.lease_processes import Hold, Measuring
@@ -290,6 +291,7 @@ BRANCHES: dict[str, dict[str, Callable[[Any], Awaitable[Handle]]]] = {
     "TargetLease": {
         branch.__name__: branch for branch in (uncontended, contended, cancelled_waiter, terminated_holder, continued, carried)
     },
+    "UndoJanitor": JANITOR_BRANCHES,
 }
 """What must be recorded, and how; test_replay.py holds the files against it."""
 CONTINUING: tuple[Branch, ...] = (continued, carried)
@@ -322,7 +324,12 @@ async def leasing(client: Client, site: Path, branch: Branch) -> AsyncIterator[S
         yield Stage(client)
 
 
-STAGES: dict[str, Any] = {"CpuProfilingInvestigation": investigating, "QueryPerformanceAnalysis": querying, "TargetLease": leasing}
+STAGES: dict[str, Any] = {
+    "CpuProfilingInvestigation": investigating,
+    "QueryPerformanceAnalysis": querying,
+    "TargetLease": leasing,
+    "UndoJanitor": cleaning,
+}
 
 
 async def record(type_name: str, name: str) -> Path:

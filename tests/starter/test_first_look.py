@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def burn_cycles():
 while True:
     burn_cycles()
 """
-pytestmark = [pytest.mark.measuring, needs("temporal", "ptrace")]
+pytestmark = needs("temporal", "ptrace")
 
 
 def environ() -> dict[str, str]:
@@ -50,8 +51,10 @@ def up(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    (tmp_path / "busy_program.py").write_text(BUSY)
-    program = subprocess.Popen([sys.executable, "busy_program.py"], cwd=tmp_path)
+    """Under a name that no other program on the machine has."""
+    script = f"busy_{uuid.uuid4().hex[:8]}.py"
+    (tmp_path / script).write_text(BUSY)
+    program = subprocess.Popen([sys.executable, script], cwd=tmp_path)
     yield program
     program.kill()
     program.wait()
@@ -59,13 +62,14 @@ def busy(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_first_look_at_a_process(up: Path, busy: subprocess.Popen[bytes]) -> None:
     """Beside `perfwright up`, without a registry or any setting: a pid or a name is profiled, and the hot function is named with its file."""
+    script = str(busy.args[1])  # type: ignore[index]
     by_pid = perfwright(up, "cpu", "--pid", str(busy.pid), "--duration", "6")
     assert by_pid.returncode in (0, 3), by_pid.stdout + by_pid.stderr  # 3: a busy machine may give too few samples to conclude from
-    assert "burn_cycles" in by_pid.stdout and "busy_program.py" in by_pid.stdout
+    assert "burn_cycles" in by_pid.stdout and script in by_pid.stdout
     report = next(line.split()[-1] for line in by_pid.stdout.splitlines() if line.endswith("report.html"))
     assert "burn_cycles" in Path(report).read_text()
 
-    by_name = perfwright(up, "cpu", "--name", "busy_program.py", "--duration", "2", "--json")
+    by_name = perfwright(up, "cpu", "--name", script, "--duration", "2", "--json")
     assert by_name.returncode in (0, 3) and f'"pid": {busy.pid}' in by_name.stdout  # and not the command that asks
     assert f"pid-{busy.pid}#2" in perfwright(up, "list").stdout
 

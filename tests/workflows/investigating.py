@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +45,25 @@ def target(name: str, host: str, process: str, environment: str = "lab", allow: 
 
 @asynccontextmanager
 async def workers(
-    client: Client, task_queue: str, host: str, folder: Path, *targets: str, environ: Mapping[str, str] | None = None, **options: Any
+    client: Client,
+    task_queue: str,
+    host: str,
+    folder: Path,
+    *targets: str,
+    environ: Mapping[str, str] | None = None,
+    serves_host: bool = True,
+    **options: Any,
 ) -> AsyncIterator[WorkerContext]:
-    """Everything that `worker.py` runs, on the test's own queues, with its stores in `folder`."""
+    """Everything that `worker.py` runs, on the test's own queues, with its stores in `folder`; the host's steps only if it serves it."""
     (folder / "perfwright.toml").write_text(REGISTRY.format(targets="\n".join(targets)))
     context = await WorkerContext.open(folder / "perfwright.toml", host, environ=environ or {}, working_directory=folder)
     activities = build_activities(context)
     try:
-        async with (
-            run_worker(client, task_queue, workflows=WORKFLOWS, activities=activities.central, **options),
-            run_worker(client, host_queue(host), activities=activities.host),
-            run_worker(client, probe_queue(host), activities=activities.probe),
-        ):
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(run_worker(client, task_queue, workflows=WORKFLOWS, activities=activities.central, **options))
+            if serves_host:
+                await running.enter_async_context(run_worker(client, host_queue(host), activities=activities.host))
+                await running.enter_async_context(run_worker(client, probe_queue(host), activities=activities.probe))
             yield context
     finally:
         await context.close()

@@ -35,7 +35,7 @@ from tests.workflows.watching_runs import (
 )
 from workflows.shared.run_story import VERDICT
 
-pytestmark = [pytest.mark.measuring, needs("ptrace"), pytest.mark.timeout(600)]
+pytestmark = [needs("ptrace"), pytest.mark.timeout(600)]
 
 SHORT: dict[str, Any] = {
     "duration_s": 2,
@@ -318,6 +318,24 @@ async def test_a_lost_lease(client: Client, task_queue: str, host_name: str, tmp
     assert f"target/{name}" in result.summary and "lost" in result.summary
     assert [gate.name for gate in result.quality_gates if gate.metric == "leases lost" and gate.outcome == "failed"]
     assert_untouched(program)
+
+
+async def test_an_idle_target_is_inconclusive(client: Client, task_queue: str, host_name: str, tmp_path: Path, name: str) -> None:
+    """A program that does nothing gives too few samples; the result says so and how much CPU it used."""
+    idle = "command = ['python3', '-c', 'import time; time.sleep(600)']"
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, idle)):
+        handle = await start(client, task_queue, name, duration_s=4)
+        result: CpuResult = await handle.result()
+    assert result.verdict == "inconclusive"
+    assert "idle" in result.summary
+    assert not [finding for finding in result.findings if finding.severity != "information"]
+
+
+async def test_a_command_that_cannot_start_says_why(client: Client, task_queue: str, host_name: str, tmp_path: Path, name: str) -> None:
+    """A program that does not exist fails the run with its name."""
+    async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, "command = ['no-such-program-here']")):
+        told = await failure_of(await start(client, task_queue, name, duration_s=4))
+    assert "no-such-program-here" in told.message
 
 
 @needs("node")

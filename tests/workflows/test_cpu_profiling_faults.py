@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from perfwright.models.queues import CENTRAL_QUEUE
-from starter.dev_server import DevServer, start_dev_server
-from starter.json_lines import ready_line
-from starter.temporal_cli import find_temporal_cli
 from tests.disks import tiny_disk  # noqa: F401
 from tests.needs import needs
-from tests.workflows.investigating import REGISTRY, CpuResult, start, target, workers
+from tests.workflows.investigating import CpuResult, start, target, workers
+from tests.workflows.sites import Site, running_site
 from tests.workflows.watching_runs import (
     PATIENCE_S,
     Handle,
@@ -43,11 +40,9 @@ from tests.workflows.watching_runs import (
     task_failures,
     until,
 )
-from workflows.plugin.plugin import PerfwrightPlugin
 
 pytestmark = [pytest.mark.measuring, needs("ptrace", "temporal"), pytest.mark.timeout(1_200)]
 
-WORKER = Path(__file__).resolve().parents[2] / "worker.py"
 HOST = "local"
 SHORT: dict[str, Any] = {
     "duration_s": 2,
@@ -112,84 +107,16 @@ def program(script: Path) -> Iterator[int]:
         yield process.pid
 
 
-@dataclass
-class Site:
-    """One machine as its users have it: a server with its file, a registry, and a worker process. Both can be killed."""
-
-    folder: Path
-    server: DevServer
-    environment: dict[str, str] = field(default_factory=dict)
-    worker: subprocess.Popen[str] | None = None
-
-    async def start_worker(self, **environment: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PERFWRIGHT_"))}
-        ours = {"TEMPORAL_ADDRESS": self.server.address, "PERFWRIGHT_METRICS": "off", "PERFWRIGHT_LOG_LEVEL": "WARNING"}
-        with (self.folder / "worker.log").open("ab") as log:
-            self.worker = subprocess.Popen(
-                [sys.executable, str(WORKER), "--config", str(self.folder / "perfwright.toml")],
-                env=kept | ours | self.environment | environment,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        await asyncio.wait_for(asyncio.to_thread(self._wait_ready), PATIENCE_S)
-
-    def _wait_ready(self) -> None:
-        assert self.worker and self.worker.stdout
-        for line in self.worker.stdout:
-            if ready_line(line) is not None:
-                return
-        raise AssertionError(f"the worker ended:\n{self.log[-3_000:]}")
-
-    async def signal_worker(self, number: signal.Signals) -> int:
-        """Send it and wait for the end; gives the exit code."""
-        assert self.worker and self.worker.stdout
-        self.worker.send_signal(number)
-        code = await asyncio.wait_for(asyncio.to_thread(self.worker.wait), PATIENCE_S)
-        self.worker.stdout.close()
-        self.worker = None
-        return code
-
-    async def restart_server(self) -> None:
-        """kill -9, and again on the same port and file."""
-        os.kill(self.server.pid, signal.SIGKILL)
-        await asyncio.to_thread(self.server.stop)
-        port = int(self.server.address.rpartition(":")[2])
-        self.server = await asyncio.to_thread(start_dev_server, find_temporal_cli().path, db=self.server.db, port=port, ui=False)
-
-    def register(self, *targets: str) -> None:
-        (self.folder / "perfwright.toml").write_text(REGISTRY.format(targets="\n".join(targets)))
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "worker.log").read_text()
-
-    def close(self) -> None:
-        if self.worker and self.worker.stdout:
-            self.worker.kill()
-            self.worker.wait()
-            self.worker.stdout.close()
-        self.server.stop()
-
-
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    cli = find_temporal_cli().path
-    server = await asyncio.to_thread(start_dev_server, cli, db=tmp_path / "temporal.db", port=None, ui=False)
-    site = Site(tmp_path, server)
-    try:
+    async with running_site(tmp_path) as site:
         yield site
-    finally:
-        await asyncio.to_thread(site.close)
 
 
 @pytest.fixture
 async def own(site: Site) -> Client:
     """A client of the site's server."""
-    return await Client.connect(site.server.address, plugins=[PerfwrightPlugin()])
+    return await site.client()
 
 
 async def profilers_of(pid: int) -> list[int]:

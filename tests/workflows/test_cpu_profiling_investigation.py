@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client
 
 from lab.planted import Planted, planted
 from perfwright.analysis.cpu_findings import PROCESS_STEPS
@@ -65,17 +66,14 @@ async def test_every_planted_hot_spot_of_the_shop_is_found(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, slow_shop: dict[str, Any]
 ) -> None:
     """Each of the shop's CPU problems is told above information, at its file and line, with the share of CPU time that it has."""
-    result = await investigate(
-        client, task_queue, host_name, tmp_path, f"port = {slow_shop['port']}", duration_s=40, overhead_budget_share=0.05
-    )
-    missed = [gate.name for gate in result.quality_gates if gate.outcome != "passed"]
-    assert set(missed) <= {"overhead within budget"}, result.summary  # what a sample costs is the machine's affair
+    result = await investigate(client, task_queue, host_name, tmp_path, f"port = {slow_shop['port']}", duration_s=40)
+    assert {gate.name: gate.outcome for gate in result.quality_gates if gate.outcome != "passed"} == {}, result.summary
     told = {problem.name: beside(problem, naming(problem, result.findings)) for problem in SHOP}
     wrong = [text for text, right in told.values() if not right]
-    assert len(wrong) <= 1, (wrong, [f"{f.severity} {f.title}" for f in result.findings])  # of five, by chance
+    assert not wrong, (wrong, [f"{f.severity} {f.title}" for f in result.findings])
     for problem in SHOP:
         finding = naming(problem, result.findings)
-        assert finding is None or names_the_line(finding, problem), problem.name
+        assert finding is not None and names_the_line(finding, problem), problem.name
     assert {one.finding_ids[0] for one in result.recommendations} == {one.id for one in loud(result)}
     assert result.report.html
 
@@ -84,7 +82,7 @@ async def test_every_planted_hot_spot_of_the_shop_is_found(
 async def test_the_sound_shop_is_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """The same shop without its problems, at fifteen times the load and with CPU enough to matter, yields no finding above information."""
     with started("-m", "lab.up", "--load", "--problems", "none", "--rate", TWIN_RATE) as shop:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"port = {shop['port']}", duration_s=16)
+        result = await investigate(client, task_queue, host_name, tmp_path, f"port = {shop['port']}", duration_s=10)
     assert cores(result) >= PROCESS_STEPS[0], "with less there would be silence for want of CPU"
     assert not loud(result), [f"{f.severity} {f.title}" for f in loud(result)]
     assert not result.recommendations
@@ -92,14 +90,11 @@ async def test_the_sound_shop_is_left_alone(client: Client, task_queue: str, hos
 
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_other_runtimes_are_served(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: str) -> None:
-    """The planted hot spot of the JVM, Node and C program is found; of Node and C first, with the share of CPU time that it has."""
+    """The planted hot spot of the JVM, Node and C program is found, first, with the share of CPU time that it has."""
     with started("-m", "lab.programs", program, "--seconds", "120") as ready:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=10, min_samples=20)
+        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=6, min_samples=20)
     (problem,) = planted(program)
     assert loud(result), result.summary
-    if program == "jvm":  # which of the methods that the JIT puts into each other has a sample is partly its guess
-        assert naming(problem, result.findings) is not None, [f"{f.severity} {f.title}" for f in result.findings]
-        return
     told, right = beside(problem, naming(problem, loud(result)[:1]))
     assert right, (told, [f"{f.severity} {f.title}" for f in result.findings])
 
@@ -108,7 +103,7 @@ async def test_other_runtimes_are_served(client: Client, task_queue: str, host_n
 async def test_sound_programs_are_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: str) -> None:
     """The JVM, Node and C program without their problem, using a whole core for what they are there to do, yield nothing above information."""
     with started("-m", "lab.programs", program, "--problems", "none", "--seconds", "120", "--", AS_FAST_AS_IT_CAN) as ready:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=10, min_samples=20)
+        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=6, min_samples=20)
     assert cores(result) >= PROCESS_STEPS[-1], "with less there would be silence for want of CPU"
     assert not loud(result), [f"{f.severity} {f.title}" for f in loud(result)]
     assert not result.recommendations
@@ -132,27 +127,7 @@ async def test_a_launched_command_is_profiled_and_ended(client: Client, task_que
     """A target given as a command is started for the recording and gone after it."""
     marker = f"launched-{task_queue}"
     command = f"command = ['python3', '-c', 'while True: sum(i * i for i in range(10000))  # {marker}']"
-    result = await investigate(client, task_queue, host_name, tmp_path, command, duration_s=6, overhead_budget_share=0.3)
+    result = await investigate(client, task_queue, host_name, tmp_path, command, duration_s=4, overhead_budget_share=0.3)
     assert result.details.process is not None
     assert result.verdict == "passed", result.summary
-    import psutil
-
     assert not [p.pid for p in psutil.process_iter(["cmdline"]) if any(marker in word for word in p.info["cmdline"] or ())]
-
-
-@needs("ptrace")
-async def test_an_idle_target_is_inconclusive(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """A program that does nothing gives too few samples; the result says so and how much CPU it used."""
-    result = await investigate(
-        client, task_queue, host_name, tmp_path, "command = ['python3', '-c', 'import time; time.sleep(600)']", duration_s=4
-    )
-    assert result.verdict == "inconclusive"
-    assert "idle" in result.summary
-    assert not loud(result)
-
-
-async def test_a_command_that_cannot_start_says_why(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """A program that does not exist, or ends at once, fails the run with its words."""
-    with pytest.raises(WorkflowFailureError) as failed:
-        await investigate(client, task_queue, host_name, tmp_path, "command = ['no-such-program-here']", duration_s=4)
-    assert "no-such-program-here" in str(getattr(failed.value.cause, "cause", None) or failed.value.cause)

@@ -1,105 +1,22 @@
+"""Gates of real runs, and how people answer them."""
+
 import asyncio
 import json
 import os
 import shlex
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio import activity
-from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from activities.gates import Gates
-from activities.registry_file import RegistryFile
-from perfwright.models.gate import GateNotification, GatePolicy, GatePolicyQuery, NotificationOutcome, OpenGate
 from starter.temporal_cli import find_temporal_cli
+from tests.workflows.gate_runs import asking, details_of, gate_activities, open_gate, pending_attribute, refusals, registry, says, until
 from tests.workflows.gate_samples import Asked, Asking, AskingSample, ContinuingSample
 
-REGISTRY = """
-[environments.lab]
-review = "ask"
-[environments.noting]
-review = "notify"
-[environments.automatic]
-review = "auto"
-change = "auto"
-[environments.production]
-approvers = ["ada", "starter"]
-[environments.reminding]
-reminders = 2
-"""
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    path = tmp_path / "perfwright.toml"
-    path.write_text(REGISTRY)
-    return path
-
-
-def gate_activities(registry: Path, **options: Any) -> list[Any]:
-    gates = Gates(RegistryFile(registry), **options)
-    return [gates.read_gate_policy, gates.send_notification]
-
-
-@pytest.fixture
-def asking(client: Client, running_worker: Any, task_queue: str, registry: Path) -> Any:
-    """`async with asking(gate=..., kind=...) as run:` a run of the sample on a worker of its own."""
-
-    @asynccontextmanager
-    async def start(*, by: Client | None = None, activities: Any = None, worker: Any = None, **fields: Any) -> AsyncIterator[Any]:
-        offered = gate_activities(registry) if activities is None else activities
-        async with running_worker(workflows=[AskingSample], activities=offered, **(worker or {})):
-            yield await (by or client).start_workflow(
-                AskingSample.run, Asking(**fields), id=f"asking/{uuid.uuid4()}", task_queue=task_queue
-            )
-
-    return start
-
-
-async def until(condition: Callable[[], Awaitable[Any]], deadline_s: float = 30.0) -> Any:
-    end = asyncio.get_running_loop().time() + deadline_s
-    while not (found := await condition()):
-        assert asyncio.get_running_loop().time() < end, f"not within {deadline_s} s"
-        await asyncio.sleep(0.02)
-    return found
-
-
-async def open_gate(run: WorkflowHandle[Any, Any], revision: int = 1) -> OpenGate:
-    async def shown() -> OpenGate | None:
-        gates = await run.query(AskingSample.pending_gates)
-        return next((gate for gate in gates if gate.revision >= revision), None)
-
-    gate: OpenGate = await until(shown)
-    return gate
-
-
-def says(at: OpenGate, **fields: Any) -> dict[str, Any]:
-    return {"gate": at.name, "by": "ada", "digest": at.digest} | fields
-
-
-async def refusals(run: WorkflowHandle[Any, Any], count: int = 1) -> list[Any]:
-    async def enough() -> list[Any]:
-        listed = await run.query(AskingSample.rejected_decisions)
-        return listed if len(listed) >= count else []
-
-    found: list[Any] = await until(enough)
-    return found
-
-
-async def details_of(client: Client, run: WorkflowHandle[Any, Any]) -> str:
-    metadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
-    return str(metadata.current_details)
-
-
-async def pending_attribute(run: WorkflowHandle[Any, Any]) -> Any:
-    found = (await run.describe()).search_attributes
-    return found.get("PerfPendingGates")
+__all__ = ["asking", "registry"]
 
 
 async def test_an_approval_lets_the_run_go_on(asking: Any, client: Client) -> None:
@@ -171,43 +88,6 @@ async def test_requested_changes_repeat_the_work_at_most_max_revisions_times(ask
         assert "changes 2 times at most" in result.decisions[-1].comment
 
 
-@pytest.mark.parametrize(("kind", "outcome"), [("review", "unreviewed"), ("keep", "rejected")])
-async def test_nobody_answers(asking: Any, kind: str, outcome: str) -> None:
-    """At the deadline a review is unreviewed, and a keep is rejected."""
-    async with asking(kind=kind, deadline_s=1.0) as run:
-        (decision,) = (await run.result()).decisions
-        assert (decision.outcome, decision.source) == (outcome, "deadline")
-        assert not await pending_attribute(run)
-
-
-async def test_policy_notify_goes_on_and_lists_objections(asking: Any) -> None:
-    """Where policy notes reviews the run does not wait, and a rejection before its end is an objection in its result."""
-    async with asking(environment="noting", wait_at_end=True) as run:
-
-        async def noted() -> Any:
-            return (await run.query(AskingSample.progress)).noted_gates
-
-        (gate,) = await until(noted)
-        assert await run.query(AskingSample.pending_gates) == []
-        await run.signal("reject", says(gate, comment="the wrong process"))
-        await run.signal("go")
-        result: Asked = await run.result()
-        assert [decision.outcome for decision in result.decisions] == ["noted"]
-        assert [(objection.by, objection.comment) for objection in result.objections] == [("ada", "the wrong process")]
-
-
-async def test_policy_auto_answers_what_passed_and_asks_otherwise(asking: Any) -> None:
-    """Policy auto approves a change whose quality gates passed and records itself; without that it asks, and says why."""
-    async with asking(environment="automatic", kind="change", quality_passed=True) as run:
-        (decision,) = (await run.result()).decisions
-        assert (decision.outcome, decision.by, decision.source) == ("approved", "policy", "policy")
-    async with asking(environment="automatic", kind="change", quality_passed=False) as run:
-        gate = await open_gate(run)
-        assert "the quality gates behind it did not pass" in gate.policy.reason
-        await run.signal("reject", says(gate, comment="no"))
-        assert (await run.result()).applied.outcome == "rejected"
-
-
 async def test_decide_answers_at_once(asking: Any, client: Client) -> None:
     """The update says at once why a decision does not count, returns the one that does, and a repetition returns the same."""
     async with asking(kind="keep", wait_at_end=True) as run:
@@ -276,68 +156,6 @@ async def test_until_apply_begins_a_rejection_wins(asking: Any) -> None:
             assert result.decisions[0].outcome == "approved"
             assert result.applied is not None
             assert (result.applied.outcome, result.applied.by) == (("rejected", "bob") if reject_in_time else ("approved", "ada"))
-
-
-async def test_production_asks_an_approver_who_did_not_start_it(asking: Any, temporal_server: str) -> None:
-    """In production only named approvers count, and not for a run they started themselves."""
-    from workflows.plugin.plugin import PerfwrightPlugin
-
-    starter = await Client.connect(temporal_server, plugins=[PerfwrightPlugin()], identity="starter@laptop")
-    async with asking(by=starter, environment="production", kind="change") as run:
-        gate = await open_gate(run)
-        await run.signal("approve", says(gate, by="eve"))
-        assert "not an approver" in (await refusals(run))[0].reason
-        await run.signal("approve", says(gate, by="starter"))
-        assert "started this run" in (await refusals(run, 2))[1].reason
-        await run.signal("approve", says(gate, by="ada"))
-        assert (await run.result()).applied.by == "ada"
-
-
-async def test_a_registry_that_cannot_be_read_holds_the_gate_and_not_the_run(asking: Any, registry: Path) -> None:
-    """While the policy cannot be read the gate does not open; when it can, the run goes on."""
-    attempts = 0
-    real = Gates(RegistryFile(registry))
-
-    @activity.defn(name="read_gate_policy")
-    async def failing_twice(query: GatePolicyQuery) -> GatePolicy:
-        nonlocal attempts
-        attempts += 1
-        if attempts <= 2:
-            raise ConnectionError("no registry")
-        return await real.read_gate_policy(query)
-
-    async with asking(activities=[failing_twice]) as run:
-        gate = await open_gate(run)
-        assert attempts == 3
-        await run.signal("approve", says(gate))
-        assert (await run.result()).decisions[0].outcome == "approved"
-
-
-async def test_trouble_with_notifying_is_told_and_stops_nothing(asking: Any, client: Client, registry: Path) -> None:
-    """The team hears of a gate and is reminded; when an address does not answer the details say so and the gate is open."""
-    registry.write_text(REGISTRY + '[notify]\nurls_env = "TEAM"\n')
-    sent: list[GateNotification] = []
-
-    @activity.defn(name="send_notification")
-    async def failing(told: GateNotification) -> NotificationOutcome:
-        sent.append(told)
-        if told.reminder:
-            raise ApplicationError("broken")
-        return NotificationOutcome(failed=1, note="json: ConnectionError")
-
-    gates = Gates(RegistryFile(registry))
-    async with asking(activities=[gates.read_gate_policy, failing], environment="reminding", deadline_s=6.0) as run:
-        gate = await open_gate(run)
-
-        async def reminded() -> bool:
-            return any(told.reminder for told in sent) and "broken" in await details_of(client, run)
-
-        await until(reminded)
-        told = await details_of(client, run)
-        assert "Not everybody was notified of findings_review: json: ConnectionError" in told
-        assert (sent[0].digest, sent[0].reminder, sent[0].target) == (gate.digest, 0, "shop")
-        await run.signal("approve", says(gate))
-        assert (await run.result()).decisions[0].outcome == "approved"
 
 
 async def test_everything_again_without_a_cache(asking: Any) -> None:

@@ -20,7 +20,7 @@ PLANTED = [
     for problem in tomllib.loads((ROOT / "lab" / "planted.toml").read_text())["problem"]
     if problem["process"] == "QueryPerformanceAnalysis"
 ]
-WINDOW_S = 15
+WINDOW_S = 10
 
 
 @pytest.fixture

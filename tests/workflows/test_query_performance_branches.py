@@ -12,8 +12,6 @@ from perfwright.models.history import RunQuery
 from tests.workflows.investigating import DSN_VARIABLE, QueryResult, analyse, database, started, workers
 from tests.workflows.watching_runs import assert_cancelled, assert_free, failure_of, open_gate, until
 
-pytestmark = [pytest.mark.measuring, pytest.mark.timeout(300)]
-
 SHORT: dict[str, Any] = {"window_s": 3, "top": 4}
 
 

@@ -44,6 +44,12 @@ OUTCOMES = {
     "contended": r'"grants":3\b',
     "cancelled_waiter": r'"grants":2\b',
     "terminated_holder": r'"grants":2\b',
+    "nothing_found": r'"outcomes":\[\]',
+    "undone": r'"state":"reverted".*"state":"reverted"',
+    "conflicting": r'"state":"conflict"',
+    "asking": r'"asked":\["shop"\]',
+    "asked_approved": r'"state":"reverted".*"state":"reverted"',
+    "asked_refused": r'"refused":\["trial-1/2","trial-1/1"\]',
 }
 """What the result of a branch says."""
 

@@ -100,7 +100,10 @@ async def recording(client: Client, handle: Handle, *, slices: int = 1, activity
 
     async def under_way() -> dict[str, Any] | None:
         progress = await heartbeat(client, handle, activity)
-        return progress if progress.get("slices", 0) >= slices and progress["pass"] not in ("probe", "reading stacks") else None
+        if not progress and (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
+            raise AssertionError(f"the run ended before: {await handle.result()}")
+        samples = progress.get("recorded_s", 0.0) > 0 and progress.get("pass") not in ("probe", "reading stacks")
+        return progress if samples and progress["slices"] >= slices else None
 
     return await until(under_way, f"a recording of {slices} slices in {handle.id}")
 

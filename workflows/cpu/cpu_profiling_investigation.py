@@ -17,7 +17,7 @@ from activities.perf import Perf
 from activities.processes import Processes
 from activities.pyspy import PySpy
 from activities.targets import TargetQuery, Targets
-from perfwright.analysis.cpu_questions import findings_review, inspector_change, profile_review
+from perfwright.analysis.cpu_questions import inspector_change, profile_review
 from perfwright.models.cpu_profiling import (
     OVERRIDABLE,
     PROCESS,
@@ -46,7 +46,7 @@ from perfwright.models.host import HostFacts
 from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
-from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, publish
+from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.commands import launched, loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
@@ -92,16 +92,8 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 return await self._close(self._result(request, target, "rejected", summary, recording, judgement), run)
 
             result = await self._analyse(request, target, recording, judgement)
-            for finding in result.findings[:3]:
-                self.say(f"{finding.severity}: {finding.title}")
-            self.phase("Findings review")
-            result = await publish(self, result, run)
-            decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
-            if decision.refused:
-                result = result.model_copy(
-                    update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
-                )
-            return await self._close(result.model_copy(update={"reviewed": decision.outcome in ("approved", "rejected")}), run)
+            result = await reviewed(self, result, run, **self._patience(request, revisions=0))
+            return await self._close(result, run)
 
     async def _analyse(self, request: CpuProfilingRequest, target: Target, recording: Recording, judgement: ProfileJudgement) -> Result:
         self.phase("Analysis")

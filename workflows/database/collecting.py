@@ -9,6 +9,7 @@ from perfwright.models.query_steps import (
     ActivitySampled,
     CatalogRead,
     LogReadDone,
+    Observation,
     ObservedStatements,
     ObserveStatements,
     ReadCatalog,
@@ -27,7 +28,7 @@ LONGEST_READ_S = 3_600.0
 async def count_statements(steps: DatabaseSteps, request: QueryPerformanceRequest, target: Target, prefix: str) -> ObservedStatements:
     return await workflow.execute_activity_method(
         steps.observe,
-        ObserveStatements(target=target, duration_s=request.window_s, artifact_prefix=prefix),
+        ObserveStatements(target=target, duration_s=request.window_s, artifact_prefix=prefix, mask_literals=bool(request.mask_literals)),
         summary=f"Count what each statement costs {target.title} in {request.window_s:g} s",
         **measuring(request.window_s, on=target.host),
     )
@@ -55,28 +56,36 @@ async def read_log(
             log_format=database.log_format,
             follow_s=0.0 if request.log_files else request.window_s,
             artifact_prefix=prefix,
+            mask_literals=bool(request.mask_literals),
         ),
         summary=f"Read {what}: durations, parameters, plans",
         **measuring(request.window_s + LONGEST_READ_S, on=target.host),
     )
 
 
-async def read_catalog(steps: DatabaseSteps, target: Target, prefix: str) -> CatalogRead:
+async def read_catalog(steps: DatabaseSteps, request: QueryPerformanceRequest, target: Target, prefix: str) -> CatalogRead:
     return await workflow.execute_activity_method(
         steps.read_catalog,
-        ReadCatalog(target=target, artifact_prefix=prefix),
+        ReadCatalog(target=target, artifact_prefix=prefix, mask_literals=bool(request.mask_literals)),
         summary=f"Read tables, indexes and statistics of {target.title}",
         **measuring(60, on=target.host),
     )
 
 
-async def read_sql_file(request: QueryPerformanceRequest, target: Target) -> tuple[str, ...]:
-    """The statements of the input's file; none without one."""
-    if request.sql_file is None:
-        return ()
-    return await workflow.execute_activity_method(
+async def with_given(
+    observation: Observation, request: QueryPerformanceRequest, target: Target, database: DatabaseFacts, prefix: str
+) -> Observation:
+    """With the statements of the input's file. Where literals are masked, those of the input itself are kept on the host with them."""
+    masks = bool(request.mask_literals)
+    if request.sql_file is None and not (masks and request.statements):
+        return observation
+    kept_in = f"{prefix}/given" if masks else ""
+    file = request.sql_file or ""
+    what = f"the statements in {file.rpartition('/')[2][:100]}" if file else f"{len(request.statements)} statements of the input"
+    given: tuple[str, ...] = await workflow.execute_activity_method(
         SqlFiles.read_sql_file,
-        ReadSqlFile(path=request.sql_file),
-        summary=f"Read the statements in {request.sql_file.rpartition('/')[2][:100]}",
+        ReadSqlFile(path=file, statements=request.statements if masks else (), system=database.system, kept_in=kept_in),
+        summary=f"Read {what}",
         **asking(on=target.host),
     )
+    return observation.model_copy(update={"given": given, "given_kept_in": kept_in})

@@ -12,7 +12,9 @@ from temporalio import workflow
 from activities.query_analysis import QueryAnalysis
 from activities.statement_grouping import StatementGrouping
 from activities.targets import TargetQuery, Targets
-from perfwright.analysis.query_questions import costly_statements, findings_review, queries_review
+from perfwright.analysis.masking.requests import shown_request
+from perfwright.analysis.query_questions import costly_statements, queries_review
+from perfwright.analysis.query_results import told_request
 from perfwright.models.database import DatabaseFacts
 from perfwright.models.query_advice import AdviceMade, AdviceOnTrial, AdviceTried, LookForAdvice, QueryFindingsToRank, RankedQueries
 from perfwright.models.query_performance import OVERRIDABLE, PROCESS, QueryPerformanceDetails, QueryPerformanceRequest, WindowFacts
@@ -30,9 +32,9 @@ from perfwright.models.query_steps import (
 )
 from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
-from workflows.database.collecting import count_statements, read_catalog, read_log, read_sql_file, sample_activity
+from workflows.database.collecting import count_statements, read_catalog, read_log, sample_activity, with_given
 from workflows.database.database_steps import DatabaseSteps, steps_of
-from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, publish
+from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.commands import loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
@@ -55,6 +57,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
     async def run(self, request: QueryPerformanceRequest) -> Result:
         async with ended_runs_filed(self):
             target, run, database = await self._preflight(request)
+            request = request.decided(target.environment)
             observation = await self._observe(request, target, database, revision=1)
             grouped = await self._group(request, target, database, observation)
             while (decision := await self.ask(queries_review(grouped, observation, request), **self._patience(request))).wants_changes:
@@ -69,16 +72,8 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
 
             explained = await self._explain(request, target, database, observation, grouped)
             result = await self._analyse(request, target, database, observation, grouped, explained)
-            for finding in result.findings[:3]:
-                self.say(f"{finding.severity}: {finding.title}")
-            self.phase("Findings review")
-            result = await publish(self, result, run)
-            decision = await self.ask(findings_review(result), **self._patience(request, revisions=0))
-            if decision.refused:
-                result = result.model_copy(
-                    update={"verdict": "rejected", "summary": f"{result.summary} Refused by {decision.by}: {decision.comment}"}
-                )
-            return await close(self, result.model_copy(update={"reviewed": decision.outcome in ("approved", "rejected")}), run)
+            result = await reviewed(self, result, run, **self._patience(request, revisions=0))
+            return await close(self, result, run)
 
     async def _preflight(self, request: QueryPerformanceRequest) -> tuple[Target, str, DatabaseFacts]:
         with self.step("Preflight", "validation") as step:
@@ -90,7 +85,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
             )
             self._tools = steps_of(target)
             self.about(target, "Preflight")
-            run = await number_run(target, request)
+            run = await number_run(target, shown_request(request.decided(target.environment)))
             await reach_host(target.host)
             database: DatabaseFacts = await workflow.execute_activity_method(
                 self._tools.inspect,
@@ -118,14 +113,14 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
                         count_statements(self._tools, request, target, prefix),
                         sample_activity(self._tools, request, target, prefix),
                         read_log(self._tools, request, target, database, prefix),
-                        read_catalog(self._tools, target, prefix),
+                        read_catalog(self._tools, request, target, prefix),
                     )
                 observation = Observation(revision=revision, observed=observed, sampled=sampled, log=log, catalog=catalog)
             except LeaseLost as lost:
                 if observation is None:
                     raise
                 observation = observation.model_copy(update={"disturbed": str(lost)})
-            observation = observation.model_copy(update={"given": await read_sql_file(request, target)})
+            observation = await with_given(observation, request, target, database, prefix)
             step.note = f"{observed.statements:,} statements in {observed.seconds:.0f} s"
         self.say(observation.sentence)
         return observation
@@ -138,12 +133,14 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
             grouped: GroupedStatements = await workflow.execute_activity_method(
                 StatementGrouping.group_statements,
                 GroupStatements(
-                    request=request,
+                    # Where literals are masked, the host handed on those of the input with `given`.
+                    request=request.model_copy(update={"statements": ()}) if observation.given_kept_in else request,
                     database=database,
                     observed=observation.observed,
                     log=observation.log,
                     catalog=observation.catalog.catalog,
                     given=observation.given,
+                    given_kept_in=observation.given_kept_in,
                     artifact_prefix=f"{artifact_folder(target.name)}/{observation.revision}",
                 ),
                 summary=f"Group the statements of {target.title} by shape, find values to explain them with",
@@ -201,6 +198,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
                     statement_timeout_s=request.statement_timeout_s,
                     lock_timeout_s=request.lock_timeout_s,
                     parameter_sets=request.parameter_sets,
+                    mask_literals=bool(request.mask_literals),
                     artifact_prefix=artifact_folder(target.name),
                 ),
                 summary=f"{how} {len(fingerprints)} statements of {target.title}, one after the other",
@@ -232,16 +230,17 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
                 **COMPUTE,
             )
             step.note = f"{advice.indexes} indexes, {advice.rewrites} rewrites to try"
-        tried = await self._try_advice(request, target, database, grouped, advice)
+        tried = await self._try_advice(request, target, database, grouped, explained, advice)
         with self.step("Rank findings", "analysis"):
             found: RankedQueries = await workflow.execute_activity_method(
                 QueryAnalysis.rank_query_findings,
                 QueryFindingsToRank(
-                    request=request,
+                    # Without the texts that the table has: one payload is at most 256 KiB.
+                    request=request.model_copy(update={"statements": ()}),
                     database=database,
-                    grouped=grouped,
-                    explained=explained,
-                    observation=observation,
+                    grouped=grouped.model_copy(update={"top": ()}),
+                    explained=explained.model_copy(update={"costly": (), "approved": ()}),
+                    observation=observation.model_copy(update={"given": ()}),
                     judged=tuple(one.judged for one in judged),
                     advice=advice.advice,
                     tried=tried.tried if tried else None,
@@ -291,7 +290,13 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
         return judged
 
     async def _try_advice(
-        self, request: QueryPerformanceRequest, target: Target, database: DatabaseFacts, grouped: GroupedStatements, advice: AdviceMade
+        self,
+        request: QueryPerformanceRequest,
+        target: Target,
+        database: DatabaseFacts,
+        grouped: GroupedStatements,
+        explained: ExplainedStatements,
+        advice: AdviceMade,
     ) -> AdviceTried | None:
         name = "Try advice"
         indexes, rewrites = advice.indexes if request.what_if else 0, advice.rewrites if request.verify_rewrites else 0
@@ -311,6 +316,9 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
                         rewrites=request.verify_rewrites,
                         statement_timeout_s=request.statement_timeout_s,
                         lock_timeout_s=request.lock_timeout_s,
+                        cost_ceiling=request.cost_ceiling,
+                        costly_approved=explained.approved,
+                        mask_literals=bool(request.mask_literals),
                         artifact_prefix=artifact_folder(target.name),
                     ),
                     summary=f"Try {indexes} hypothetical indexes and {rewrites} rewrites on {target.title}",
@@ -348,7 +356,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
             verdict=verdict,
             summary=summary,
             artifacts=artifacts,
-            request=request.model_dump(mode="json"),
+            request=told_request(request),
             started_at=info.start_time.isoformat(),
             details=QueryPerformanceDetails(
                 database=database,

@@ -2,7 +2,7 @@
 
 async with ended_runs_filed(self):                         # around all of it: a run without a result is kept as well
     run = await number_run(target, request)
-    result = await publish(self, result, run)              # before a review: report and artifacts exist when the gate opens
+    result = await reviewed(self, result, run, **patience) # the report is written first: it exists when the gate opens
     return await close(self, result, run, profiles=...)    # objections, the final report, the history
 """
 
@@ -17,6 +17,7 @@ from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exce
 
 from activities.history import History
 from activities.reports import Reports
+from perfwright.analysis.findings_question import findings_review
 from perfwright.analysis.gate_answers import told
 from perfwright.models.history import RecordedProfile, RunEnd, RunRecord, RunStart
 from perfwright.models.measurement import EnvironmentFingerprint
@@ -28,6 +29,7 @@ from workflows.shared.run_story import LINE_CHARACTERS
 from workflows.shared.waiting import to_the_end
 
 Result = TypeVar("Result", bound=ProcessResult[Any])
+FINDINGS_SAID = 3
 
 
 def artifact_folder(target: str) -> str:
@@ -87,6 +89,22 @@ async def _file_end(process: HumanGates, verdict: Verdict | None, reason: str) -
         process.conclude(verdict, "Cancelled")
     else:
         process.phase("Not carried out")
+
+
+async def reviewed(process: HumanGates, result: Result, run: str, **patience: Any) -> Result:
+    """Say the first findings, publish the report, and ask what a person thinks of them; a refusal is the verdict.
+
+    `patience`: how `HumanGates.ask` waits.
+    """
+    for finding in result.findings[:FINDINGS_SAID]:
+        process.say(f"{finding.severity}: {finding.title}")
+    process.phase("Findings review")
+    result = await publish(process, result, run)
+    decision = await process.ask(findings_review(result), **patience)
+    if decision.refused:
+        told_so = f"{result.summary} Refused by {decision.by}: {decision.comment}"
+        result = result.model_copy(update={"verdict": "rejected", "summary": told_so})
+    return result.model_copy(update={"reviewed": decision.outcome in ("approved", "rejected")})
 
 
 async def publish(process: HumanGates, result: Result, run: str) -> Result:

@@ -57,6 +57,7 @@ async def launched(target: Target, prefix: str, duration_s: float) -> AsyncItera
         working_directory=target.process.working_directory,
         environment_names=target.process.environment_names,
         limit_s=duration_s + MARGIN_S,
+        target=target.name,
         profiling_flags=True,
     )
     async with _running(command, target) as running:

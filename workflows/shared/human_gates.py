@@ -77,7 +77,12 @@ class HumanGates(RunStory):
         policy = await workflow.execute_activity_method(
             Gates.read_gate_policy,
             GatePolicyQuery(
-                gate=question.name, kind=question.kind, environment=self.environment, risk=question.risk, deadline_s=deadline_s
+                gate=question.name,
+                kind=question.kind,
+                environment=self.environment,
+                risk=question.risk,
+                deadline_s=deadline_s,
+                essence=question.essence,
             ),
             summary=f"Read who answers {question.name}",
             **POLICY,

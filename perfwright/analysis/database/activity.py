@@ -3,11 +3,11 @@
 Source: PostgreSQL 18 documentation, 27.2.3 "pg_stat_activity" and table 27.4 "Wait Event Types".
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from perfwright.analysis.masking.sql_values import masked
 from perfwright.models.query_performance import WaitShare
 from perfwright.models.vocabulary import Model
 
@@ -21,16 +21,6 @@ _BACKGROUND = "Activity"
 """Waits of idle server processes."""
 _GROUPS = {"IO": "reading or writing files", "Lock": "waiting for a lock", "LWLock": "waiting for a lock inside the server"}
 _OTHER = "waiting for something else"
-_LITERAL = re.compile(
-    r"""
-      (?P<kept>"(?:[^"]|"")*"|\$\d+|[^\W\d]\w*\b(?!'))            # names, parameters, words
-    | (?:[A-Za-z]&?)?'(?:[^'\\]|''|\\.)*'?                          # strings, also cut short by the server
-    | \$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)
-    | \d+(?:\.\d*)?(?:[eE][+-]?\d+)?\w*
-    | --[^\n]*|/\*.*?(?:\*/|\Z)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 
 
 class Session(NamedTuple):
@@ -77,8 +67,7 @@ def session_state(state: str | None, wait_type: str | None, wait: str | None) ->
 
 def without_values(text: str) -> str:
     """The statement on one line, values as `?`, at most TEXT_CHARACTERS long. For show: it need not be valid SQL any more."""
-    shown = _LITERAL.sub(_shown, text)
-    return " ".join(shown.split())[:TEXT_CHARACTERS]
+    return " ".join(masked(text).split())[:TEXT_CHARACTERS]
 
 
 def take_sample(at_s: float, sessions: Iterable[Session]) -> ActivitySample:
@@ -128,12 +117,6 @@ def activity_series(samples: Sequence[ActivitySample], interval_s: float) -> dic
     labels = sorted({_group(state) for sample in samples for state in sample.states}, key=_order)
     series = [{"label": label, "unit": "sessions", "values": [_mean(found, label) for found in bins]} for label in labels]
     return {"t_s": times, "series": series}
-
-
-def _shown(match: re.Match[str]) -> str:
-    if match["kept"]:
-        return match["kept"]
-    return " " if match[0].startswith(("--", "/*")) else "?"
 
 
 def _share(state: str, looks: int, total: int, samples: int, statement: str) -> WaitShare:

@@ -97,7 +97,8 @@ def difference(before: Snapshot, after: Snapshot) -> WindowDifference:
     # Entries survive an ordinary restart (pg_stat_statements.save) and are all lost with a crash.
     everything = bool(before.entries) and len(began_again) == len(before.entries)
     told = after.reset_s is not None and after.reset_s != before.reset_s
-    lost = told or (rounds is not None and rounds < 0) or (bool(began_again) and (restarted or (everything and not may_have_evicted)))
+    all_gone = everything and (restarted or not may_have_evicted)
+    lost = told or (rounds is not None and rounds < 0) or all_gone or (restarted and bool(began_again) and not may_have_evicted)
     evicted = 0
     if not lost and may_have_evicted:
         evicted = rounds * max(EVICTED_AT_LEAST, round(EVICTED_SHARE * before.room)) if rounds else len(began_again)
@@ -129,7 +130,9 @@ def _began_again(before: Snapshot, after: Snapshot, key: EntryKey) -> bool:
     then = before.entries[key]
     if now.since_s is not None and then.since_s is not None:
         return now.since_s != then.since_s
-    return now.calls < then.calls or now.total_ms < then.total_ms
+    # Extremes can only widen; also where an entry has been called more often since it began again than before.
+    narrower = then.calls > 0 and (now.max_ms < then.max_ms or now.min_ms > then.min_ms)
+    return now.calls < then.calls or now.total_ms < then.total_ms or now.rows < then.rows or narrower
 
 
 def _since(before: Snapshot, after: Snapshot, restarted: bool) -> tuple[float, bool]:

@@ -5,16 +5,18 @@ from perfwright.models.query_performance import ExplainOutcome, VerifiedRewrite
 from perfwright.models.query_steps import CostlyStatement, ExplainedStatements
 
 REASON_CHARACTERS = 300
-SHORTER_REASONS = (60, 20)
-"""Where there are very many; whole ones are in the plan set."""
+SHORTER = ((60, 200, 50), (20, 60, 10), (8, 20, 5))
+"""Characters of reasons and of costly texts, and warnings told: where there are very many. Whole reasons are in the plan set."""
 COSTLY_AT_MOST = 100
 COSTLY_CHARACTERS = 200
 WARNINGS_AT_MOST = 50
 REJECTED_TEXT_CHARACTERS = 1_000
 """Of rewrites that are not offered."""
 WHAT_IFS_AT_MOST = 300
+EXPLAINED_BYTES = 128 * 1024
+"""Of 256 KiB that the project allows itself for one payload (Temporal refuses 2 MiB): the next steps get it beside their own input."""
 RESULT_BYTES = 192 * 1024
-"""Of 256 KiB that the project allows itself for one payload (Temporal refuses 2 MiB)."""
+"""Of what became of advice, as an artifact."""
 
 
 def shortened(text: str, characters: int = REASON_CHARACTERS) -> str:
@@ -34,13 +36,19 @@ def bounded(result: ExplainedStatements) -> ExplainedStatements:
     kept = result.model_copy(
         update={
             "outcomes": _with_reasons(result.outcomes, REASON_CHARACTERS),
-            "costly": tuple(_with_text(one) for one in costly[:COSTLY_AT_MOST]),
+            "costly": tuple(_with_text(one, COSTLY_CHARACTERS) for one in costly[:COSTLY_AT_MOST]),
             "warnings": tuple(warnings),
         }
     )
-    for characters in SHORTER_REASONS:
-        if len(kept.model_dump_json().encode()) > RESULT_BYTES:
-            kept = kept.model_copy(update={"outcomes": _with_reasons(kept.outcomes, characters)})
+    for reasons, texts, told in SHORTER:
+        if len(kept.model_dump_json().encode()) > EXPLAINED_BYTES:
+            kept = kept.model_copy(
+                update={
+                    "outcomes": _with_reasons(kept.outcomes, reasons),
+                    "costly": tuple(_with_text(one, texts) for one in kept.costly),
+                    "warnings": kept.warnings[:told],
+                }
+            )
     return kept
 
 
@@ -78,5 +86,5 @@ def _with_reasons(outcomes: tuple[ExplainOutcome, ...], characters: int) -> tupl
     return tuple(one.model_copy(update={"reason": shortened(one.reason, characters)}) for one in outcomes)
 
 
-def _with_text(costly: CostlyStatement) -> CostlyStatement:
-    return costly.model_copy(update={"text": shortened(costly.text, COSTLY_CHARACTERS)})
+def _with_text(costly: CostlyStatement, characters: int) -> CostlyStatement:
+    return costly.model_copy(update={"text": shortened(costly.text, characters)})

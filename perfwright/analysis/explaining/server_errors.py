@@ -4,7 +4,10 @@ Judged by SQLSTATE (PostgreSQL documentation, appendix A), never by the message:
 told only of the errors that name nothing but tables, columns, functions and roles.
 """
 
+import re
 from dataclasses import dataclass
+
+from perfwright.analysis.masking.sql_values import masked
 
 SHOWN_CHARACTERS = 200
 TIMEOUT_SHARE = 0.9
@@ -33,6 +36,8 @@ class Attempt:
     sent_before: int = 0
     """Characters that were sent before it."""
     search_path: str = ""
+    mask_literals: bool = False
+    """A name may come from a value: `'orders'::regclass`. Told are only names that the statement has outside of values."""
 
 
 NAMING = {
@@ -61,6 +66,8 @@ PLAIN = {
     "54001": "it is too complex for the server (stack depth)",
     "26000": "its prepared statement was gone: a pooler gave us another server connection",
 }
+_NAME = re.compile(r'"(?:[^"]|"")*"|[^\W\d][\w$]*')
+_QUOTED = re.compile(r"[\"«„“`']([^\"»“”`'\s]+)[\"»“”`']|(?<![\w.])([^\W\d]\w*)\(")
 ENDING = ("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04")
 BY_CLASS = {
     "22": "a value does not fit its type or operation",
@@ -93,9 +100,18 @@ def reason_of(error: ServerError, attempt: Attempt) -> str:
         return plain.format(lock=attempt.lock_timeout_s) + f" ({error.sqlstate})"
     if title := NAMING.get(error.sqlstate):
         message = " ".join(error.message.split())[:SHOWN_CHARACTERS]
+        if attempt.mask_literals:
+            message = ", ".join(_names_outside_values(message, attempt.text)) or error.sqlstate
         where = f" (search_path {attempt.search_path})" if attempt.search_path and error.sqlstate in ALONG_SEARCH_PATH else ""
         return f"{title}: {message}{where}"
     return f"{BY_CLASS.get(error.sqlstate[:2], 'the server refused it')} ({error.sqlstate})"
+
+
+def _names_outside_values(message: str, text: str) -> list[str]:
+    """Names in the message that the statement has as such, in their order; the words of the server's language around them are left out."""
+    names = {name.strip('"').casefold() for name in _NAME.findall(masked(text))}
+    told = [name for found in _QUOTED.finditer(message) for name in (found[1] or found[2]).split(".")]
+    return list(dict.fromkeys(name for name in told if name.casefold() in names))
 
 
 def _syntax(error: ServerError, attempt: Attempt) -> str:

@@ -81,4 +81,5 @@ def trouble_of(number: int, message: str) -> Trouble:
     """The trouble behind an error that the server or the driver numbered."""
     if known := _BY_NUMBER.get(number):
         return known
-    return Trouble("failed", f"refused one of our statements ({number}: {first_line(message)})", "This is a mistake of ours: report it")
+    told = f"{number}: {first_line(message)}" if message else f"error {number}"
+    return Trouble("failed", f"refused one of our statements ({told})", "This is a mistake of ours: report it")

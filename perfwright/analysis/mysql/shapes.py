@@ -8,6 +8,8 @@ brought into one form, and that form is named.
 import re
 from hashlib import blake2b
 
+from perfwright.analysis.masking import sql_values
+
 _TOKEN = re.compile(
     r"""
       (?P<comment>/\*.*?(?:\*/|\Z)|--(?=\s)[^\n]*|\#[^\n]*)
@@ -40,15 +42,8 @@ SHAPE_CHARACTERS = 100_000
 
 
 def masked(text: str) -> str:
-    """The statement with `?` for every value, comments left out: what may be shown."""
-    shown: list[str] = []
-    at = 0
-    for found in _TOKEN.finditer(text[:SHAPE_CHARACTERS]):
-        shown.append(text[at : found.start()])
-        kind = found.lastgroup
-        shown.append("?" if kind == "value" else " " if kind == "comment" else found.group())
-        at = found.end()
-    return " ".join("".join(shown).split()).rstrip("; ")
+    """The statement with `?` for every value, comments left out, on one line: what may be shown."""
+    return " ".join(sql_values.masked(text, "mysql").split()).rstrip("; ")
 
 
 def shape(text: str) -> str:

@@ -160,6 +160,7 @@ class ExaminedPlan:
         numbers: dict[str, float],
         columns: tuple[str, ...] = (),
         relation: str | None = None,
+        relations: tuple[str, ...] = (),
         share: float | None = None,
     ) -> PlanHit:
         """What a rule answers with. `share`, unless given, is that of the node with what it waited for."""
@@ -170,6 +171,7 @@ class ExaminedPlan:
             node=node.id,
             node_title=node.title,
             relation=node.relation if relation is None else relation,
+            relations=relations,
             statement=statement + ("" if self.analyzed else BY_ESTIMATE),
             share=round(self.share(node) if share is None else max(0.0, min(1.0, share)), 6),
             numbers={name: round(value, 6) for name, value in numbers.items()},

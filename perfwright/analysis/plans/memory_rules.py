@@ -7,7 +7,7 @@ show_hash_info, show_hashagg_info, show_memoize_info). Workers print their own f
 from collections.abc import Iterator
 
 from perfwright.analysis.plans.conditions import read_columns
-from perfwright.analysis.plans.examined import ExaminedPlan, told
+from perfwright.analysis.plans.examined import ExaminedPlan, in_list, told
 from perfwright.analysis.plans.node_times import stopped_early
 from perfwright.analysis.plans.plan_tree import Fields, PlanNode
 from perfwright.analysis.plans.predicates import own_columns
@@ -25,6 +25,8 @@ RARE_HITS = 10.0
 """Misses per hit: the cache is kept for nothing (tools-db R19)."""
 EVICTED_SHARE, LOW_HIT_RATIO = 0.1, 0.9
 """A cache that throws out little, or is hit nine times of ten all the same, is large enough."""
+MOST_TABLES, MOST_COLUMNS = 6, 6
+"""Named in a sentence."""
 PRESORTED = ("Full-sort Groups", "Pre-sorted Groups")
 """Where an incremental sort prints its memory."""
 
@@ -63,6 +65,36 @@ def _table_below(plan: ExaminedPlan, node: PlanNode) -> PlanNode | None:
     """The only table below, where there is one."""
     tables = [one for one in plan.tree.subtree(node) if one.relation]
     return tables[0] if len(tables) == 1 else None
+
+
+def _tables_below(plan: ExaminedPlan, node: PlanNode) -> tuple[str, ...]:
+    """What the rows come from, each table once, in the order of the plan; also through CTEs, whose plan stands elsewhere in the tree."""
+    found: dict[str, None] = {}
+    subplans = {one.text("Subplan Name"): one for one in plan.tree.nodes if one.text("Subplan Name")}
+    waiting, looked_at = [node], set()
+    while waiting:
+        for one in plan.tree.subtree(waiting.pop(0)):
+            if one.relation or one.text("Function Name"):
+                found[one.relation or one.text("Function Name")] = None
+            query = subplans.get(f"CTE {one.text('CTE Name')}") if one.text("CTE Name") else None
+            if query is not None and query.id not in looked_at:
+                looked_at.add(query.id)
+                waiting.append(query)
+    return tuple(found)[:MOST_TABLES]
+
+
+def _of(tables: tuple[str, ...]) -> str:
+    return f" of {in_list(tables)}" if tables else ""
+
+
+def _by(plan: ExaminedPlan, node: PlanNode, texts: tuple[str, ...]) -> str:
+    """The columns in keys, with their table's name where there are several: ` by orders.total, customers.name`."""
+    aliases = {one.alias: one.relation for one in plan.tree.subtree(node) if one.relation}
+    columns = dict.fromkeys(column for text in texts for column in read_columns(text))
+    names = [
+        f"{aliases.get(one.qualifier, one.qualifier)}.{one.name}" if one.qualifier and len(aliases) > 1 else one.name for one in columns
+    ]
+    return f" by {in_list(tuple(dict.fromkeys(names))[:MOST_COLUMNS])}" if names else ""
 
 
 def _keys_of(plan: ExaminedPlan, node: PlanNode, field: str) -> tuple[str, tuple[str, ...]]:
@@ -105,12 +137,15 @@ def sort_on_disk(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     if on_disk <= 0:
         return
     relation, columns = _keys_of(plan, node, "Sort Key")
+    tables = _tables_below(plan, node)
     yield plan.hit(
         "R06",
         node,
-        f"The sort of {told(node.all_rows)} rows took {told(on_disk)} kB on disk{_memory(plan)}",
+        f"The sort of {told(node.all_rows)} rows{_of(tables)}{_by(plan, node, node.texts('Sort Key'))} took {told(on_disk)} kB on "
+        f"disk{_memory(plan)}",
         numbers={"disk_kb": on_disk, "rows": node.all_rows},
         relation=relation,
+        relations=tables,
         columns=columns,
     )
 
@@ -124,10 +159,12 @@ def hash_batches(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     share = plan.times.own_share(node) + plan.times.own_share(join)
     if share < MIN_SPILL_SHARE:
         return
+    tables = _tables_below(plan, node)
     yield plan.hit(
         "R07",
         node,
-        f"The hash table of {told(node.all_rows)} rows did not fit into memory{_memory(plan)}: {told(batches)} batches, planned were "
+        f"The hash table of {told(node.all_rows)} rows{_of(tables)}{_by_own(plan, node, join)} "
+        f"did not fit into memory{_memory(plan)}: {told(batches)} batches, planned were "
         f"{told(_most(node, 'Original Hash Batches') or batches)}",
         numbers={
             "batches": batches,
@@ -135,8 +172,17 @@ def hash_batches(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
             "memory_kb": _most(node, "Peak Memory Usage"),
         },
         relation=table.relation if (table := _table_below(plan, node)) else "",
+        relations=tables,
         share=share,
     )
+
+
+def _by_own(plan: ExaminedPlan, node: PlanNode, join: PlanNode) -> str:
+    """The columns of the hashed side in the join's condition."""
+    aliases = {one.alias: one.relation for one in plan.tree.subtree(node) if one.relation}
+    keys = dict.fromkeys(column for text in join.texts("Hash Cond") for column in read_columns(text))
+    names = [f"{aliases[one.qualifier]}.{one.name}" if len(aliases) > 1 else one.name for one in keys if one.qualifier in aliases]
+    return f" by {in_list(tuple(names)[:MOST_COLUMNS])}" if names else ""
 
 
 def hash_aggregate_spill(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
@@ -145,12 +191,15 @@ def hash_aggregate_spill(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit
     if node.kind != "aggregate" or (disk <= 0 and batches <= 1) or plan.times.own_share(node) < MIN_SPILL_SHARE:
         return
     relation, columns = _keys_of(plan, node, "Group Key")
+    tables = _tables_below(plan, node)
     yield plan.hit(
         "R08",
         node,
-        f"Grouping into {told(node.all_rows)} groups took {told(disk)} kB on disk in {told(batches)} batches{_memory(plan)}",
+        f"Grouping rows{_of(tables)}{_by(plan, node, node.texts('Group Key'))} into {told(node.all_rows)} groups took {told(disk)} kB on "
+        f"disk in {told(batches)} batches{_memory(plan)}",
         numbers={"disk_kb": disk, "batches": batches, "groups": node.all_rows},
         relation=relation,
+        relations=tables,
         columns=columns,
     )
 
@@ -192,9 +241,11 @@ def temporary_files(plan: ExaminedPlan, covered: set[int]) -> Iterator[PlanHit]:
     node = max((one for one in plan.tree.nodes if one.id not in covered), key=lambda one: (own[one.id], -one.id), default=None)
     if node is None or own[node.id] < MIN_TEMP_BLOCKS or plan.times.own_share(node) < MIN_SPILL_SHARE:
         return
+    tables = () if node.relation or node.text("Function Name") else _tables_below(plan, node)
     yield plan.hit(
         "R29",
         node,
-        f"{node.title} wrote {told(own[node.id] * 8)} kB to temporary files{_memory(plan)}",
+        f"{node.title} wrote {told(own[node.id] * 8)} kB{_of(tables)} to temporary files{_memory(plan)}",
         numbers={"temp_blocks": own[node.id], "statement_temp_blocks": plan.tree.root.number("Temp Written Blocks")},
+        relations=tables,
     )

@@ -1,7 +1,7 @@
 """Fixes that cost a minute: ANALYZE, VACUUM, a statistics target, extended statistics, work_mem for one role.
 
-Each is a `Change` with the exact SQL that does and undoes it. ANALYZE and VACUUM are marked irreversible: nothing brings the statistics of
-before back, although autovacuum replaces them the same way.
+Each is a `Change` with the exact SQL that does and undoes it. VACUUM is marked irreversible: no undo brings back the dead
+rows, which a person or a standby may still want to see. ANALYZE is not (`statistics_fixes`).
 """
 
 from collections.abc import Iterable, Sequence

@@ -22,8 +22,8 @@ DEFAULT_WIDTH_BYTES = 16
 _FIXED = {"smallint": 2, "integer": 4, "bigint": 8, "real": 4, "double precision": 8, "date": 4, "boolean": 1, "uuid": 16}
 
 
-def btree_bytes(table: TableFacts, columns: Sequence[str]) -> int:
-    """Bytes of a B-tree on these columns; 0 when the table's size is not known."""
+def btree_bytes(table: TableFacts, columns: Sequence[str], *, deduplicated: bool = True) -> int:
+    """Bytes of a B-tree on these columns; 0 when the table's size is not known. One with INCLUDE is never `deduplicated`."""
     rows = rows_of(table)
     if rows <= 0:
         return 0
@@ -32,8 +32,8 @@ def btree_bytes(table: TableFacts, columns: Sequence[str]) -> int:
     for column in columns:
         distinct = min(rows, distinct * distinct_of(table, column))
     plain = rows * (4 + 8 + width)
-    deduplicated = 6 * rows + distinct * (8 + width) if distinct < rows / 2 else plain
-    pages = min(plain, deduplicated) / FILL * INNER_PAGES / PAGE_BYTES
+    shared = 6 * rows + distinct * (8 + width) if deduplicated and distinct < rows / 2 else plain
+    pages = min(plain, shared) / FILL * INNER_PAGES / PAGE_BYTES
     return PAGE_BYTES * (2 + round(pages))
 
 

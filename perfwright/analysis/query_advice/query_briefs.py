@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from perfwright.analysis.masking.plans import has_masked_values
 from perfwright.analysis.query_advice.causes import Cause
 from perfwright.analysis.query_advice.index_candidates import PlanViews
 from perfwright.analysis.query_advice.shares import Loads
@@ -11,6 +12,7 @@ from perfwright.models.query_performance import VerifiedRewrite
 BRIEF_CHARACTERS = 6_000
 QUERY_CHARACTERS = 1_200
 QUERIES = 2
+MASKED = "Values in it are masked (`'?'`): put in those of the query before it is run."
 PLAN_LINES = 14
 LINE_CHARACTERS = 160
 _SHOWN = ("Index Cond", "Recheck Cond", "Filter", "Hash Cond", "Merge Cond", "Join Filter", "Sort Key", "Group Key")
@@ -32,6 +34,7 @@ def brief_of(
     act = [f"**Try**: {try_}"]
     act += [f"```sql\n{change.apply}\n```" for change in changes]
     act += [f"**Undo**:\n\n```sql\n{change.undo}\n```" + (f"\n\n{change.undo_cost}." if change.undo_cost else "") for change in changes]
+    act += [MASKED] if any(has_masked_values(change.apply) for change in changes) else []
     act += [note for note in notes if note]
     act.append(_check(cause))
     shown = [*_queries(cause, loads), *_plan(cause, views)]

@@ -22,6 +22,8 @@ IDLE_SESSIONS = 0.01
 """A cause that keeps a session busy for less than a hundredth of the time is at most `low`: nobody waits for it."""
 LOCATIONS, EVIDENCE = 8, 8
 TEXT = 400
+NAMED = 3
+"""Tables in a title."""
 WAITING_SESSIONS = 1.0
 """On average at the same time: a session is idle in its transaction for a moment between any two statements."""
 WAIT_SHARE = 0.2
@@ -79,11 +81,17 @@ def severity_of(won: float, share: float, loads: Loads) -> Severity:
 
 def title_of(cause: Cause, share: float, loads: Loads) -> str:
     """`orders is read whole for customer_id 214 times a second: 61% of database time`."""
-    table = cause.table.title if cause.table else cause.hits[0].relation
+    table = cause.table.title if cause.table else cause.hits[0].relation or _several(cause.hits[0].relations)
     columns = ", ".join(cause.columns) or "its condition"
     template = cause.advice.title if table or not cause.advice.without_table else cause.advice.without_table
     title = template.format(table=table or cause.hits[0].node_title, columns=columns)
     return f"{title[:200]}{_how_often(cause, loads)}: {percent(share)} of {'database time' if loads.unit == OF_DATABASE else 'the time'}"
+
+
+def _several(relations: Sequence[str]) -> str:
+    """`orders, customers and 2 more`."""
+    named = ", ".join(relations[:NAMED])
+    return f"{named} and {len(relations) - NAMED} more" if len(relations) > NAMED else named
 
 
 def percent(share: float) -> str:

@@ -24,7 +24,7 @@ from perfwright.models.query_steps import PlanSet
 from perfwright.models.statement import StatementTable
 
 MAX_FINDINGS, MAX_RECOMMENDATIONS = 60, 30
-RESULT_BYTES = 110 * 1024
+RESULT_BYTES = 56 * 1024
 """What the two lists may take: a result of an activity is to stay below 256 KiB, and examined statements, what-if plans, rewrites, gains
 and gates come with it."""
 FULL_BRIEFS, SHORT_BRIEF = 5, 500

@@ -37,7 +37,7 @@ def read_sql(text: str) -> "exp.Select":
     if len(plain) > MAX_CHARACTERS or "$$" in plain:
         raise NotRewritable("it is too long or has dollar-quoted text")
     try:
-        tree = sqlglot.parse_one(_named(plain), read="postgres")
+        tree = sqlglot.parse_one(named_values(plain), read="postgres")
         if not isinstance(tree, exp.Select) or tree.args.get("into"):
             raise NotRewritable("it is no plain SELECT")
         if canonical(syntax_tree(plain)) != canonical(syntax_tree(write_sql(tree))):
@@ -98,7 +98,8 @@ def _lowered(tree: Any) -> Any:
     return tree
 
 
-def _named(text: str) -> str:
+def named_values(text: str) -> str:
+    """The text with `:pw_value_n` for `$n`, as sqlglot can read it."""
     parts, place = [], 0
     for token in scan(text):
         if token.kind == "param":

@@ -69,8 +69,12 @@ def _analyze(hit: PlanHit, table: TableFacts) -> CheapFix:
         title=f"Analyze {table.title}",
         apply=f"ANALYZE {qualified(table)};",
         undo="SELECT 1; -- nothing to restore: ANALYZE only replaces statistics, as autovacuum does",
-        risk="irreversible",
-        undo_cost="The statistics of before cannot be restored",
+        # The class of a changed setting: in force at once, for every session's next plan; nothing restarts and no row is touched.
+        # "irreversible" is for what is lost: what ANALYZE replaces is a sample that autovacuum throws away by itself, unasked, whenever
+        # enough rows have changed, so a policy that asks before the irreversible would ask before what the server does anyway. "observe"
+        # would be too little: plans may change.
+        risk="reload",
+        undo_cost="The statistics of before were a sample of rows as they were then: autovacuum replaces them the same way",
     )
     return CheapFix("analyze", f"{table.schema_name}.{table.name}", change, f"{table.title} {stale(table)}", (hit,), (table,))
 

@@ -10,12 +10,13 @@ from datetime import datetime
 from hashlib import blake2b
 
 from perfwright.analysis.database.own_statements import is_own
+from perfwright.analysis.masking.sql_values import masked
 from perfwright.analysis.mysql import shapes
 from perfwright.analysis.server_log.literals import without_strings
 from perfwright.analysis.statements import mysql_digests
 from perfwright.analysis.statements.finishing import Finisher
 from perfwright.analysis.statements.merging import Merged
-from perfwright.analysis.statements.parsing import ParsedStatement, Unreadable, masked, normalized_text, parse_statement, utility_word
+from perfwright.analysis.statements.parsing import ParsedStatement, Unreadable, normalized_text, parse_statement, utility_word
 from perfwright.analysis.statements.safety import Judgement, SafetyJudge
 from perfwright.analysis.statements.splitting import split_statements
 from perfwright.models.database import Catalog, DatabaseFacts
@@ -43,22 +44,24 @@ def group_statements(
     catalog: Catalog | None,
     *,
     database: DatabaseFacts,
+    given_kept_in: str = "",
 ) -> StatementTable:
     """All statements of the database by share of its time; those of other databases and our own are left out.
 
     Shares are of time per second, because a given log may cover another time than the window. Statements that ran inside functions have
-    their own total, but the whole counts them once: in the statement that called.
+    their own total, but the whole counts them once: in the statement that called. `given_kept_in`: where the host of the target keeps what
+    is given with its values; texts have none then.
     """
     if database.system == "postgresql":
-        return _Grouping(catalog, database).table(window, log, given)
-    return _DigestGrouping(catalog, database).table(window, log, given)
+        return _Grouping(catalog, database, given_kept_in).table(window, log, given)
+    return _DigestGrouping(catalog, database, given_kept_in).table(window, log, given)
 
 
 class _Grouping:
     """Statements of PostgreSQL."""
 
-    def __init__(self, catalog: Catalog | None, database: DatabaseFacts) -> None:
-        self._database = database
+    def __init__(self, catalog: Catalog | None, database: DatabaseFacts, given_kept_in: str = "") -> None:
+        self._database, self._given_kept_in = database, given_kept_in
         self._catalog = catalog
         escapes = database.setting("standard_conforming_strings") != "off"
         self._judge = SafetyJudge(catalog, extensions=database.extensions, standard_strings=escapes)
@@ -75,9 +78,10 @@ class _Grouping:
             for logged in sorted(log.statements, key=lambda one: -one.total_ms):
                 if not is_own(logged.text):
                     self._log(logged)
-        for text in given:
-            for one in split_statements(text):
-                self._give(one)
+        for number, text in enumerate(given):
+            # Statements that are kept elsewhere came one by one.
+            for one in (text,) if self._given_kept_in else split_statements(text):
+                self._give(one, f"{self._given_kept_in}:{number}" if self._given_kept_in else "")
         seconds, log_seconds = _seconds(window, log)
         shares, total_ms = _shares(self._merged.values(), window, seconds, log_seconds)
         ordered = self._finished(shares)
@@ -111,9 +115,9 @@ class _Grouping:
         if logged.plans or any(one.source == "auto_explain" for one in logged.samples):
             merged.sources["auto_explain"] = None
 
-    def _give(self, text: str) -> None:
+    def _give(self, text: str, kept_as: str) -> None:
         merged = self._of(text)
-        merged.samples.append(StatementSample(text=text, source="given"))
+        merged.samples.append(StatementSample(text=text, source="given", kept_as=kept_as))
         merged.sources["given"] = None
 
     def _of(self, text: str, *, fingerprint: str = "", fallback: str = "") -> Merged:

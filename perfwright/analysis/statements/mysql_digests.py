@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from perfwright.analysis.masking.sql_values import MAX_CHARACTERS
 from perfwright.analysis.statements.merging import Merged
-from perfwright.analysis.statements.parsing import MAX_CHARACTERS, first_word_kind
+from perfwright.analysis.statements.parsing import first_word_kind
 from perfwright.analysis.statements.safety import Judgement, worst
 from perfwright.analysis.statements.samples import choose_samples
 from perfwright.analysis.statements.server_names import name_set

@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from perfwright.analysis.masking.sql_values import MAX_CHARACTERS, masked
 from perfwright.analysis.statements.server_names import name_set
 from perfwright.analysis.statements.tree import Place, TooDeep, Tree, places, words
 from perfwright.models.statement import StatementKind
 
-MAX_CHARACTERS = 100_000
-"""As much as artifacts keep of a text."""
 MAX_OPERATORS = 20_000
 """Each may nest the tree by one; a third of what overflows a stack of 8 MB."""
 MAX_OPERATORS_UNPARSED = 5_000
@@ -237,15 +236,6 @@ def _shape(found: Iterable[Place]) -> _Shape:
 def _too_deep(text: str, fingerprint: str) -> ParsedStatement:
     """Its values cannot be taken out by the parser, so the text is masked as one that cannot be read."""
     return ParsedStatement(fingerprint, masked(text), first_word_kind(text), (), (), False, False, 1, too_deep=True)
-
-
-_VALUES = re.compile(r"'(?:[^']|'')*(?:'|\Z)|\$(\w*)\$.*?(?:\$\1\$|\Z)|(?<![\w$.\"])\d[\w.]*", re.DOTALL)
-
-
-def masked(text: str) -> str:
-    """A text that the parser cannot normalize, with quoted values and numbers as `?`: shown, never sent to a server."""
-    readable = text[:MAX_CHARACTERS].replace("\0", " ").encode(errors="replace").decode()
-    return _VALUES.sub("?", readable)
 
 
 def _check(text: str) -> None:

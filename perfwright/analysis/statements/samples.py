@@ -7,7 +7,8 @@ took from pg_stats: the commonest, a middling and a rare one, so that a plan tha
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perfwright.analysis.statements.parsing import MAX_CHARACTERS, ParsedStatement, Unreadable, syntax_tree
+from perfwright.analysis.masking.sql_values import MAX_CHARACTERS
+from perfwright.analysis.statements.parsing import ParsedStatement, Unreadable, syntax_tree
 from perfwright.analysis.statements.tree import TooDeep, Tree, only_key, places, words
 from perfwright.models.statement import SAMPLES_KEPT, Statement, StatementSample
 
@@ -20,7 +21,7 @@ _VALUE_OPERATORS = frozenset(["=", "<>", "!=", "<", ">", "<=", ">=", "~~", "~~*"
 
 def choose_samples(samples: Iterable[StatementSample]) -> tuple[StatementSample, ...]:
     """The cheapest, the median and the worst by duration, cheapest first; calls without one only where there are too few others."""
-    different = {(one.text, one.parameters): one for one in sorted(samples, key=lambda one: one.duration_ms or 0.0)}
+    different = {(one.text, one.parameters, one.kept_as): one for one in sorted(samples, key=lambda one: one.duration_ms or 0.0)}
     timed = sorted((one for one in different.values() if one.duration_ms is not None), key=lambda one: (one.duration_ms or 0.0, one.text))
     untimed = [one for one in different.values() if one.duration_ms is None]
     if len(timed) > SAMPLES_KEPT:
@@ -30,6 +31,8 @@ def choose_samples(samples: Iterable[StatementSample]) -> tuple[StatementSample,
 
 def runnable(sample: StatementSample) -> bool:
     """Whether it has a value for every `$n`, and is short enough to be kept. Raises Unreadable, TooDeep."""
+    if sample.kept_as:
+        return True  # its host sees to that: the values are there
     if len(sample.parameters) > MAX_PARAMETERS:
         return False
     if len(sample.text) + sum(len(one or "") for one in sample.parameters) > MAX_CHARACTERS:

@@ -2,7 +2,7 @@
 
 import re
 
-from perfwright.analysis.statements.parsing import MAX_CHARACTERS
+from perfwright.analysis.masking.sql_values import MAX_CHARACTERS
 
 MAX_STATEMENTS = 500
 """Of one text; as many as the input may give."""

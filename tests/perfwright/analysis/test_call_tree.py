@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfwright.analysis import call_tree
-from perfwright.analysis.call_tree import LEFT_OUT, RARE_STACKS, ProfileBuilder, ProfileTooLarge, decode_profile, encode_profile
+from perfwright.analysis.call_tree import (
+    LEFT_OUT,
+    RARE_STACKS,
+    ProfileBuilder,
+    ProfileTooLarge,
+    _PassRows,
+    decode_profile,
+    encode_profile,
+)
+from perfwright.analysis.tree_weights import CallTree
 from perfwright.models.profile import Profile
 
 STACKS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=40)
@@ -129,8 +138,38 @@ def test_slices_of_one_pass_are_merged() -> None:
         ("wall", 6, 3.0, 3),
     ]
     assert len(profile.nodes.parent) == len(profile.frames.function) == len(profile.threads) == 1
-    with pytest.raises(ValueError, match="50 Hz"):
-        builder.begin("wall", 99)
+    assert not any(one.block_rate_hz for one in profile.passes)
+    with pytest.raises(ValueError, match="rate_hz"):
+        builder.begin("wall", 0)
+
+
+def test_slices_of_different_rates_weigh_what_their_samples_stand_for() -> None:
+    """Ten samples at 100 Hz and one at 10 Hz are a tenth of a second each, of the one function and of the other."""
+    builder = ProfileBuilder("test 1")
+    for rate, function, count in ((100, "first", 10), (10, "then", 1)):
+        builder.begin("on_cpu", rate)
+        block = builder.add_block("on_cpu", 1.0)
+        builder.add("on_cpu", [builder.frame(function)], builder.thread(1), block, count)
+    profile = decode_profile(encode_profile(builder.build()))
+    (one,) = profile.passes
+    assert (one.rate_hz, one.block_rate_hz) == (55, [100, 10])
+    rows = CallTree(profile).weights("on_cpu")
+    assert rows is not None
+    assert rows.count.tolist() == pytest.approx([5.5, 5.5])
+    assert rows.taken.tolist() == [10, 1]
+    assert rows.count.sum() / rows.ticks == pytest.approx(0.2 / 2)
+
+
+def test_joined_blocks_keep_their_time_and_ticks() -> None:
+    """Blocks of different rates that are joined to save room have the mean rate of their time."""
+    rows = _PassRows(100)
+    for rate, seconds in ((100, 1.0), (10, 1.0), (20, 3.0)):
+        rows.rate_hz = rate
+        rows.block_seconds.append(seconds)
+        rows.block_ticks.append(seconds * rate)
+    rows.join_blocks()
+    assert (rows.seconds_by_block(), rows.rates_by_block()) == ([2.0, 3.0], [55.0, 20.0])
+    assert rows.mean_rate_hz() == pytest.approx(170 / 5)
 
 
 @given(STACKS)

@@ -95,3 +95,12 @@ def test_interpreters_that_py_spy_does_not_know() -> None:
     """PyPy and releases newer than the tool fall back to perf instead of failing later."""
     for version in ("PyPy 7.3", "CPython 3.15.0", "CPython 3.5.2"):
         assert choose_profiler(process(runtime_version=version), ALL, None).tool == "perf"
+
+
+def test_without_perf_nobody_tells_when_javascript_waits() -> None:
+    """The off-CPU graph of Node.js needs perf: where it is missing or forbidden the reason is said, and nothing where it is there."""
+    assert not any("off-CPU" in caveat for caveat in choose_profiler(process("node"), ALL, None).caveats)
+    assert any("perf is not installed" in caveat for caveat in choose_profiler(process("node"), {}, None).caveats)
+    restricted = choose_profiler(process("node"), ALL, None, host=host(uid=1000, perf_event_paranoid=3))
+    assert any("perf_event_paranoid = 3" in caveat for caveat in restricted.caveats)
+    assert not any("off-CPU" in caveat for caveat in choose_profiler(process("native"), ALL, None).caveats)

@@ -1,9 +1,10 @@
 """Passes alternate in whole seconds and fill the recording."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfwright.analysis.slices import affordable_passes, plan_slices
+from perfwright.analysis.slices import affordable_passes, plan_slices, slice_for_attaching
 from perfwright.models.profile import PassKind
 
 PASSES = st.lists(st.sampled_from(["on_cpu", "wall", "gil", "native"]), min_size=1, max_size=4, unique=True)
@@ -36,3 +37,11 @@ def test_a_slow_recording_has_one_pass() -> None:
     )
     assert affordable_passes(("wall",), 1, 30, 5, 100) == (("wall",), "")
     assert affordable_passes(passes, 1, 30, 5, 0) == (passes, "")
+
+
+def test_slices_are_as_long_as_attaching_is_dear() -> None:
+    """Attaching that costs nothing leaves slices short; dear attaching makes them long, and every pass still gets two."""
+    assert slice_for_attaching(1.0, 0.0, 0.02, 30.0, 3) == 1.0
+    assert slice_for_attaching(1.0, 0.01, 0.02, 30.0, 3) == pytest.approx(2.0)
+    assert slice_for_attaching(1.0, 3.0, 0.02, 30.0, 3) == 5.0
+    assert slice_for_attaching(30.0, 3.0, 0.02, 30.0, 3) == 30.0

@@ -32,6 +32,16 @@ def waits(drawings: dict[str, str], **cores: float) -> dict[str, float]:
         ("run app.py:1 > select SELECTORS:468 > select_epoll_poll C > epoll_wait C", "for work"),
         ("main app.py:3 > Thread._wait_for_tstate_lock THREADING:1139 > lock_PyThread_acquire_lock C > futex C", "for work"),
         ("serve app.py:3 > sock_recv C > recv C", "I/O"),
+        ("serve app.c:3 > pthread_cond_wait C > futex_do_wait K", "for work"),
+        ("serve app.c:3 > pthread_mutex_lock@@GLIBC_2.2.5 C > __GI___lll_lock_wait C > futex_do_wait K > schedule K", "lock"),
+        ("serve app.cc:3 > std::mutex::lock C > futex_do_wait K", "lock"),
+        ("serve app.c:3 > __nanosleep C > clock_nanosleep@GLIBC_2.2.5 C > hrtimer_nanosleep K > schedule K", "sleep"),
+        ("serve app.c:3 > __GI___libc_read C > anon_pipe_read K > schedule K", "I/O"),
+        ("serve app.c:3 > epoll_wait@@GLIBC_2.3.2 C > do_epoll_wait K", "for work"),
+        ("anon_pipe_read K", "I/O"),
+        ("serve app.js:3 > spawn V8", "child process"),
+        ("readAll app.js:3 > read V8", "I/O"),
+        ("(idle) V8", "for work"),
     ],
 )
 def test_what_a_stack_waits_for(stack: str, kind: str) -> None:

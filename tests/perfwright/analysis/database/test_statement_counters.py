@@ -14,8 +14,9 @@ KEY, OTHER = EntryKey(10, 1, True), EntryKey(10, 2, True)
 
 
 def counted(calls: int, total_ms: float, *, since_s: float | None = None) -> Counters:
-    mean = total_ms / calls if calls else 0.0
-    return Counters(calls, total_ms, mean, mean, 0.0, 0.0, calls, calls, 0, 0, 0.0, 0, since_s)
+    """With extremes that do not move."""
+    least, most = (0.1, 100.0) if calls else (0.0, 0.0)
+    return Counters(calls, total_ms, least, most, 0.0, 0.0, calls, calls, 0, 0, 0.0, 0, since_s)
 
 
 def taken(at_s: float, *, started_s: float = 0.0, **fields: object) -> Snapshot:
@@ -89,7 +90,16 @@ def test_extremes_are_known_only_where_they_moved_or_the_entry_is_new() -> None:
     found = difference(taken(1, entries={KEY: then}), taken(2, entries={KEY: now, OTHER: counted(1, 3.0)}))
     assert math.isnan(found.entries[KEY].min_ms)
     assert found.entries[KEY].max_ms == 25.0
-    assert found.entries[OTHER].max_ms == 3.0
+    assert found.entries[OTHER].max_ms == 100.0
+
+
+@pytest.mark.parametrize("moved", [{"min_ms": 0.2}, {"max_ms": 99.0}, {"rows": 4}], ids=["least", "most", "rows"])
+def test_what_cannot_shrink_tells_a_reset_that_nothing_else_tells(moved: dict[str, float]) -> None:
+    """PostgreSQL 13 has no time of the reset, and the entry has more calls since then than it had before: they are counted from there."""
+    then, now = counted(5, 50.0), replace_counters(counted(20, 80.0), **moved)
+    before = taken(100, reset_s=None, eviction_rounds=None, entries={KEY: then, OTHER: counted(3, 3.0)})
+    found = difference(before, taken(160, reset_s=None, eviction_rounds=None, entries={KEY: now, OTHER: counted(4, 4.0)}))
+    assert ({key: one.calls for key, one in found.entries.items()}, found.reset) == ({KEY: 20, OTHER: 1}, True)
 
 
 def replace_counters(counters: Counters, **fields: float) -> Counters:

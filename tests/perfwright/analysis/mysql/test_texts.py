@@ -76,8 +76,13 @@ def test_other_statements_have_other_names() -> None:
 
 def test_no_value_is_shown() -> None:
     """Strings in both quotes, numbers, hexadecimal and cut strings become `?`; names stay."""
-    shown = masked("SELECT `it's` FROM t1 WHERE a='x\\'y' AND b=\"q\" AND c=0xFF AND d=1.5e3 /* secret */ AND e='cut")
+    shown = masked("SELECT `it's` FROM t1 WHERE a='x''y' AND b=\"q\" AND c=0xFF AND d=1.5e3 /* secret */ AND e='cut")
     assert shown == "SELECT `it's` FROM t1 WHERE a=? AND b=? AND c=? AND d=? AND e=?"
+
+
+def test_an_escaped_quote_hides_what_may_be_a_value() -> None:
+    """Whether a backslash escapes is the session's sql_mode: shown is only what is outside of quotes either way."""
+    assert masked("SELECT a FROM t1 WHERE a='x\\'secret' AND b='other'") == "SELECT a FROM t1 WHERE a=?"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """A small shop in which every plan problem can be planted, and what the catalog says of it."""
 
+import asyncio
+
 import asyncpg
 
 from perfwright.models.database import Catalog, ColumnFacts, ForeignKeyFacts, IndexFacts, TableFacts
@@ -169,8 +171,23 @@ async def create(connection: asyncpg.Connection) -> Catalog:
     # Since the last VACUUM: queued rows that an index still leads to, and pages that are no longer all-visible.
     await connection.execute("DELETE FROM jobs WHERE due < 50000")
     await connection.execute("UPDATE readings SET value = value + 1 WHERE at % 3 = 0")
-    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await _statistics_told(connection)
     return await read_catalog(connection)
+
+
+async def _statistics_told(connection: asyncpg.Connection) -> None:
+    """Until pg_stat_user_tables knows what we changed last. Before PostgreSQL 15 it is told by messages, twice a second at most."""
+    if connection.get_server_version().major >= 15:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        return
+    async with asyncio.timeout(30):
+        while (
+            await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_user_tables WHERE relname IN ('jobs', 'readings') AND n_mod_since_analyze > 0"
+            )
+            < 2
+        ):
+            await asyncio.sleep(0.05)
 
 
 async def read_catalog(connection: asyncpg.Connection) -> Catalog:

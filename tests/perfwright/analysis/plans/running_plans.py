@@ -17,6 +17,9 @@ OPTIONS = "ANALYZE, BUFFERS, SETTINGS, FORMAT JSON"
 SLOW_ENOUGH_MS = 10.0
 """What the statements are said to take: a fast machine would make them too small to be looked at."""
 
+SINCE = {"enable_memoize": 14}
+"""Settings that came with a version."""
+
 
 class Case(Protocol):
     @property
@@ -31,7 +34,8 @@ async def explain(connection: asyncpg.Connection, case: Case, options: str = OPT
     await transaction.start()
     try:
         for name, value in ({"jit": "off"} | case.settings).items():
-            await connection.execute(f"SET LOCAL {name} = '{value}'")
+            if connection.get_server_version().major >= SINCE.get(name, 0):
+                await connection.execute(f"SET LOCAL {name} = '{value}'")
         if before := getattr(case, "before", ""):
             await connection.execute(before)
         return dict(json.loads(await connection.fetchval(f"EXPLAIN ({options}) {case.sql}"))[0])

@@ -1,4 +1,5 @@
 import asyncpg
+import pytest
 
 from tests.perfwright.analysis.plans import planted_database
 from tests.perfwright.analysis.plans.healthy import HEALTHY
@@ -8,6 +9,9 @@ from tests.postgres import PostgresServer, postgres
 from tests.postgres18 import postgres18
 
 __all__ = ["postgres", "postgres18"]
+
+pytestmark = pytest.mark.measuring
+"""Times of planning and executing are judged with everything else."""
 
 
 async def _judge_all(server: PostgresServer, version: int, options: str) -> list[str]:

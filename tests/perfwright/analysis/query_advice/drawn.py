@@ -7,9 +7,10 @@ customers  id, email, city, country, active, joined           50,000 rows, index
 from typing import Any
 
 from perfwright.analysis.plans.judge import judge_plans
+from perfwright.analysis.query_advice.ranking import rank
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.database import Catalog, ColumnFacts, DatabaseFacts, IndexFacts, Setting, TableFacts
-from perfwright.models.query_advice import AdviceToTry, RankQueryFindings, TriedAdvice
+from perfwright.models.query_advice import AdviceToTry, RankedQueryFindings, RankQueryFindings, TriedAdvice
 from perfwright.models.query_performance import ExplainOutcome, PlanHit, QueryPerformanceRequest, VerifiedRewrite, WaitShare, WhatIf
 from perfwright.models.query_steps import RULE_FAMILIES, ExplainedStatements, GroupedStatements, PlanSet, StatementPlans, TakenPlan
 from perfwright.models.statement import Statement, StatementSample, StatementTable
@@ -224,3 +225,8 @@ def whole_orders(
 ) -> dict[str, Any]:
     """orders read whole to keep a few rows."""
     return node("Seq Scan", on="orders", rows=rows, filter=filter_, removed=removed, ms=ms, **more)
+
+
+def ranked(run: Run, hits: tuple[PlanHit, ...] | None = None, **more: Any) -> RankedQueryFindings:
+    """What the ranking makes of the run."""
+    return rank(run.question(hits, **more), run.table, run.plans, run.catalog)

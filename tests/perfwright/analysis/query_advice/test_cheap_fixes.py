@@ -40,7 +40,7 @@ def test_stale_statistics_ask_for_analyze_and_nothing_else(stale: dict[str, obje
     found = fixes(run, hit("R09", fingerprint=name))
     assert list(found) == ["analyze public.orders"]
     change = found["analyze public.orders"].change
-    assert (change.apply, change.risk) == ("ANALYZE public.orders;", "irreversible")
+    assert (change.apply, change.risk) == ("ANALYZE public.orders;", "reload")
 
 
 def test_a_join_above_stale_tables_asks_for_those_that_were_misjudged() -> None:

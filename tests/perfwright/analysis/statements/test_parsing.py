@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfwright.analysis.masking.sql_values import masked
 from perfwright.analysis.statements.parsing import (
     MAX_CHARACTERS,
     Unreadable,
     fingerprint_of,
     first_word_kind,
-    masked,
     normalized_text,
     parse_statement,
     syntax_tree,

@@ -62,7 +62,9 @@ def test_comes_back_as_it_was(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"[1"), encode(MODELS[3])[:-9], encode(MODELS[3])[:30]]
+    "data",
+    [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"[1"), encode(MODELS[3])[:-9], encode(MODELS[3])[:30]],
+    ids=["nothing", "no gzip", "another document", "no JSON", "no end", "cut off"],
 )
 def test_what_is_none_is_refused(data: bytes) -> None:
     """Bytes that are no such document raise ValueError that names the model, not another error."""

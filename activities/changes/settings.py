@@ -1,0 +1,272 @@
+"""PostgreSQL settings: ALTER SYSTEM, ALTER ROLE ... SET, ALTER DATABASE ... SET, with a reload, or a restart under a watchdog.
+
+The undo restores the entry that stood there, which may be a value and not its absence. A restart is guarded: a server that does not come
+back within the time gets its earlier line in postgresql.auto.conf back, and is started again.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import psutil
+
+from activities.changes.kind import NotAllowed, Prepared, Site, only, passed
+from activities.changes.postgres_session import changing, looking, refuse_unsuited
+from activities.changes.restarts import answers, patiently, restart, restored_offline
+from activities.changes.setting_entries import (
+    auto_conf,
+    is_earlier,
+    is_wanted,
+    known_settings,
+    read_entry,
+    reload_and_wait,
+    trouble_in_files,
+    waits_for_restart,
+)
+from activities.errors import refuse
+from perfwright.analysis.changes.settings_checks import PRELOADED, KnownSetting, memory_trouble, refusal
+from perfwright.analysis.changes.settings_texts import is_list, restoring_statement, set_statement
+from perfwright.analysis.query_advice.identifiers import literal
+from perfwright.models.change import Change, SettingSpec
+from perfwright.models.errors import ErrorType
+from perfwright.models.target import Operation
+from perfwright.models.undo import ChangeCheck, ChangeDescription, ChangeOrder, Standing, UndoRecord
+from perfwright.models.undo_data import SettingUndo
+
+if TYPE_CHECKING:
+    import asyncpg
+
+MISSING_LIBRARY = "58P01"
+NEW_SESSIONS_ONLY = ("backend", "superuser-backend")
+
+
+class Settings:
+    """Changes settings of a server, a role or a database."""
+
+    spec: ClassVar = SettingSpec
+    operation: ClassVar[Operation | None] = "settings"
+
+    async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
+        undo, setting = await self._prepared(order, site)
+        async with looking(order.target, site) as connection:
+            sessions = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") - 1
+        command = " ".join(order.target.restart_command or ())
+        after = f";\nthen: {command}" if undo.restarts else ";\nSELECT pg_reload_conf();" if undo.scope == "system" else ";"
+        concerned = {
+            "system": "every session of the server",
+            "role": f"new sessions of {undo.role}",
+            "database": f"new sessions in {undo.database}",
+            "role in database": f"new sessions of {undo.role} in {undo.database}",
+        }[undo.scope]
+        if undo.scope == "system" and setting.context in NEW_SESSIONS_ONLY:
+            concerned = "new sessions of the server"
+        if undo.restarts:
+            concerned = f"every session of the server: {sessions} that are open end, and its caches begin cold"
+        shown = f"{setting.name} from {setting.value}{setting.unit and ' x ' + setting.unit} to {', '.join(undo.wanted)}"
+        return ChangeDescription(
+            change=Change(
+                kind="settings",
+                title=shown[:300],
+                apply=f"{set_statement(undo, undo.wanted)}{after}",
+                undo=f"{restoring_statement(undo)}{after}",
+                risk="restart" if undo.restarts else "reload",
+                undo_cost="another restart" if undo.restarts else "milliseconds",
+                spec=only(order.spec, SettingSpec),
+            ),
+            blast_radius=concerned,
+            cost="a restart: seconds without answers" if undo.restarts else "milliseconds",
+            survives_restart=True,
+        )
+
+    async def check(self, order: ChangeOrder, site: Site) -> tuple[ChangeCheck, ...]:
+        undo, setting = await self._prepared(order, site)
+        return (passed("setting", f"{setting.name}, context {setting.context}"), passed("undo", restoring_statement(undo)))
+
+    async def prepare(self, order: ChangeOrder, site: Site) -> Prepared:
+        undo, _ = await self._prepared(order, site)
+        whose = {"system": "the server", "role": undo.role, "database": undo.database}.get(undo.scope, f"{undo.role} in {undo.database}")
+        subject = f"setting {undo.name} {undo.scope} {undo.role} {undo.database}"
+        return Prepared(subject, f"{undo.name} of {whose} to {', '.join(undo.wanted)}"[:300], undo)
+
+    async def apply(self, record: UndoRecord, site: Site) -> None:
+        await patiently(only(record.undo, SettingUndo), lambda: self._apply(record, site))
+
+    async def look(self, record: UndoRecord, site: Site) -> Standing:
+        return await patiently(only(record.undo, SettingUndo), lambda: self._look(record, site))
+
+    async def revert(self, record: UndoRecord, site: Site) -> None:
+        await patiently(only(record.undo, SettingUndo), lambda: self._revert(record, site))
+
+    async def _apply(self, record: UndoRecord, site: Site) -> None:
+        spec = only(record.spec, SettingSpec)
+        undo = only(record.undo, SettingUndo)
+        if undo.restarts and not await answers(record, site, spec.back_within_s):
+            await restored_offline(record, site, spec.back_within_s)  # an earlier attempt stopped it, and was killed
+        async with changing(record.target, site, record.change_id) as connection:
+            if not is_wanted(undo, await read_entry(connection, undo)):
+                await connection.execute(set_statement(undo, undo.wanted))
+            if undo.scope != "system":
+                return
+            await reload_and_wait(connection, record.target, site)
+            if trouble := await trouble_in_files(connection, undo.name):
+                raise refuse(ErrorType.DATABASE_REFUSED, f"the server does not take it: {trouble}")
+        if undo.restarts and await waits_for_restart(record.target, site, undo.name):
+            await restart(record, site, spec.back_within_s)
+
+    async def _look(self, record: UndoRecord, site: Site) -> Standing:
+        spec, undo = only(record.spec, SettingSpec), only(record.undo, SettingUndo)
+        if undo.restarts and not await answers(record, site, spec.back_within_s):
+            return Standing(word="partial", told="the server does not run")
+        async with changing(record.target, site, record.change_id) as connection:
+            raw = await read_entry(connection, undo)
+            if undo.restarts:
+                await reload_and_wait(connection, record.target, site)
+        if not is_wanted(undo, raw) and not is_earlier(undo, raw):
+            told = "its entry was removed" if raw is None else f"its entry is now {raw[:200]!r}"
+            return Standing(word="foreign", told=f"{undo.name} was changed by somebody else meanwhile: {told}")
+        if undo.restarts and await waits_for_restart(record.target, site, undo.name):
+            return Standing(word="partial", told="the server has not been restarted since")
+        return Standing(word="changed" if is_wanted(undo, raw) and not is_earlier(undo, raw) else "before", told=f"entry: {raw}")
+
+    async def _revert(self, record: UndoRecord, site: Site) -> None:
+        spec = only(record.spec, SettingSpec)
+        undo = only(record.undo, SettingUndo)
+        if undo.restarts and not await answers(record, site, spec.back_within_s):
+            await restored_offline(record, site, spec.back_within_s)
+        async with changing(record.target, site, record.change_id) as connection:
+            if not is_earlier(undo, await read_entry(connection, undo)):
+                await connection.execute(restoring_statement(undo))
+            if undo.scope != "system":
+                return
+            await reload_and_wait(connection, record.target, site)
+        if undo.restarts and await waits_for_restart(record.target, site, undo.name):
+            await restart(record, site, spec.back_within_s)
+
+    async def _prepared(self, order: ChangeOrder, site: Site) -> tuple[SettingUndo, KnownSetting]:
+        """Raises NotAllowed."""
+        spec = only(order.spec, SettingSpec)
+        system = spec.role is None and spec.database is None
+        async with looking(order.target, site) as connection:
+            await refuse_unsuited(connection, order.target, site)
+            settings = await known_settings(connection, spec.name)
+            setting = next((one for one in settings.values() if one.name.lower() == spec.name.lower()), None)
+            if setting is None:
+                raise NotAllowed("setting", f"the server has no setting {spec.name} (its extension may not be loaded)")
+            listed = is_list(setting.name)
+            if reason := refusal(setting, spec.parts, listed=listed, system=system):
+                raise NotAllowed("setting", f"{setting.name}: {reason}")
+            memory = await asyncio.to_thread(memory_bytes)
+            if reason := memory_trouble(setting, spec.parts[0], settings, memory):
+                raise NotAllowed("memory", f"{setting.name}: {reason}")
+            undo = SettingUndo(
+                scope="system" if system else "role in database" if spec.role and spec.database else "role" if spec.role else "database",
+                name=setting.name,
+                role=spec.role or "",
+                database=spec.database or "",
+                listed=listed,
+                wanted=spec.parts,
+                context=setting.context,
+            )
+            if system:
+                undo = await _of_system(connection, undo)
+            else:
+                await _refuse_unknown_owner(connection, undo)
+            undo = undo.model_copy(update={"earlier": await read_entry(connection, undo)})
+            if is_wanted(undo, undo.earlier):
+                raise NotAllowed("setting", f"{setting.name}: its entry has this value already")
+            if undo.restarts:
+                await _refuse_restart(connection, order, undo)
+        if setting.name in PRELOADED:
+            await _refuse_missing_libraries(order, site, spec.parts)
+        elif setting.context in ("user", "superuser"):
+            await _refuse_value(order, site, setting, spec.parts)
+        return undo, setting
+
+
+async def _of_system(connection: "asyncpg.Connection", undo: SettingUndo) -> SettingUndo:
+    import asyncpg
+
+    try:
+        folder = await connection.fetchval("SELECT current_setting('data_directory')")
+        trouble = await trouble_in_files(connection)
+    except asyncpg.InsufficientPrivilegeError:
+        raise NotAllowed(
+            "rights",
+            "our role may not read pg_file_settings, so the earlier entry would not be known; connect as a superuser,"
+            " or set it for a role or database (managed servers: change the parameter group)",
+        ) from None
+    if trouble:
+        raise NotAllowed("files", f"the server's files have a mistake already, which a reload would meet: {trouble}")
+    return undo.model_copy(update={"data_directory": folder})
+
+
+async def _refuse_unknown_owner(connection: "asyncpg.Connection", undo: SettingUndo) -> None:
+    for what, name, table, column in (("role", undo.role, "pg_roles", "rolname"), ("database", undo.database, "pg_database", "datname")):
+        if name and not await connection.fetchval(f"SELECT EXISTS (SELECT FROM pg_catalog.{table} WHERE {column} = $1)", name):  # noqa: S608  # two words of ours
+            raise NotAllowed(what, f"there is no {what} {name}")
+
+
+async def _refuse_restart(connection: "asyncpg.Connection", order: ChangeOrder, undo: SettingUndo) -> None:
+    """Only where the watchdog can do its work: on the server's machine, with a command that starts it."""
+    name = order.target.name
+    if "restart" not in order.target.allow:
+        raise NotAllowed("restart", f'{undo.name} needs a restart; add "restart" to `allow` of [targets."{name}"]')
+    if order.target.restart_command is None:
+        raise NotAllowed("restart", f'{undo.name} needs a restart; give restart_command in [targets."{name}"]')
+    file = auto_conf(undo)
+    if not (file.is_file() and os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK)):
+        raise NotAllowed("restart", f"{file} cannot be written from here: a server that does not come back could not be helped")
+    backend = await connection.fetchval("SELECT pg_backend_pid()")
+    try:
+        postmaster = int((Path(undo.data_directory) / "postmaster.pid").read_text().split("\n", 1)[0])
+        mine = psutil.Process(backend).ppid() == postmaster
+    except (OSError, ValueError, psutil.Error):
+        mine = False
+    if not mine:
+        raise NotAllowed("restart", f"the server does not run on this machine, or not in {undo.data_directory}")
+
+
+async def _refuse_missing_libraries(order: ChangeOrder, site: Site, parts: tuple[str, ...]) -> None:
+    """A server does not start with a library that it does not find; a session of our own finds out without harm."""
+    import asyncpg
+
+    for part in parts:
+        async with looking(order.target, site) as connection:
+            try:
+                await connection.execute(f"LOAD {literal(part)}")
+            except asyncpg.PostgresError as trouble:
+                if trouble.sqlstate == MISSING_LIBRARY:
+                    raise NotAllowed("libraries", f"the server finds no library {part!r}: install its package first") from None
+
+
+async def _refuse_value(order: ChangeOrder, site: Site, setting: KnownSetting, parts: tuple[str, ...]) -> None:
+    """Whether the server takes the value, asked for a transaction that is rolled back."""
+    import asyncpg
+
+    async with looking(order.target, site) as connection:
+        transaction = connection.transaction(readonly=True)
+        await transaction.start()
+        try:
+            name = ".".join(f'"{word}"' for word in setting.name.split("."))
+            await connection.execute(f"SET LOCAL {name} = {', '.join(literal(part) for part in parts)}")
+        except asyncpg.InsufficientPrivilegeError:
+            raise NotAllowed("rights", f"our role may not set {setting.name}") from None
+        except asyncpg.DataError as mistake:
+            raise NotAllowed("setting", f"the server refuses the value: {str(mistake)[:300]}") from None
+        except asyncpg.PostgresError as mistake:
+            if isinstance(mistake, asyncpg.PostgresConnectionError):
+                raise
+            raise NotAllowed("setting", f"the server refuses the value: {str(mistake)[:300]}") from None
+        finally:
+            if not connection.is_closed():
+                await transaction.rollback()
+
+
+def memory_bytes() -> int:
+    """Of this machine, or of the container that this worker is in."""
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):
+        limit = psutil.virtual_memory().total
+    return min(limit, psutil.virtual_memory().total)

@@ -1,0 +1,278 @@
+"""Which of the sets that the planner finds good *is* good? By running the queries, on a clone where all indexes are there but hidden.
+
+The planner's cost ranks, time decides: sets are compared by measured times, and the best of them is improved step by step (drop what is
+not missed, add or exchange what the planner ranks next). A plan is measured once, whatever set it came from, because its shape tells how
+long it takes. A query that becomes slower counts three times.
+
+As in `selection`, nothing is done here: `search_measured` yields questions and is sent answers. Whoever answers throws `OutOfTime` into it
+when the time for measuring is used up; the best set so far is then the result.
+"""
+
+import math
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from perfwright.analysis.indexes.definitions import IndexDefinition
+from perfwright.analysis.indexes.selection import NONE, Indexes, Problem, log_gain, with_index
+from perfwright.analysis.indexes.write_costs import write_penalty
+
+SLOWER = 1.05
+"""Ratio of times above which a query counts as slower..."""
+SLOWER_PENALTY = 3.0
+"""...how much more its loss weighs than another's gain..."""
+SLOWER_COST = 2.0
+"""...and what it costs that there is one at all: a set that makes a query slower is not kept in the end."""
+DROP_LOSS = 0.03
+"""Sum of log times that an index may save and still be dropped: it costs upkeep and room."""
+ADD_GAIN = 0.05
+TRIED_ADDITIONS = 25
+ROUNDS = 4
+
+
+class OutOfTime(Exception):
+    """Thrown into a search when measuring must end."""
+
+
+@dataclass(frozen=True)
+class ShapeQuestion:
+    """What plan does this query get with exactly these indexes shown?"""
+
+    query: int
+    indexes: Indexes
+
+
+@dataclass(frozen=True)
+class TimeQuestion:
+    """How long does it take with them, beside without any?"""
+
+    query: int
+    indexes: Indexes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A plan."""
+
+    shape: str
+    cost: float
+    used: Indexes
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Time with the indexes over time without, both from runs in turns; where the run without was cut off, an upper bound."""
+
+    ratio: float
+
+
+_T = TypeVar("_T")
+Measuring = Generator[ShapeQuestion | TimeQuestion, Shape | Timed, _T]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The best set by measured times."""
+
+    indexes: Indexes
+    value: float
+    """Sum of weighted log time ratios with penalties; lower is better, 0 is no index."""
+    ratios: tuple[float, ...]
+    """Per query."""
+    start_values: tuple[float, ...]
+    """Of the sets that it began with, as far as there was time."""
+    plans_timed: int
+    finished: bool
+    """It ended because nothing was left to try."""
+
+
+class _Times:
+    """Shapes and ratios, kept and used again."""
+
+    def __init__(self, problem: Problem, relevant: Mapping[IndexDefinition, frozenset[int]]) -> None:
+        self.problem, self._relevant = problem, relevant
+        self._shapes: dict[tuple[int, Indexes], Shape] = {}
+        self._ratios: dict[tuple[int, str], float] = {}
+
+    @property
+    def timed(self) -> int:
+        return len(self._ratios)
+
+    def shape(self, query: int, indexes: Indexes) -> Measuring[Shape]:
+        asked = frozenset(one for one in indexes if query in self._relevant[one])
+        if (query, asked) not in self._shapes:
+            answer = yield ShapeQuestion(query, asked)
+            assert isinstance(answer, Shape)
+            self._shapes[query, asked] = answer
+        return self._shapes[query, asked]
+
+    def ratio(self, query: int, indexes: Indexes) -> Measuring[float]:
+        found, plain = (yield from self.shape(query, indexes)), (yield from self.shape(query, NONE))
+        if found.shape == plain.shape:
+            return 1.0
+        if (query, found.shape) not in self._ratios:
+            answer = yield TimeQuestion(query, found.used)
+            assert isinstance(answer, Timed)
+            self._ratios[query, found.shape] = answer.ratio
+        return self._ratios[query, found.shape]
+
+    def value(self, indexes: Indexes, bound: float = math.inf) -> Measuring[float]:
+        """Of a set; some value above `bound` as soon as it cannot come below it any more."""
+        total = write_penalty(self.problem.writes, indexes)
+        hopes: dict[int, float] = {}
+        for query, weight in enumerate(self.problem.weights):
+            found, plain = (yield from self.shape(query, indexes)), (yield from self.shape(query, NONE))
+            if found.shape == plain.shape or (query, found.shape) in self._ratios:
+                total += weight * score((yield from self.ratio(query, indexes)))
+            else:
+                hopes[query] = weight * (HOPE + HOPE_PER_COST * max(0.0, log_gain(plain.cost, found.cost)))
+        # What can decide most is measured first, and nothing where the planner leaves no hope.
+        for query in sorted(hopes, key=lambda query: (-hopes[query], query)):
+            if total - sum(hopes.values()) > bound:
+                return total
+            del hopes[query]
+            total += self.problem.weights[query] * score((yield from self.ratio(query, indexes)))
+        return total
+
+    def cost_gain(self, index: IndexDefinition, beside: Indexes) -> Measuring[float]:
+        """What the planner expects of it."""
+        total, after = 0.0, with_index(beside, index)
+        for query in sorted(self._relevant[index]):
+            now, then = (yield from self.shape(query, beside)), (yield from self.shape(query, after))
+            total += self.problem.weights[query] * log_gain(now.cost, then.cost)
+        return total
+
+    def cost_loss(self, index: IndexDefinition, among: Indexes) -> Measuring[float]:
+        return (yield from self.cost_gain(index, among - {index}))
+
+
+HOPE, HOPE_PER_COST = 0.3, 1.5
+"""A plan that was not measured yet may gain so much, and so much times the log gain of its cost, when it is decided whether measuring it
+can still change anything."""
+
+
+def score(ratio: float) -> float:
+    """Log of the time ratio, with what a slower query costs beyond."""
+    return math.log(ratio) + (SLOWER_COST + SLOWER_PENALTY * math.log(ratio / SLOWER) if ratio > SLOWER else 0.0)
+
+
+def search_measured(
+    problem: Problem, starts: Sequence[Indexes], built: Collection[IndexDefinition], relevant: Mapping[IndexDefinition, frozenset[int]]
+) -> Measuring[Measured]:
+    """The best of the starts, improved within `built`. `relevant`: the queries that each index may help; sizes and the budget are the
+    problem's. Where there was no time to measure even the first start, that is the result, with no ratio known: it must be verified."""
+    times = _Times(problem, relevant)
+    values: list[float] = []
+    best, finished, unmeasured = (NONE, 0.0), False, NONE
+    try:
+        for number, given in enumerate(starts):
+            start = yield from _trimmed(times, given)
+            if number == 0:
+                unmeasured = start
+            values.append((yield from times.value(start, best[1])))
+            if values[-1] < best[1]:
+                best = start, values[-1]
+            if number == 0:
+                unmeasured = NONE
+                while (better := (yield from _drop(times, best, ()))) is not None:
+                    best = better
+        for _ in range(ROUNDS):
+            before = best[0]
+            for step in (_drop, _add):
+                improving = step(times, best, sorted(built, key=lambda one: one.title))
+                while True:
+                    better = yield from improving
+                    if better is None:
+                        break
+                    best = better
+                    improving = step(times, best, sorted(built, key=lambda one: one.title))
+            if best[0] == before:
+                finished = True
+                break
+    except OutOfTime:
+        pass
+    if unmeasured:
+        return Measured(unmeasured, 0.0, (1.0,) * len(problem.uses), (), times.timed, finished=False)
+    ratios = tuple(_known(times, query, best[0]) for query in range(len(problem.uses)))
+    return Measured(best[0], best[1], ratios, tuple(values), times.timed, finished)
+
+
+_Step = Measuring[tuple[Indexes, float] | None]
+
+
+def _drop(times: _Times, best: tuple[Indexes, float], built: Sequence[IndexDefinition]) -> _Step:
+    """An index that is hardly missed goes: first those that slower queries use, then the largest."""
+    taken, value = best
+    blamed: set[IndexDefinition] = set()
+    for query in range(len(times.problem.uses)):
+        if (yield from times.ratio(query, taken)) > SLOWER:
+            blamed |= (yield from times.shape(query, taken)).used
+    for one in sorted(taken, key=lambda one: (one not in blamed, -times.problem.size(one), one.title)):
+        without = yield from times.value(taken - {one}, value + DROP_LOSS)
+        if without <= value + DROP_LOSS:
+            return taken - {one}, without
+    return None
+
+
+def _add(times: _Times, best: tuple[Indexes, float], built: Sequence[IndexDefinition]) -> _Step:
+    """One more, or one instead of another where the budget is used up; what the planner expects most of is tried first."""
+    taken, value = best
+    expected = {}
+    for one in built:
+        if one not in taken and not any(other.begins(one) for other in taken):
+            expected[one] = yield from times.cost_gain(one, taken)
+    # One that takes the place of a larger one with the same keys frees room for others: tried even where the planner expects nothing.
+    shorter = [one for one in expected if any(other.keys == one.keys and other.include and not one.include for other in taken)]
+    ranked = sorted((one for one in expected if expected[one] > 0), key=lambda one: (-expected[one], one.title))[:TRIED_ADDITIONS]
+    for one in dict.fromkeys((*ranked, *shorter)):
+        after = with_index(taken, one)
+        if one in shorter:
+            after = frozenset(other for other in after if other.keys != one.keys or other == one)
+        if _bytes(times, after) > times.problem.budget_bytes:
+            losses: dict[IndexDefinition, float] = {}
+            for other in after - {one}:
+                losses[other] = yield from times.cost_loss(other, after)
+            after = _within(times, after, one, losses)
+            if one not in after:
+                continue
+        wanted = value - (ADD_GAIN if _bytes(times, after) >= _bytes(times, taken) else -DROP_LOSS / 3)
+        found = yield from times.value(after, wanted)
+        if found < wanted:
+            return after, found
+    return None
+
+
+def _within(times: _Times, indexes: Indexes, new: IndexDefinition, losses: Mapping[IndexDefinition, float]) -> Indexes:
+    """Without those that are missed least per byte, until the rest fits."""
+    left = indexes
+    for one in sorted(indexes - {new}, key=lambda one: (losses.get(one, 0.0) / max(1, times.problem.size(one)), one.title)):
+        if _bytes(times, left) <= times.problem.budget_bytes:
+            return left
+        left = left - {one}
+    return left if _bytes(times, left) <= times.problem.budget_bytes else left - {new}
+
+
+def _trimmed(times: _Times, indexes: Indexes) -> Measuring[Indexes]:
+    """Within the budget by real sizes; estimates may have been too small."""
+    losses = {}
+    if _bytes(times, indexes) > times.problem.budget_bytes:
+        for one in indexes:
+            losses[one] = yield from times.cost_loss(one, indexes)
+    left = indexes
+    for one in sorted(losses, key=lambda one: (losses[one] / max(1, times.problem.size(one)), one.title)):
+        if _bytes(times, left) > times.problem.budget_bytes:
+            left = left - {one}
+    return left
+
+
+def _bytes(times: _Times, indexes: Indexes) -> int:
+    return sum(times.problem.size(one) for one in indexes)
+
+
+def _known(times: _Times, query: int, indexes: Indexes) -> float:
+    """Without asking: 1 where it was not measured."""
+    try:
+        next(times.ratio(query, indexes))
+    except StopIteration as done:
+        return float(done.value)
+    return 1.0

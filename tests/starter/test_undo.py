@@ -1,0 +1,118 @@
+"""`perfwright undo`: what stands is listed and undone by hand, with no Temporal server at hand."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from activities.changes.carrying_out import CarryingOut
+from activities.changes.kind import Site
+from activities.history import History
+from activities.undo_records import UndoRecords
+from lab.starting import ROOT
+from perfwright.models.change import FileSpec, Replacement
+from perfwright.models.history import RunStart
+from perfwright.models.registry import parse_registry
+from perfwright.models.undo import ChangeOrder, ChangeOwner
+
+REGISTRY = """
+[targets.files]
+kind = "http"
+environment = "lab"
+url = "http://localhost:1"
+files_root = "{root}"
+"""
+BEFORE = "workers = 2\n"
+
+
+class Stage:
+    """A folder with a registry, a history, and a file of two stacked changes of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder, folder / "etc" / "app.conf"
+
+    async def undo(self, *words: str) -> tuple[int, str, str]:
+        """Where no Temporal server is."""
+        command = [sys.executable, "-m", "starter.cli.main", "undo", *words]
+        environ = os.environ | {"PYTHONPATH": str(ROOT), "TEMPORAL_ADDRESS": "127.0.0.1:1"}
+        started = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=self.folder,
+            env=environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await started.communicate()
+        return int(started.returncode or 0), out.decode(), err.decode()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path)
+    stage.file.parent.mkdir()
+    stage.file.write_text(BEFORE)
+    text = REGISTRY.format(root=stage.file.parent)
+    (tmp_path / "perfwright.toml").write_text(text)
+    target = parse_registry(text).target("files")
+    assert target is not None
+    history = await History.open("sqlite+aiosqlite:///.perfwright/history.db", folder_of_relative=tmp_path)
+    started = RunStart(
+        process="P", target="files", environment="lab", workflow_id="trial/files", run_id="run-1", started_at="2026-03-01T10:00:00Z"
+    )
+    await history.number_run(started)
+    work = CarryingOut(UndoRecords(history), Site({}, tmp_path / ".perfwright"))
+    owner = ChangeOwner(workflow_id="trial/files", run_id="run-1")
+    for number, (find, replace) in enumerate((("2", "4"), ("4", "8")), 1):
+        spec = FileSpec(path="app.conf", replacements=(Replacement(find=find, replace=replace),))
+        await work.apply(ChangeOrder(change_id=f"run-1/{number}", target=target, spec=spec, owner=owner))
+    await history.close()
+    yield stage
+
+
+async def test_what_stands_is_listed(stage: Stage) -> None:
+    """Every change that may stand is listed, the latest first, for people and as JSON."""
+    code, out, _ = await stage.undo("list")
+    assert code == 0 and "run-1/2" in out and "Edit app.conf" in out and "trial/files" in out
+    _, out, _ = await stage.undo("list", "--json")
+    assert [(one["change_id"], one["state"]) for one in json.loads(out)] == [("run-1/2", "applied"), ("run-1/1", "applied")]
+
+
+@pytest.mark.parametrize("name", ["run-1", "trial/files", "files#1"])
+async def test_a_run_is_undone(stage: Stage, name: str) -> None:
+    """All changes of a run come off, the last first, by any of its names; again there is nothing left."""
+    code, _, err = await stage.undo("run", name)
+    assert code == 2 and "--yes" in err and stage.file.read_text() == "workers = 8\n"
+    code, out, _ = await stage.undo("run", name, "--yes", "--json")
+    assert code == 0 and [(one["change_id"], one["state"]) for one in json.loads(out)] == [("run-1/2", "reverted"), ("run-1/1", "reverted")]
+    assert stage.file.read_text() == BEFORE
+    code, out, _ = await stage.undo("run", name, "--yes")
+    assert code == 0 and "Nothing of it is left" in out
+    assert "run-1/1" in (await stage.undo("list", "--all"))[1] and "Nothing stands" in (await stage.undo("list"))[1]
+
+
+async def test_one_change_is_undone_in_its_turn(stage: Stage) -> None:
+    """A change under another is not undone before it; the reason is told, without a stack trace."""
+    code, _, err = await stage.undo("run", "run-1/1", "--yes")
+    assert code == 5 and "lies under later changes" in err and "Traceback" not in err
+    assert (await stage.undo("run", "run-1/2", "--yes"))[0] == 0 and stage.file.read_text() == "workers = 4\n"
+
+
+async def test_a_conflict_is_told_and_left(stage: Stage) -> None:
+    """What somebody wrote meanwhile stays, with exit code 5; `--leave` closes the record."""
+    stage.file.write_text("mine\n")
+    code, out, _ = await stage.undo("run", "run-1/2", "--yes")
+    assert code == 5 and out.startswith("conflict: ") and stage.file.read_text() == "mine\n"
+    code, out, _ = await stage.undo("run", "run-1/2", "--yes", "--leave")
+    assert code == 0 and "left as it is by" in out and stage.file.read_text() == "mine\n"
+
+
+async def test_unknown_runs_are_told(stage: Stage) -> None:
+    """A run without changes, and no run at all, are bad usage with the way out."""
+    code, _, err = await stage.undo("run", "run-9", "--yes")
+    assert code == 2 and "perfwright undo list --all" in err
+    assert (await stage.undo("run"))[0] == 2

@@ -1,0 +1,116 @@
+"""Which changes stand without anybody who is responsible, and are they undone?
+
+look -> of each target: lease -> undo, the latest first
+     -> in production, and where the owner's server is not known: a run of its own asks a person first
+
+Started by a Temporal schedule that the worker ensures, and by hand. It is what undoes the change of a run that was terminated, or lost
+with its server.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+from activities.abandoned_changes import AbandonedChangeFinder
+from activities.changing import Changing
+from perfwright.analysis.changes.abandoned import by_target, needs_asking, question_about
+from perfwright.analysis.gate_answers import told
+from perfwright.models.lease import summary_of
+from perfwright.models.queues import host_queue
+from perfwright.models.target import Target
+from perfwright.models.undo import (
+    AbandonedChange,
+    AbandonedChanges,
+    AbandonedQuery,
+    ChangeOutcome,
+    ChangeReference,
+    JanitorReport,
+    JanitorRequest,
+)
+from workflows.shared.human_gates import HumanGates
+from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
+from workflows.shared.options import CHANGE, READ, ActivityOptions
+from workflows.shared.waiting import stop_if_cancelled
+
+UNDO_GATE = "undo_abandoned"
+
+
+@workflow.defn
+class UndoJanitor(HumanGates, LeaseHolder):
+    gate_names = (UNDO_GATE,)
+
+    @workflow.run
+    async def run(self, request: JanitorRequest) -> JanitorReport:
+        found = await self._look(request)
+        report = JanitorReport()
+        for changes in by_target(found.changes):
+            target = changes[0].target
+            if needs_asking(changes) and not request.ask:
+                await self._have_asked(target, request)
+                report = report.model_copy(update={"asked": (*report.asked, target.name)})
+                continue
+            self.about(target, "Undoing what was left")
+            if request.ask and not await self._may_undo(changes, request):
+                report = report.model_copy(update={"refused": (*report.refused, *(change.change_id for change in changes))})
+                continue
+            report = await self._undo(target, changes, report)
+        await self.finish()
+        self.phase("Finished")
+        self.say(report.summary)
+        return report
+
+    async def _look(self, request: JanitorRequest) -> AbandonedChanges:
+        with self.step("Look for abandoned changes", "analysis") as step:
+            found = await workflow.execute_activity_method(
+                AbandonedChangeFinder.find_abandoned_changes,
+                AbandonedQuery(target=request.target or "", settle_s=request.settle_s),
+                summary="Which changes stand without a living owner?",
+                **READ,
+            )
+            step.note = f"{len(found.changes)} found" + (f", {found.left_out} more at the next look" if found.left_out else "")
+        return found
+
+    async def _have_asked(self, target: Target, request: JanitorRequest) -> None:
+        """By a run of its own, so that other targets do not wait for a person; it lives on when this one has ended."""
+        with suppress(WorkflowAlreadyStartedError):  # it is being asked already
+            await workflow.start_child_workflow(
+                UndoJanitor.run,
+                request.model_copy(update={"target": target.name, "ask": True}),
+                id=f"undo-janitor/{target.name}",
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                static_summary=summary_of(f"Ask whether abandoned changes of {target.name} are undone"),
+            )
+        self.say(f"{target.name}: a person is asked, by undo-janitor/{target.name}")
+
+    async def _may_undo(self, changes: Sequence[AbandonedChange], request: JanitorRequest) -> bool:
+        decision = await self.ask(question_about(UNDO_GATE, changes), deadline_s=request.deadline_s, max_revisions=0)
+        return decision.outcome == "approved" and self.begin_apply(UNDO_GATE).outcome == "approved"
+
+    async def _undo(self, target: Target, changes: Sequence[AbandonedChange], report: JanitorReport) -> JanitorReport:
+        try:
+            async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+                for change in changes:
+                    report = await self._undo_one(change, report)
+        except LeaseLost as lost:
+            self.say(lost.message)
+        return report
+
+    async def _undo_one(self, change: AbandonedChange, report: JanitorReport) -> JanitorReport:
+        options: ActivityOptions = {**CHANGE, "task_queue": host_queue(change.target.host)}
+        try:
+            outcome: ChangeOutcome = await workflow.execute_activity_method(
+                Changing.revert_change,
+                ChangeReference(change_id=change.change_id),
+                summary=summary_of(f"Undo {change.title} of {change.target.name}: {change.reason}"),
+                **options,
+            )
+        except ActivityError as failed:
+            stop_if_cancelled()
+            reason = told(str(failed.cause or failed), 400)
+            self.say(f"{change.target.name}: {change.title} could not be undone: {reason}")
+            return report.model_copy(update={"failed": (*report.failed, f"{change.change_id}: {reason}")})
+        self.say(f"{change.target.name}: {change.title}: {outcome.state} {outcome.note}".strip())
+        return report.model_copy(update={"outcomes": (*report.outcomes, outcome)})
