@@ -2,7 +2,7 @@
 on a fresh one."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from activities.index_clone import IndexClone
@@ -15,7 +15,8 @@ from perfwright.analysis.indexes.selection import NONE, Found, Indexes
 from perfwright.analysis.indexes.verification import SUSPICIOUS, VerifiedQuery, least_missed, shorter, value, verified_query, ways_out
 from perfwright.analysis.indexes.workload import Workload
 
-FEWEST_PAIRS, MOST_PAIRS = 3, 7
+FEWEST_PAIRS, MOST_PAIRS = 3, 9
+MOST_ALIKE = 8
 BUILDING_SHARE = 0.3
 """Of the seconds for measuring, at most, until no further index is begun."""
 
@@ -29,6 +30,8 @@ class MeasuredChoice:
     wanted: int
     building_s: float
     seconds: float
+    tried: tuple[IndexDefinition, ...]
+    """All that were built, the most promising first."""
 
 
 async def choose_by_measuring(
@@ -45,7 +48,7 @@ async def choose_by_measuring(
     starts = [frozenset(one for one in selection.indexes if one in clone.built) for selection in found.selections]
     search = search_measured(workload.problem, starts, there, relevance(there, workload.problem.uses))
     measured = await clone.answer(search, began + seconds)
-    return MeasuredChoice(measured, len(there), len(order), built, time.monotonic() - began)
+    return MeasuredChoice(measured, len(there), len(order), built, time.monotonic() - began, there)
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,20 @@ class VerifiedChoice:
     queries: Mapping[int, VerifiedQuery]
 
 
-async def verify(clone: IndexClone, workload: Workload, indexes: Indexes, taken: Collection[str], seconds: float) -> VerifiedChoice:
-    """On a fresh clone with these indexes and shorter forms of them: every changed plan in pairs, more of them where it may be slower.
-    While one is, the best way out is taken: without an index that its plan reads, or with a shorter form. After `seconds` ways are not
-    compared any more: of what slower plans read, the least missed is shortened, and dropped where that does not help."""
+async def verify(
+    clone: IndexClone, workload: Workload, indexes: Indexes, taken: Collection[str], seconds: float, others: Sequence[IndexDefinition] = ()
+) -> VerifiedChoice:
+    """On a fresh clone with these indexes, shorter forms of them and those of `others` that begin with the same key: every changed plan in
+    pairs, more of them where it may be slower. While one is, the best way out within the budget is taken: without an index that its plan
+    reads, or with another form. After `seconds` ways are not compared any more: of what slower plans read, the least missed is shortened,
+    and dropped where that does not help."""
     began = time.monotonic()
     wanted = sorted(indexes, key=lambda one: one.title)
-    await clone.build([*wanted, *shorter(wanted)], taken, lambda: len(clone.built) < len(wanted) or time.monotonic() - began < seconds / 3)
+    first = {(one.table_name, one.keys[:1]) for one in wanted}
+    alike = [one for one in others if one.plain and one not in indexes and (one.table_name, one.keys[:1]) in first][:MOST_ALIKE]
+    await clone.build(
+        [*wanted, *shorter(wanted), *alike], taken, lambda: len(clone.built) < len(wanted) or time.monotonic() - began < seconds / 3
+    )
     verifier = _Verifier(clone, workload)
     left = frozenset(one for one in wanted if one in clone.built)
     while True:
@@ -73,6 +83,8 @@ async def verify(clone: IndexClone, workload: Workload, indexes: Indexes, taken:
             return VerifiedChoice(left, tuple(one for one in wanted if one not in left), queries)
         best, best_value = None, value(queries, workload.problem.weights)
         for way in ways:
+            if sum(clone.built[one].bytes for one in way) > workload.problem.budget_bytes:
+                continue
             if time.monotonic() - began > seconds:
                 break
             found = value((await verifier.verified(way))[0], workload.problem.weights)

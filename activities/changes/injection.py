@@ -18,6 +18,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +40,7 @@ ANSWER_S = 10.0
 """How long a pending call may take until it is tried again: the thread may have begun to wait meanwhile."""
 TRIES = 4
 TRACED_S = 30.0
+ABANDONED_AFTER_S = 3_600.0
 ANSWER_BYTES = 64 * 1024
 _SCRIPT = """set pagination off
 set confirm off
@@ -51,7 +53,7 @@ set $page = ((char*(*)(void*, unsigned long, int, int, int, long))mmap)((void*)0
 if (long)$page <= 0
   echo perfwright: no memory\\n
 else
-  restore {text} binary $page
+  restore text binary $page
   if {waits}
     set $state = ((int(*)(void))PyGILState_Ensure)()
     set $ended = ((int(*)(char*))PyRun_SimpleString)($page)
@@ -137,6 +139,11 @@ async def withdraw_orders(process: TargetProcess, site: Site) -> None:
     await _untraced(process, site)
 
 
+def forget(process: TargetProcess) -> None:
+    """What a killed worker left for a process that has ended."""
+    shutil.rmtree(_folder_name(process), ignore_errors=True)
+
+
 async def _touchable(process: TargetProcess, site: Site) -> None:
     if still_there(process) is None:
         raise refuse(ErrorType.TARGET_GONE, f"process {process.pid} is not there any more")
@@ -181,17 +188,18 @@ def _gdb_of(pid: int) -> bool:
 async def _attach(process: TargetProcess, folder: Path, order: Path, site: Site) -> bool:
     """False: another tracer was there first."""
     claim = _CLAIM_CODE.format(order=str(order), claimed=str(order.with_name(order.name.replace("order-", "claimed-"))))
-    with tempfile.TemporaryDirectory(prefix="perfwright-gdb-") as ours:
+    with tempfile.TemporaryDirectory(dir=await asyncio.to_thread(_scripts, site)) as ours:
         text, script = Path(ours, "text"), Path(ours, "script")
         # Only where the kernel tells that the thread waited in a call: registers of other machines are named otherwise.
         waits = "(long)$orig_rax >= 0" if platform.machine() == "x86_64" else "0"
         await asyncio.to_thread(text.write_bytes, _CLAIM.format(code=claim).encode() + b"\0")
-        await asyncio.to_thread(script.write_text, _SCRIPT.format(text=text, waits=waits))
+        await asyncio.to_thread(script.write_text, _SCRIPT.format(waits=waits))
         tool = Tool(
             [
                 *("gdb", "-nx", "-q", "-batch", "-iex", "set auto-load off", "-iex", "set debuginfod enabled off"),
-                *("-iex", "set index-cache enabled off", "-p", str(process.pid), "-x", str(script)),
+                *("-iex", "set index-cache enabled off", "-p", str(process.pid), "-x", script.name),
             ],
+            directory=Path(ours),
             limit_s=GDB_S,
             way_out="install gdb on the target's host (Debian: gdb)",
             stop_signal=signal.SIGCONT,
@@ -227,6 +235,16 @@ async def _answer(process: TargetProcess, file: Path, site: Site) -> dict[str, A
             told: dict[str, Any] = json.loads(answer.read(ANSWER_BYTES))
             return told
     return None
+
+
+def _scripts(site: Site) -> Path:
+    """Where gdb's scripts are, out of the target's reach; those of killed workers go after an hour."""
+    folder = site.state_folder.absolute() / "injections"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        if time.time() - left.stat().st_mtime > ABANDONED_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
+    return folder
 
 
 def _withdrawn(order: Path) -> bool:

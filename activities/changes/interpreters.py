@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from temporalio.exceptions import ApplicationError
 
-from activities.changes.injection import injected
+from activities.changes.injection import forget, injected
 from activities.changes.kind import NotAllowed, Prepared, Site, only, passed
 from activities.errors import refuse
 from activities.finding_processes import describe, find_process, still_there, through_wrappers
@@ -88,6 +88,7 @@ class Interpreters:
     async def look(self, record: UndoRecord, site: Site) -> Standing:
         undo = only(record.undo, InterpreterUndo)
         if still_there(_process(undo)) is None:
+            forget(_process(undo))
             return Standing(word="gone", told=f"process {undo.pid} has ended, and its settings with it")
         try:
             found = CollectorState.model_validate(await injected(_process(undo), _READ, site))

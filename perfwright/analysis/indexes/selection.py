@@ -31,6 +31,8 @@ BEST_OF_QUERY = 6
 MAX_MERGES = 40
 MAX_COLUMNS = 6
 """Of a merged index."""
+MOST_ASKED = 8_000
+"""Plans asked about, about ten seconds: beyond, what is not known counts as no better than without, and the search soon ends."""
 STOP_GAIN = 0.02
 """Log gain per mean query weight below which no further index is worth its upkeep."""
 PRUNE_LOSS = 0.005
@@ -127,6 +129,8 @@ class PlanCosts:
             if answer.used <= asked <= whole:
                 known[asked] = answer
                 return answer
+        if self.asked >= MOST_ASKED and NONE in known:
+            return known[NONE]
         self.asked += 1
         known[asked] = answer = yield PlanQuestion(query, asked)
         return answer

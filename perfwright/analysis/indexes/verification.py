@@ -15,7 +15,7 @@ from perfwright.models.measurement import Interval
 
 SLOWER = 1.10
 SUSPICIOUS = 1.05
-SUSPICIOUS_SHARE = 5 / 7
+SUSPICIOUS_SHARE = 4 / 7
 FORBIDDEN = 20.0
 """No gain pays for a query that became slower."""
 PAIRS_SHARE = 6 / 7

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfwright.analysis.indexes import selection
 from perfwright.analysis.indexes.candidates import candidates
 from perfwright.analysis.indexes.column_uses import column_uses
 from perfwright.analysis.indexes.definitions import IndexDefinition, merged
@@ -71,6 +72,15 @@ def test_nothing_that_helps_gives_nothing() -> None:
     planner = Planner({})
     found: Found = planner.run(select(problem(), CANDIDATES))
     assert found.selections[0].indexes == NONE and found.pool == () and planner.questions == 2 * len(QUERIES)
+
+
+def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few left, the search ends with what is known, and claims no gain that it did not see."""
+    monkeypatch.setattr(selection, "MOST_ASKED", 8)
+    planner = Planner(WORTH)
+    found: Found = planner.run(select(problem(), CANDIDATES))
+    assert planner.questions <= 8 + len(QUERIES)
+    assert all(one.gain >= 0 for one in found.selections)
 
 
 def test_what_an_index_costs_writes_is_weighed_against_its_gain() -> None:
