@@ -13,7 +13,7 @@ import psutil
 from activities.pause_watch import PauseWatch
 from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.taken_slices import SliceTake, TakenSlice
-from perfwright.analysis.sampling_rate import HOLD_COSTS, contention, over_budget, rate_within_budget
+from perfwright.analysis.sampling_rate import HOLD_COSTS, lost_to, over_budget, rate_within_budget
 
 FEWEST_SECONDS = 5.0
 """Attaching costs CPU once: before this much was recorded it would count too much."""
@@ -82,7 +82,7 @@ class SliceCost:
         """Seconds that the target lost in this slice so far, in which the tool used `cpu_s`."""
         if self._holds_target:
             return HOLD_COSTS * (self.watch.share or 0.0) * (time.monotonic() - self._began_s)
-        return contention(self._busy.share(), CPU_COUNT) * (cpu_s or 0.0) / CPU_COUNT
+        return lost_to(cpu_s or 0.0, self._busy.share(), CPU_COUNT)
 
     def _held(self) -> tuple[int, int]:
         held, readings = held_of(self._taken)

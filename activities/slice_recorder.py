@@ -31,7 +31,7 @@ from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.recording_cost import OverBudget, SliceCost, held_of, next_rate
 from activities.recording_folder import RecordingFolder, nobody_comes_back
 from activities.taken_slices import ReadSlice, SliceCount, SliceTake, TakenSlice, assemble_profile
-from perfwright.analysis.sampling_rate import HOLD_COSTS, Probe, RatePlan, contention, plan_nonblocking_rate, plan_rate
+from perfwright.analysis.sampling_rate import HOLD_COSTS, Probe, RatePlan, lost_to, plan_nonblocking_rate, plan_rate
 from perfwright.analysis.slices import Slice, affordable_passes, plan_slices, slice_for_attaching
 from perfwright.models.cpu_profiling import Gap, Overhead, RecordedPass, RecordingEnd, StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
@@ -241,15 +241,15 @@ class SliceRecorder:
             if not stopped:
                 used_s, attach_s = taking.result().cpu_s, taking.result().attach_cpu_s
         seconds = min(seconds, time.monotonic() - began)
-        taken = contention(busy.share(), CPU_COUNT) / CPU_COUNT
+        busy_share = busy.share()
         return Probe(
             rate_hz=plan.rate_hz,
             seconds=seconds,
             held=watch.held,
             readings=watch.readings,
             nonblocking=plan.nonblocking,
-            taken_share=None if used_s is None else taken * (used_s - attach_s) / seconds,
-            attach_s=taken * attach_s,
+            taken_share=None if used_s is None else lost_to(used_s - attach_s, busy_share, CPU_COUNT) / seconds,
+            attach_s=lost_to(attach_s, busy_share, CPU_COUNT),
         )
 
     async def _patiently(self, step: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:

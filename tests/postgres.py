@@ -18,6 +18,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from tests.needs import in_ci
+
 PASSWORD = "very-secret-word"
 USER = "perfwright"
 OBSERVED = {"shared_preload_libraries": "pg_stat_statements,auto_explain", "compute_query_id": "on"}
@@ -273,3 +275,9 @@ def _end(folder: Path, number: signal.Signals) -> None:
     if server := _RUNNING.pop(folder, None):
         server.send_signal(number)
         server.wait(READY_S)
+
+
+async def needs_hypopg(connection: asyncpg.Connection) -> None:
+    """Skips the test where the server has no hypopg to create; in CI, which installs it, fails it."""
+    if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'hypopg'"):
+        (pytest.fail if in_ci() else pytest.skip)("hypopg is not installed (Debian: postgresql-15-hypopg)")

@@ -67,12 +67,16 @@ class _PassRows:
             joined[merged] = joined.get(merged, 0) + count
         self.counts = joined
 
+    @property
+    def one_rate(self) -> bool:
+        return all(ticks == seconds * self.rate_hz for ticks, seconds in zip(self.block_ticks, self.block_seconds, strict=True))
+
     def seconds_by_block(self) -> list[float]:
         return self._joined(self.block_seconds)
 
     def rates_by_block(self) -> list[float]:
         """Empty where all are the same."""
-        if all(ticks == seconds * self.rate_hz for ticks, seconds in zip(self.block_ticks, self.block_seconds, strict=True)):
+        if self.one_rate:
             return []
         return [
             ticks / seconds if seconds else self.rate_hz
@@ -81,7 +85,7 @@ class _PassRows:
 
     def mean_rate_hz(self) -> float:
         seconds = sum(self.block_seconds)
-        return sum(self.block_ticks) / seconds if seconds and self.rates_by_block() else self.rate_hz
+        return sum(self.block_ticks) / seconds if seconds and not self.one_rate else self.rate_hz
 
     def _joined(self, values: list[float]) -> list[float]:
         size = 1 << self.shift

@@ -2,7 +2,7 @@
 
 import math
 
-from perfwright.analysis.sampling_rate import HOLD_COSTS, SHOWN, contention, surely_held
+from perfwright.analysis.sampling_rate import HOLD_COSTS, SHOWN, lost_to, surely_held
 from perfwright.models.cpu_profiling import CpuProfilingRequest, ProcessUse, StackProfile
 from perfwright.models.quality import QualityGate
 
@@ -73,7 +73,7 @@ def _overhead(stacks: StackProfile, request: CpuProfilingRequest, usage: Process
     cost = stacks.overhead
     paused, cores = cost.paused_share, cost.profiler_cpu_share
     beside = max(0.0, (cores or 0.0) - (paused or 0.0))
-    taken = contention(usage.machine_busy_share, usage.cpu_count) * (beside + usage.sampler_cpu_share) / usage.cpu_count
+    taken = lost_to(beside + usage.sampler_cpu_share, usage.machine_busy_share, usage.cpu_count)
     known = paused is not None or cores is not None
     observed = HOLD_COSTS * (paused or 0.0) + taken if known else None
     at_least = taken

@@ -8,6 +8,7 @@ it is read (`nonblocking`): some stacks are then torn, and what it costs is the 
 
 import math
 
+from perfwright.analysis.wilson import wilson_bounds
 from perfwright.models.vocabulary import Model
 
 HEADROOM = 0.7
@@ -143,18 +144,14 @@ def contention(busy_share: float, cpu_count: int) -> float:
     return min(1.0, max(0.0, 1.0 - cpu_count * (1.0 - busy_share)))
 
 
-def surely_held(held: int, readings: int, standard_errors: float) -> float:
-    """The share of time for which a target was held at least: the lower end of Wilson's interval; 0 without readings.
+def lost_to(collectors: float, busy_share: float, cpu_count: int) -> float:
+    """What the target loses to collectors that use so much CPU: seconds of its time for CPU seconds, or a share of it for cores."""
+    return contention(busy_share, cpu_count) * collectors / cpu_count
 
-    Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical Association 22,
-    1927.
-    """
-    if readings <= 0:
-        return 0.0
-    share, z = held / readings, standard_errors
-    middle = (share + z * z / (2 * readings)) / (1 + z * z / readings)
-    half = z / (1 + z * z / readings) * math.sqrt(share * (1 - share) / readings + z * z / (4 * readings * readings))
-    return max(0.0, middle - half)
+
+def surely_held(held: int, readings: int, standard_errors: float) -> float:
+    """The share of time for which a target was held at least: the lower end of Wilson's interval; 0 without readings."""
+    return max(0.0, wilson_bounds(held / readings, readings, standard_errors)[0]) if readings > 0 else 0.0
 
 
 def over_budget(held: int, readings: int, budget_share: float) -> bool:

@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from perfwright.analysis.tree_weights import Floats
+from perfwright.analysis.wilson import wilson_bounds
 from perfwright.models.measurement import Interval
 
 RESAMPLES = 1_000
@@ -139,15 +140,14 @@ def _circular_bootstrap(
 
 
 def _wilson(share: float, counts: Floats, totals: Floats, correlation: float, level: float, samples: float) -> Interval:
-    """Wilson's score interval (1927) for as many independent samples as the recording is worth."""
+    """Wilson's score interval for as many independent samples as the recording is worth."""
     effect, told = _design_effect(share, counts, totals, correlation, samples)
     worth = max(1.0, samples / effect)
     independent = len(totals) * (1 - correlation) / (1 + correlation)
     tail = (1 - level) / 2
     z = student_quantile(1 - tail, max(2, round(independent) - 1)) if len(totals) > 1 else NormalDist().inv_cdf(1 - tail)
-    middle = (share + z * z / (2 * worth)) / (1 + z * z / worth)
-    half = z / (1 + z * z / worth) * math.sqrt(share * (1 - share) / worth + z * z / (4 * worth * worth))
-    return Interval(low=_bounded(middle - half), high=_bounded(middle + half), level=level, method=f"Wilson, {told}")
+    low, high = wilson_bounds(share, worth, z)
+    return Interval(low=_bounded(low), high=_bounded(high), level=level, method=f"Wilson, {told}")
 
 
 def _design_effect(share: float, counts: Floats, totals: Floats, correlation: float, samples: float) -> tuple[float, str]:

@@ -18,8 +18,7 @@ from perfwright.models.query_performance import VerifiedRewrite
 from perfwright.models.statement import Statement
 from perfwright.models.target import Target
 from tests.activities.explain_runs import BULKY, SLOW, Examined, make_shop, pgbouncer, sampled, shared_shop, statement
-from tests.needs import in_ci
-from tests.postgres import PostgresServer, postgres  # noqa: F401
+from tests.postgres import PostgresServer, needs_hypopg, postgres  # noqa: F401
 from tests.postgres18 import postgres18  # noqa: F401
 
 BY_CUSTOMER = "SELECT * FROM orders WHERE customer_id = $1"
@@ -45,8 +44,7 @@ async def what_if_shop(postgres: PostgresServer, tmp_path: Path) -> AsyncIterato
     """With the extension installed in a schema that is not on the search_path."""
     shop = Examined(postgres, await make_shop(postgres), tmp_path)
     async with shop.session() as session:
-        if not await session.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'hypopg'"):
-            (pytest.fail if in_ci() else pytest.skip)("hypopg is not installed (Debian: postgresql-15-hypopg)")
+        await needs_hypopg(session)
         await session.execute('CREATE SCHEMA "What If"; CREATE EXTENSION hypopg SCHEMA "What If"')
         shop.extensions = {"hypopg": "1.3.1"}
     yield shop

@@ -16,8 +16,7 @@ from perfwright.analysis.statements.stored import MEDIA_TYPE, decode, encode
 from perfwright.models.query_advice import AdviceOnTrial, AdviceToTry, IndexCandidate, RewriteCandidate, TriedAdvice
 from perfwright.models.statement import Statement
 from tests.activities.explain_runs import BULKY, PREFIX, SLOW, Examined, make_shop, sampled, statement
-from tests.needs import in_ci
-from tests.postgres import PostgresServer, postgres  # noqa: F401
+from tests.postgres import PostgresServer, needs_hypopg, postgres  # noqa: F401
 
 COUNTED = "SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id) AS n FROM customers c WHERE c.id < $1"
 JOINED = "SELECT c.id, count(o.id) AS n FROM customers c LEFT JOIN orders o ON o.customer_id = c.id WHERE c.id < $1 GROUP BY c.id"
@@ -32,8 +31,7 @@ ENDLESS = statement(SLOW, "reads only", SLOW)
 async def shop(postgres: PostgresServer, tmp_path: Path) -> Examined:  # noqa: F811
     shop = Examined(postgres, await make_shop(postgres), tmp_path)
     async with shop.session() as session:
-        if not await session.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'hypopg'"):
-            (pytest.fail if in_ci() else pytest.skip)("hypopg is not installed (Debian: postgresql-15-hypopg)")
+        await needs_hypopg(session)
         await session.execute("CREATE EXTENSION hypopg")
     shop.extensions = {"hypopg": "1.3.1"}
     return shop

@@ -12,7 +12,7 @@ from starter.here import Here
 from starter.looked import Looked
 from tests.databases import database_of, fresh_database, login_role, observed_postgres, postgres
 from tests.mysql import POOR_USER, MysqlServer, mariadb, plain_mariadb
-from tests.postgres import OBSERVED, PASSWORD, PostgresServer, free_port, needed_programs, start_postgres
+from tests.postgres import OBSERVED, PASSWORD, PostgresServer, free_port, needed_programs, needs_hypopg, start_postgres
 
 __all__ = ["mariadb", "observed_postgres", "plain_mariadb", "postgres"]
 
@@ -49,8 +49,7 @@ async def test_a_server_with_everything_is_well() -> None:
 async def test_hypopg_that_is_there_is_told(postgres: PostgresServer) -> None:
     """With its version, as Debian's package brings it."""
     async with fresh_database(postgres) as connection:
-        if not await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'hypopg'"):
-            pytest.skip("hypopg is not installed (Debian: postgresql-15-hypopg)")
+        await needs_hypopg(connection)
         await connection.execute("CREATE EXTENSION hypopg")
         looked = await looked_at(postgres.dsn(await database_of(connection)))
     assert looked["hypopg"].state == "ok"

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -68,6 +68,17 @@ async def has_status(process: WorkflowHandle[Any, Any], status: str) -> bool:
 
 async def lease_of(client: Client, resource: str) -> LeaseView:
     return await client.get_workflow_handle_for(TargetLease.run, lease_workflow_id(resource)).query(TargetLease.lease)
+
+
+async def finished_in_turn(processes: Sequence[WorkflowHandle[Any, Held]]) -> None:
+    """Each is told to finish once it holds the lease; they held it one after the other, and none lost it."""
+    held = []
+    for process in processes:
+        await until(lambda process=process: has_status(process, "holding"))
+        await process.signal(Measuring.finish)
+        held.append(await process.result())
+    assert_one_after_the_other(held)
+    assert not any(h.lost for h in held)
 
 
 def assert_one_after_the_other(held: list[Held]) -> None:

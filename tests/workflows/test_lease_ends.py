@@ -28,7 +28,7 @@ from tests.workflows.lease_runs import (
     PATIENCE_S,
     PROCESSES,
     Starter,
-    assert_one_after_the_other,
+    finished_in_turn,
     has_status,
     lease_of,
     resource,
@@ -187,13 +187,7 @@ async def test_it_survives_continue_as_new(running_worker: Any, start: Starter, 
         lease = client.get_workflow_handle_for(TargetLease.run, lease_workflow_id(resource))
         description = await lease.describe()
         assert description.raw_description.workflow_execution_info.first_run_id != description.run_id
-        held = []
-        for process in processes:
-            await until(lambda process=process: has_status(process, "holding"))
-            await process.signal(Measuring.finish)
-            held.append(await process.result())
-        assert_one_after_the_other(held)
-        assert not any(h.lost for h in held)
+        await finished_in_turn(processes)
         assert (await lease.result()).grants == 5
 
     replayer = Replayer(workflows=PROCESSES, plugins=[PerfwrightPlugin()])

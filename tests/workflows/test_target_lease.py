@@ -16,7 +16,18 @@ from perfwright.models.lease import (
     lease_workflow_id,
 )
 from tests.workflows.lease_processes import Measuring
-from tests.workflows.lease_runs import PROCESSES, Starter, assert_one_after_the_other, has_status, lease_of, resource, start, until, worker
+from tests.workflows.lease_runs import (
+    PROCESSES,
+    Starter,
+    assert_one_after_the_other,
+    finished_in_turn,
+    has_status,
+    lease_of,
+    resource,
+    start,
+    until,
+    worker,
+)
 from tests.workflows.lease_worker import QUICK, lease_activities
 
 __all__ = ["resource", "start", "worker"]
@@ -28,13 +39,7 @@ async def test_first_come_first_served(worker: None, start: Starter, client: Cli
     seen = await lease_of(client, resource)
     assert seen.holder is not None and seen.holder.workflow_id == processes[0].id
     assert [w.holder.workflow_id for w in seen.waiters] == [p.id for p in processes[1:]]
-    held = []
-    for process in processes:
-        await until(lambda process=process: has_status(process, "holding"))
-        await process.signal(Measuring.finish)
-        held.append(await process.result())
-    assert_one_after_the_other(held)
-    assert not any(h.lost for h in held)
+    await finished_in_turn(processes)
 
 
 async def test_who_waits_says_who_holds_it(worker: None, start: Starter, client: Client, resource: str) -> None:
