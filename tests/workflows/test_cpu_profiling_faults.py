@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from perfwright.models.queues import CENTRAL_QUEUE
 from tests.disks import tiny_disk  # noqa: F401
 from tests.needs import needs
 from tests.workflows.investigating import CpuResult, start, target, workers
+from tests.workflows.killed_steps import WITHOUT_CACHE, kill_after_every_step
 from tests.workflows.sites import Site, running_site
 from tests.workflows.watching_runs import (
     PATIENCE_S,
@@ -36,12 +38,11 @@ from tests.workflows.watching_runs import (
     reached,
     recording,
     running_with,
-    steps_of,
     task_failures,
     until,
 )
 
-pytestmark = [pytest.mark.measuring, needs("ptrace", "temporal"), pytest.mark.timeout(1_200)]
+pytestmark = [needs("ptrace", "temporal"), pytest.mark.timeout(1_200)]
 
 HOST = "local"
 SHORT: dict[str, Any] = {
@@ -156,40 +157,18 @@ async def test_a_worker_that_is_killed_after_every_step(site: Site, own: Client,
     names = ["first", "second", "third", "launched"]
     command = f"command = ['{sys.executable}', '{script}', 'launched']"
     site.register(*(target(name, HOST, f"pid = {program}") for name in names[:-1]), target("launched", HOST, command))
-    site.environment = {"PERFWRIGHT_MAX_CACHED_WORKFLOWS": "0"}  # else every kill costs the five seconds of the sticky queue
+    site.environment = WITHOUT_CACHE
     await site.start_worker()
-    handles = [await start(own, CENTRAL_QUEUE, name, **SHORT) for name in names]
-
-    wanted, killed = set(EVERY_STEP) - {"run_command"}, set[str]()
-    completed: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
-    clock = asyncio.get_running_loop().time
-
-    async def follow(handle: Handle) -> None:
-        async for event, name in steps_of(handle):
-            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-                completed.put_nowait((clock(), name))
-
-    following = [asyncio.create_task(follow(handle)) for handle in handles]
-    restarted_at = 0.0
-    while wanted - killed:
-        step = asyncio.create_task(completed.get())
-        await asyncio.wait([step, *following], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S)
-        if not step.done():
-            step.cancel()
-            if all(one.done() for one in following):
-                handles.append(await start(own, CENTRAL_QUEUE, names[len(handles) % len(names)], **SHORT))
-                following = [asyncio.create_task(follow(handles[-1]))]
-            continue
-        at, name = step.result()
-        if name in wanted - killed and at > restarted_at:
-            killed.add(name)
-            await site.signal_worker(signal.SIGKILL)
-            await until(lambda: nobody_profiles(program), "the end of the dead worker's profilers")
-            await site.start_worker()
-            restarted_at = clock()
+    next_name = cycle(names)
+    handles = await kill_after_every_step(
+        site,
+        set(EVERY_STEP) - {"run_command"},
+        lambda: start(own, CENTRAL_QUEUE, next(next_name), **SHORT),
+        len(names),
+        lambda: until(lambda: nobody_profiles(program), "the end of the dead worker's profilers"),
+    )
     for handle in handles:
         await assert_finished(handle)
-    await asyncio.gather(*following)
     await assert_free(own, f"host/{HOST}", *(f"target/{name}" for name in names))
     assert_untouched(program)
     assert not running_with(f"{script} launched")
@@ -200,7 +179,7 @@ async def test_a_recording_that_is_disturbed_again_and_again(site: Site, own: Cl
     site.register(target("examined", HOST, f"pid = {program}"))
     site.environment = {"PERFWRIGHT_SHUTDOWN_GRACE_S": "0"}
     await site.start_worker()
-    handle = await start(own, CENTRAL_QUEUE, "examined", **SHORT | {"duration_s": 8})
+    handle = await start(own, CENTRAL_QUEUE, "examined", **SHORT | {"duration_s": 15})
 
     progress = await recording(own, handle)
     for pid in await until(lambda: profilers_of(program), "the profiler of the next slice"):
@@ -220,7 +199,7 @@ async def test_a_recording_that_is_disturbed_again_and_again(site: Site, own: Cl
     result = await assert_finished(handle)
     stacks = result.details.stacks
     assert stacks is not None and stacks.end == "complete"
-    assert sum(one.seconds for one in stacks.passes) > 7, "what was missed was recorded later"
+    assert sum(one.seconds for one in stacks.passes) > 14, "what was missed was recorded later"
     reasons = [gap.reason for gap in stacks.gaps]
     assert reasons.count("the worker was restarted") == 2 and any("py-spy" in reason for reason in reasons), reasons
     assert all(gap.missing_s > 0 and gap.title in result.details.warnings for gap in stacks.gaps)

@@ -10,6 +10,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.databases import nothing_left
 from tests.needs import needs
 from tests.postgres import OBSERVED, needed_programs, start_postgres
 from tests.workflows.investigating import DSN_VARIABLE, QueryResult, analyse, database, workers
+from tests.workflows.killed_steps import WITHOUT_CACHE, kill_after_every_step
 from tests.workflows.sites import WorkerProcess, running_site
 from tests.workflows.watching_runs import (
     PATIENCE_S,
@@ -50,6 +52,26 @@ SHORT: dict[str, Any] = {
 }
 """The third statement is endless while its table is filled."""
 BUSY = "FROM bulk"
+EVERY_STEP = (
+    "resolve_target",
+    "number_run",
+    "probe_host",
+    "inspect_database",
+    "acquire_leases",
+    "observe_statements",
+    "sample_activity",
+    "read_log",
+    "read_catalog",
+    "release_leases",
+    "group_statements",
+    "read_gate_policy",
+    "explain_statements",
+    "judge_plans",
+    "make_advice",
+    "rank_query_findings",
+    "publish_report",
+    "record_run",
+)
 EXECUTED = re.compile(r"LOG: .*\bEXPLAIN\b[^(]*\([^)]*\bANALYZE\b[^)]*\) (?P<text>.*)")
 
 
@@ -145,6 +167,31 @@ async def test_a_worker_that_is_killed_in_the_middle_of_an_explain(
     assert after[BULKY] == usual[BULKY] + 1 and after[INSERT] == usual[INSERT] > 0 and after[COUNT] == usual[COUNT] > 0
     assert any("it is executed again" in warning for warning in result.details.warnings), result.details.warnings
     await shop.assert_clean()
+
+
+async def test_a_worker_that_is_killed_after_every_step(tmp_path: Path, shop: Shop) -> None:
+    """kill -9 right after each kind of step has completed, in one of several runs: all complete, and what had been executed is executed
+    again only where a run tells it."""
+    names = [f"shop-{number}" for number in range(3)]
+    async with running_site(tmp_path) as site:
+        site.register(*(database(name, "local") for name in names))
+        site.environment = shop.variables | WITHOUT_CACHE
+        await site.start_worker()
+        client = await site.client()
+        next_name = cycle(names)
+        handles = await kill_after_every_step(
+            site, EVERY_STEP, lambda: analyse(client, CENTRAL_QUEUE, next(next_name), **SHORT), len(names)
+        )
+        results = [await assert_finished(handle) for handle in handles]
+        disturbed = shop.executions()
+        await assert_free(client, "host/local", *(f"target/{name}" for name in names))
+        await shop.assert_clean()
+        await assert_finished(await analyse(client, CENTRAL_QUEUE, names[0], **SHORT))
+    usual = shop.executions() - disturbed
+    told = sum("it is executed again" in warning for result in results for warning in result.details.warnings)
+    for text in (INSERT, COUNT, BULKY):
+        assert len(results) * usual[text] <= disturbed[text] <= len(results) * usual[text] + told, (text, disturbed, usual, told)
+    assert all(modes(result) == ANALYZED for result in results)
 
 
 async def test_a_database_server_that_crashes(
