@@ -15,13 +15,14 @@ from activities.errors import refuse
 from activities.explained_together import added_to
 from activities.heartbeats import beating
 from activities.kept_values import KeptValues
-from activities.mysql_activity import sample
+from activities.mysql_activity import MysqlSessions
 from activities.mysql_catalog import read_tables
 from activities.mysql_connection import connected, connection_parameters
 from activities.mysql_explain import Explaining
 from activities.mysql_facts import read_facts
 from activities.mysql_window import observe
 from activities.recording_folder import RecordingFolder, resumable
+from activities.session_sampling import SessionSampling
 from perfwright.analysis.statements.stored import MEDIA_TYPE, encode
 from perfwright.models.database import DatabaseFacts
 from perfwright.models.errors import ErrorType
@@ -72,7 +73,8 @@ class Mysql:
         """Look at sessions once per interval, through a window."""
         _mysql(request.target)
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/activity")
-        return await resumable(folder, ActivitySampled, lambda: sample(request, self._environ, folder, self._artifacts))
+        sessions = MysqlSessions(request.target, self._environ)
+        return await resumable(folder, ActivitySampled, lambda: SessionSampling(request, sessions, folder).run(self._artifacts))
 
     @activity.defn
     async def read_mysql_catalog(self, request: ReadCatalog) -> CatalogRead:

@@ -11,13 +11,14 @@ from temporalio import activity
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.heartbeats import beating
-from activities.postgres_activity import sample
+from activities.postgres_activity import PostgresSessions
 from activities.postgres_catalog import read_tables
 from activities.postgres_connection import STATEMENT_S, connected, reading
 from activities.postgres_facts import read_facts
 from activities.postgres_pooler import find_pooler
 from activities.postgres_window import observe
 from activities.recording_folder import RecordingFolder, resumable
+from activities.session_sampling import SessionSampling
 from perfwright.models.database import DatabaseFacts
 from perfwright.models.errors import ErrorType
 from perfwright.models.query_steps import (
@@ -63,7 +64,8 @@ class Postgres:
         """Look at sessions once per interval, through a window."""
         _postgresql(request.target)
         folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/activity")
-        return await resumable(folder, ActivitySampled, lambda: sample(request, self._environ, folder, self._artifacts))
+        sessions = PostgresSessions(request.target, self._environ)
+        return await resumable(folder, ActivitySampled, lambda: SessionSampling(request, sessions, folder).run(self._artifacts))
 
     @activity.defn
     async def read_catalog(self, request: ReadCatalog) -> CatalogRead:

@@ -11,7 +11,7 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities import postgres_activity
+from activities import session_sampling
 from perfwright.models.query_steps import ActivitySampled, SampleActivity
 from tests.databases import (
     PREFIX,
@@ -151,7 +151,7 @@ async def test_the_next_attempt_goes_on_with_the_looks_of_the_first(postgres18: 
 
 async def test_long_transactions_are_warned_of(postgres18: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever forgot a transaction for minutes holds back VACUUM; also through pgbouncer in transaction mode."""
-    monkeypatch.setattr(postgres_activity, "LONG_TRANSACTION_S", 0.0)
+    monkeypatch.setattr(session_sampling, "LONG_TRANSACTION_S", 0.0)
     async with fresh_database(postgres18) as connection:
         with start_pgbouncer(postgres18) as pooler:
             async with connection.transaction():

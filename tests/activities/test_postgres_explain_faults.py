@@ -375,7 +375,9 @@ async def _start_and_kill(shop: Examined, request: ExplainStatements, word: str)
     file = shop.folder / "request.json"
     file.write_text(request.model_dump_json())
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.activities.explain_worker", str(shop.folder), str(file)], cwd=ROOT, env=os.environ | shop.environ
+        [sys.executable, "-m", "tests.activities.step_worker", "explain_statements", str(shop.folder), str(file)],
+        cwd=ROOT,
+        env=os.environ | shop.environ,
     )
     try:
         await shop.busy_with(word, within_s=60)

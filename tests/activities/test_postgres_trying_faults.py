@@ -68,7 +68,9 @@ async def _start_and_kill(shop: Examined, request: AdviceOnTrial, word: str) -> 
     file = shop.folder / "request.json"
     file.write_text(request.model_dump_json())
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.activities.trying_worker", str(shop.folder), str(file)], cwd=ROOT, env=os.environ | shop.environ
+        [sys.executable, "-m", "tests.activities.step_worker", "try_advice", str(shop.folder), str(file)],
+        cwd=ROOT,
+        env=os.environ | shop.environ,
     )
     try:
         await _executing(shop, word)
