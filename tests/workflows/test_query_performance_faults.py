@@ -169,24 +169,23 @@ async def test_a_worker_that_is_killed_in_the_middle_of_an_explain(
     await shop.assert_clean()
 
 
-async def test_a_worker_that_is_killed_after_every_step(tmp_path: Path, shop: Shop) -> None:
-    """kill -9 right after each kind of step has completed, in one of several runs: all complete, and what had been executed is executed
-    again only where a run tells it."""
-    names = [f"shop-{number}" for number in range(3)]
+async def test_worker_and_database_are_killed_after_every_step(tmp_path: Path, shop: Shop) -> None:
+    """kill -9 of the worker right after each kind of step has completed, and a crash of the database: the run completes, and what had been
+    executed is executed again only where the run tells it."""
+    name = "shop-db"
     async with running_site(tmp_path) as site:
-        site.register(*(database(name, "local") for name in names))
+        site.register(database(name, "local"))
         site.environment = shop.variables | WITHOUT_CACHE
         await site.start_worker()
         client = await site.client()
-        next_name = cycle(names)
         handles = await kill_after_every_step(
-            site, EVERY_STEP, lambda: analyse(client, CENTRAL_QUEUE, next(next_name), **SHORT), len(names)
+            site, EVERY_STEP, lambda: analyse(client, CENTRAL_QUEUE, name, **SHORT), 1, lambda: asyncio.to_thread(shop.server.crash)
         )
         results = [await assert_finished(handle) for handle in handles]
         disturbed = shop.executions()
-        await assert_free(client, "host/local", *(f"target/{name}" for name in names))
+        await assert_free(client, "host/local", f"target/{name}")
         await shop.assert_clean()
-        await assert_finished(await analyse(client, CENTRAL_QUEUE, names[0], **SHORT))
+        await assert_finished(await analyse(client, CENTRAL_QUEUE, name, **SHORT))
     usual = shop.executions() - disturbed
     told = sum("it is executed again" in warning for result in results for warning in result.details.warnings)
     for text in (INSERT, COUNT, BULKY):
