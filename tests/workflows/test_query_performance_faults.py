@@ -10,7 +10,6 @@ import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
