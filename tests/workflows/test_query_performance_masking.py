@@ -18,7 +18,7 @@ from tests.postgres import OBSERVED, PASSWORD, PostgresServer, needed_programs, 
 from tests.workflows.investigating import DSN_VARIABLE, QueryResult, analyse, database, workers
 from tests.workflows.watching_runs import open_gate
 
-pytestmark = [pytest.mark.measuring, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 CANARIES = (
     "qqstring", "qqpattern", "qqescape", "qqdollar", "qqcomment", "qqlist", "qqarray", "qqjson", "qqparameter", "qqutility", "qqbroken",
