@@ -117,7 +117,7 @@ async def _investigate(stack: Stack) -> int:
                 continue
             print(f"\n{act.target}: {act.process.__name__} for {next(iter(act.request.values())):g} s", flush=True)
             try:
-                result = await _followed(await _begin(perf, act))
+                result = await _followed(await begin(perf, act))
             except ProcessFailed as failed:
                 print(f"  not carried out: {failed}", flush=True)
                 code = CANNOT_BE_CARRIED_OUT
@@ -133,7 +133,7 @@ async def _investigate(stack: Stack) -> int:
     return code
 
 
-async def _begin(perf: Perfwright, act: Act) -> Run:
+async def begin(perf: Perfwright, act: Act) -> Run:
     """Start it; a run that an interrupted demonstration left open is cancelled first, because its target is gone."""
     try:
         return await perf.start(act.process, target=act.target, **act.request)
