@@ -33,6 +33,7 @@ from activities.subprocesses import Tool, ToolRun, run
 from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
+from perfwright.models.profile import PassKind
 
 WAY_OUT = "Install a JDK of the target's version or newer on its host (Debian: openjdk-17-jdk-headless); jcmd and jfr are part of it"
 SHORTEST_SLICE_S = 30.0
@@ -67,7 +68,7 @@ class JfrSlices:
     """One recording per slice. It samples without stopping the target."""
 
     title = "JFR"
-    holds_target = False
+    held_passes: frozenset[PassKind] = frozenset()
     read: ReadSlice = staticmethod(read_jfr_text)
 
     def __init__(self, request: StackRecording, state_folder: Path) -> None:

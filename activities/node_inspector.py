@@ -43,6 +43,7 @@ from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, carried_o
 from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
+from perfwright.models.profile import PassKind
 
 SHORTEST_SLICE_S = 10.0
 """Starting a profile makes V8 list all its code, in the target's own time."""
@@ -86,7 +87,7 @@ class NodeInspector:
 class NodeSlices:
     """One CPU profile per slice. V8 samples in its own thread and stops only the thread it looks at."""
 
-    holds_target = False
+    held_passes: frozenset[PassKind] = frozenset()
     read: ReadSlice = staticmethod(read_cpu_profile)
 
     def __init__(self, request: StackRecording, state_folder: Path) -> None:

@@ -24,6 +24,7 @@ from activities.subprocesses import RunningTool, Tool, ToolRun, run, running
 from activities.taken_slices import ReadSlice, SliceTake
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
+from perfwright.models.profile import PassKind
 
 START_ALLOWANCE_S = 20.0
 SCRIPT_LIMIT_S = 120.0
@@ -49,7 +50,7 @@ class Perf:
 class PerfSlices:
     """Two `perf record` per slice, for what runs and for what waits. They sample without stopping the target."""
 
-    holds_target = False
+    held_passes: frozenset[PassKind] = frozenset()
     read: ReadSlice = staticmethod(read_perf_script)
 
     def __init__(self, request: StackRecording, title: str) -> None:

@@ -1,4 +1,11 @@
-"""py-spy: stacks of CPython processes, read from outside by ptrace and process memory.
+"""Stacks of CPython processes, read from outside: by our own reader where it knows the interpreter, by py-spy otherwise.
+
+| pass | own reader (`frame_reader.py`) | py-spy |
+|---|---|---|
+| on-CPU, GIL | CPython 3.11 to 3.13, unless free-threaded | all others |
+| wall, native | | always: it tells what waits, and unwinds compiled frames |
+
+The reader never stops its target. py-spy stops it for every sample, or is told not to where that would cost too much.
 
 Never two at once on one process (each makes the other's samples fail), never faster than the overhead budget allows. It is stopped with
 SIGINT, so that it detaches and writes what it has. Options: https://github.com/benfred/py-spy, `py-spy record --help`.
@@ -9,7 +16,8 @@ import json
 import os
 import re
 import signal
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +26,8 @@ from temporalio import activity
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, still_there, tracer_of
+from activities.frame_reader import PASSES as READER_PASSES
+from activities.frame_reader import FrameReader, reading
 from activities.pause_watch import state_of
 from activities.profiler_cpu import ProfilerCpu
 from activities.pyspy_output import read_speedscope
@@ -58,19 +68,37 @@ class PySpy:
 
 
 class PySpySlices:
-    """One attachment per slice."""
+    """py-spy attaches once per slice; the reader stays beside the target for all of its slices."""
 
-    holds_target = True
     read: ReadSlice = staticmethod(read_speedscope)
 
     def __init__(self, request: StackRecording, title: str) -> None:
         self.title = title
+        self.held_passes: frozenset[PassKind] = frozenset(PASS_OPTIONS)
         self._request = request
+        self._reader: FrameReader | None = None
+        self._note = ""
 
-    def attached(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    @asynccontextmanager
+    async def attached(self) -> AsyncIterator[None]:
+        if READER_PASSES.isdisjoint(self._request.choice.passes):
+            yield
+            return
+        async with reading(self._request) as reader:
+            if reader.reads:
+                self._reader = reader
+                self.held_passes -= READER_PASSES
+                self.title += f", own reader for {reader.reads}"
+            else:
+                self._note = f"On-CPU and GIL stacks were taken by py-spy, not by the reader that stops nothing: {reader.why_not}."
+            yield
 
     async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
+        if self._reader is not None and order.kind in READER_PASSES:
+            return await self._reader.take(order, tick)
+        return await self._take_by_py_spy(order, tick)
+
+    async def _take_by_py_spy(self, order: SliceOrder, tick: Tick) -> SliceTake:
         process = still_there(self._request.process)
         if process is None:
             raise self._gone()
@@ -132,7 +160,8 @@ class PySpySlices:
         summary = _SUMMARY.search(said)
         if summary is None or not path.exists():
             return False
-        path.with_suffix(".summary").write_text(json.dumps({"pid": self._request.process.pid, "errors": int(summary.group(2))}))
+        told = {"pid": self._request.process.pid, "errors": int(summary.group(2)), "note": self._note}
+        path.with_suffix(".summary").write_text(json.dumps(told))
         return True
 
     def _gone(self) -> Exception:

@@ -1,4 +1,4 @@
-"""py-spy's speedscope files: one profile per thread, samples in order.
+"""Speedscope files of py-spy and of our own reader: one profile per thread, samples in order.
 
 Thread profiles are named `Thread 4711 "MainThread"`, with `Process 4710 ` before it for a tree; there, every stack begins with frames that
 stand for its processes. Samples carry no time, only the order within their thread, and idle moments leave no trace: when in the slice a
@@ -22,7 +22,7 @@ _LARGEST_TID = 4_194_304
 
 
 def read_speedscope(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> SliceCount:
-    """Add one slice; failed samples are told by py-spy's summary, kept beside the file."""
+    """Add one slice; failed samples are told by the summary that is kept beside the file."""
     document = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     summary = json.loads(path.with_suffix(".summary").read_text())
     builder.begin(taken.kind, taken.rate_hz)
@@ -37,7 +37,7 @@ def read_speedscope(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> S
                 total += 1
     failed = int(summary["errors"])
     builder.add_failed(taken.kind, failed)
-    return SliceCount(samples=total, failed=failed, blocks=1)
+    return SliceCount(samples=total, failed=failed, blocks=1, warning=str(summary.get("note", "")))
 
 
 def _frame(builder: ProfileBuilder, frame: dict[str, Any]) -> int:

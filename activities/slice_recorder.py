@@ -1,4 +1,4 @@
-"""Records stacks in alternating slices with a tool that is attached for one slice at a time (py-spy, perf, the Node inspector, JFR).
+"""Records stacks in alternating slices with a tool that records one slice at a time (py-spy and our reader, perf, the Node inspector, JFR).
 
 What all of them share stands here: the probe that finds the rate, the watch over what the target pays, the log of finished slices from
 which a killed worker's next attempt goes on, and the profile that is made of them at the end.
@@ -11,7 +11,7 @@ are missing, and the time between as a gap; nothing is spliced silently. What wa
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +30,10 @@ from activities.pause_watch import PROBING_INTERVAL_S, PauseWatch, thread_count
 from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.recording_cost import OverBudget, SliceCost, held_of, next_rate
 from activities.recording_folder import RecordingFolder, nobody_comes_back
-from activities.taken_slices import ReadSlice, SliceCount, SliceTake, TakenSlice, assemble_profile
-from perfwright.analysis.sampling_rate import HOLD_COSTS, Probe, RatePlan, lost_to, plan_nonblocking_rate, plan_rate
+from activities.taken_slices import ReadSlice, SliceTake, TakenSlice, assemble_profile, recorded_passes
+from perfwright.analysis.sampling_rate import HOLD_COSTS, Probe, RatePlan, lost_to, plan_free_passes, plan_nonblocking_rate, plan_rate
 from perfwright.analysis.slices import Slice, affordable_passes, plan_slices, slice_for_attaching
-from perfwright.models.cpu_profiling import Gap, Overhead, RecordedPass, RecordingEnd, StackProfile, StackRecording
+from perfwright.models.cpu_profiling import Gap, Overhead, RecordingEnd, StackProfile, StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PROFILE_MEDIA_TYPE, PassKind
 from perfwright.models.vocabulary import Model
@@ -75,8 +75,8 @@ class SliceTool(Protocol):
 
     title: str
     """Tool and version: `py-spy 0.4.3`."""
-    holds_target: bool
-    """Whether it stops the target for its samples, so that the rate follows from a probe."""
+    held_passes: frozenset[PassKind]
+    """Those for whose samples it stops the target, so that their rate follows from a probe. Settled once it is attached."""
     read: ReadSlice
 
     def attached(self) -> AbstractAsyncContextManager[None]:
@@ -161,7 +161,9 @@ class SliceRecorder:
 
     def _passes_of(self, plan: RatePlan) -> tuple[tuple[PassKind, ...], str]:
         request = self._request
-        return affordable_passes(request.choice.passes, plan.rate_hz, request.duration_s, self._slice_s(plan), request.min_samples)
+        return affordable_passes(
+            request.choice.passes, plan.rate_of(request.choice.passes[0]), request.duration_s, self._slice_s(plan), request.min_samples
+        )
 
     def _slice_s(self, plan: RatePlan) -> float:
         request = self._request
@@ -203,24 +205,27 @@ class SliceRecorder:
         request = self._request
         processes = self._look_at_target()
         threads = max(thread_count(one) for one in processes)
-        holds = self._tool.holds_target
-        plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=holds)
-        if holds:
-            probe = await self._probe(plan, PauseWatch(processes, PROBING_INTERVAL_S))
+        held = [kind for kind in request.choice.passes if kind in self._tool.held_passes]
+        free = [kind for kind in request.choice.passes if kind not in held]
+        plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, None, holds_target=bool(held))
+        if held:
+            probe = await self._probe(held[0], plan, PauseWatch(processes, PROBING_INTERVAL_S))
             plan = plan_rate(threads, request.rate_hz, request.overhead_budget_share, probe)
             if plan.nonblocking:
-                probe = await self._probe(plan, PauseWatch(processes, PROBING_INTERVAL_S))
+                probe = await self._probe(held[0], plan, PauseWatch(processes, PROBING_INTERVAL_S))
                 plan = plan_nonblocking_rate(plan, request.rate_hz, request.overhead_budget_share, probe)
             plan = plan.model_copy(update={"attach_s": probe.attach_s})
+        if held and free:
+            plan = plan_free_passes(plan, held, free, request.rate_hz)
         self._folder.append(PLAN_FILE, plan.model_dump())
         return plan
 
-    async def _probe(self, plan: RatePlan, watch: PauseWatch) -> Probe:
+    async def _probe(self, kind: PassKind, plan: RatePlan, watch: PauseWatch) -> Probe:
         """Record a moment to see what a sample costs; stopped as soon as it has cost its part of the budget."""
         request = self._request
         seconds = max(1.0, min(PROBE_S, PROBE_SHARE * request.duration_s))
         held_s = PROBE_COST_SHARE * request.overhead_budget_share * request.duration_s / HOLD_COSTS
-        order = SliceOrder("on_cpu", seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
+        order = SliceOrder(kind, seconds, plan.rate_hz, plan.nonblocking, self._path / "probe")
         began, busy, used_s, attach_s = time.monotonic(), MachineBusy(), None, 0.0
 
         def tick(elapsed_s: float, cpu_s: float | None) -> None:
@@ -269,7 +274,7 @@ class SliceRecorder:
 
     async def _take(self, piece: Slice, plan: RatePlan) -> None:
         processes = self._look_at_target()
-        holds = self._tool.holds_target and not plan.nonblocking
+        holds = piece.kind in self._tool.held_passes and not plan.nonblocking
         cost = SliceCost(processes, self._taken, self._request.overhead_budget_share, holds_target=holds)
         file = f"slice-{piece.index}-{piece.kind}"
         recorded_s = sum(one.seconds for one in self._taken)
@@ -278,8 +283,9 @@ class SliceRecorder:
             cost.check(recorded_s + elapsed_s, cpu_s)
             self._beat(piece.kind, min(piece.seconds, elapsed_s), cost.held_share)
 
-        rate_hz = next_rate(plan.rate_hz, self._taken, self._request.duration_s, self._request.overhead_budget_share)
-        order = SliceOrder(piece.kind, piece.seconds, rate_hz, plan.nonblocking, self._path / file)
+        rate_hz = self._next_rate(piece.kind, plan)
+        nonblocking = plan.nonblocking and piece.kind in self._tool.held_passes
+        order = SliceOrder(piece.kind, piece.seconds, rate_hz, nonblocking, self._path / file)
         async with cost.watching():
             try:
                 with self._folder.told():
@@ -289,6 +295,14 @@ class SliceRecorder:
                     self._keep(piece, rate_hz, file, over.take, cost)
                 raise
         self._keep(piece, rate_hz, file, take, cost)
+
+    def _next_rate(self, kind: PassKind, plan: RatePlan) -> int:
+        """Passes that hold the target and those that do not each keep to the budget in their own time: their samples cost differently."""
+        alike = [one for one in self._request.choice.passes if (one in plan.free_passes) == (kind in plan.free_passes)]
+        planned = plan_slices(self._passes_of(plan)[0], self._request.duration_s, self._slice_s(plan))
+        seconds = sum(piece.seconds for piece in planned if piece.kind in alike)
+        taken = [one for one in self._taken if one.kind in alike]
+        return next_rate(plan.rate_of(kind), taken, seconds, self._request.overhead_budget_share)
 
     def _keep(self, piece: Slice, rate_hz: float, file: str, take: SliceTake, cost: SliceCost) -> None:
         taken = TakenSlice(
@@ -335,15 +349,16 @@ class SliceRecorder:
         )
         recorded_s = sum(one.seconds for one in self._taken)
         held, readings = held_of(self._taken)
+        watched_s = sum(one.seconds for one in self._taken if one.readings)
         said = dict.fromkeys(
             text for text in (end.warning, self._passes_of(plan)[1], *(count.warning for count in counts.values()), *notes) if text
         )
         return StackProfile(
             profile=profile,
             tool=self._tool.title,
-            passes=tuple(self._passes(counts)),
+            passes=recorded_passes(self._taken, counts),
             overhead=Overhead(
-                paused_share=held / readings if readings else None,
+                paused_share=held / readings * watched_s / recorded_s if readings else None,
                 readings=readings,
                 profiler_cpu_share=self._cpu_share(recorded_s),
                 probe_note=plan.note,
@@ -358,22 +373,6 @@ class SliceRecorder:
         """In cores; None when it is unknown of any slice."""
         used = [one.tool_cpu_s for one in self._taken if one.tool_cpu_s is not None]
         return sum(used) / recorded_s if recorded_s and len(used) == len(self._taken) else None
-
-    def _passes(self, counts: dict[int, SliceCount]) -> Sequence[RecordedPass]:
-        kinds = dict.fromkeys(one.kind for one in self._taken)
-        of = {kind: [one for one in self._taken if one.kind == kind] for kind in kinds}
-        return [
-            RecordedPass(
-                kind=kind,
-                rate_hz=round(sum(one.rate_hz * one.seconds for one in taken) / sum(one.seconds for one in taken), 1),
-                seconds=sum(one.seconds for one in taken),
-                samples=sum(counts[one.index].samples for one in taken),
-                failed_samples=sum(counts[one.index].failed for one in taken),
-                slices=len(taken),
-                blocks=sum(counts[one.index].blocks or one.blocks for one in taken),
-            )
-            for kind, taken in of.items()
-        ]
 
 
 async def carried_out(step: Coroutine[Any, Any, ResultT]) -> ResultT:

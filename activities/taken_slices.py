@@ -1,10 +1,11 @@
 """A recorded slice, and what reads its file into a profile: all that the reading process needs, and nothing that is slow to import."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from perfwright.analysis.call_tree import ProfileBuilder, encode_profile
+from perfwright.models.cpu_profiling import RecordedPass
 from perfwright.models.profile import PassKind
 from perfwright.models.vocabulary import Model
 
@@ -66,3 +67,20 @@ def assemble_profile(
     counts = {one.index: read(builder, one, Path(path)) for one, path in slices}
     profile = builder.build()
     return encode_profile(profile), counts, builder.notes
+
+
+def recorded_passes(slices: Sequence[TakenSlice], counts: Mapping[int, SliceCount]) -> tuple[RecordedPass, ...]:
+    """How each pass went, in the order in which they were begun."""
+    of = {kind: [one for one in slices if one.kind == kind] for kind in dict.fromkeys(one.kind for one in slices)}
+    return tuple(
+        RecordedPass(
+            kind=kind,
+            rate_hz=round(sum(one.rate_hz * one.seconds for one in taken) / sum(one.seconds for one in taken), 1),
+            seconds=sum(one.seconds for one in taken),
+            samples=sum(counts[one.index].samples for one in taken),
+            failed_samples=sum(counts[one.index].failed for one in taken),
+            slices=len(taken),
+            blocks=sum(counts[one.index].blocks or one.blocks for one in taken),
+        )
+        for kind, taken in of.items()
+    )

@@ -42,10 +42,12 @@ BENCHMARKS = (
     Benchmark("waiting_gates", 600, "1,000 processes at a gate"),
     Benchmark("report", 300, "analysis and report of 2 million samples"),
     Benchmark("collectors", 1_800, "what the target pays for being measured"),
+    Benchmark("python_stacks", 300, "shares of a Python program whose stacks change quickly, against its own clock"),
     Benchmark("log_reading", 300, "a 300 MB jsonlog of 5,000 statements: MB/s of one core, memory"),
     Benchmark("query_observation", 900, "what a database server pays for being observed, under pgbench"),
     Benchmark("query_tpch", 900, "query analysis of TPC-H and TPC-DS: Q17 and Q20 with the advised index"),
     Benchmark("index_advice", 1_800, "index advice on TPC-H, TPC-DS and OLTP beside how others choose"),
+    Benchmark("trials", 5_400, "real trials: equal programs, and programs that do 3, 5 and 8 % more work"),
     Benchmark("trial_power", 480, "false alarms and power of a trial of 60 s, with this machine's noise"),
 )
 

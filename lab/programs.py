@@ -54,6 +54,9 @@ def build(name: str) -> Built:
             # in one start of ten the compiler put the planted method into its caller and said that all of its time is the caller's
             apart = ("-XX:CompileCommand=quiet", "-XX:CompileCommand=dontinline,ArticleFeed::distinctInList")
             return Built((_tool("java", "default-jre-headless"), *exact, *apart, "-Xmx128m", "-cp", str(classes), "ArticleFeed"))
+        case "gc-jvm":
+            classes = _compiled(ROOT / "lab" / "gc" / "jvm", "*.java", [_tool("javac", "default-jdk-headless"), "-g", "-d"])
+            return Built((_tool("java", "default-jre-headless"), "-XX:+UseG1GC", "-Xmx64m", "-cp", str(classes), "PriceLists"))
         case "node":
             return Built((_tool("node", "nodejs"), str(source / "prices.js")))
         case "native":

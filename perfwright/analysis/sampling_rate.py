@@ -7,8 +7,10 @@ it is read (`nonblocking`): some stacks are then torn, and what it costs is the 
 """
 
 import math
+from collections.abc import Sequence
 
 from perfwright.analysis.wilson import wilson_bounds
+from perfwright.models.profile import PassKind
 from perfwright.models.vocabulary import Model
 
 HEADROOM = 0.7
@@ -68,6 +70,12 @@ class RatePlan(Model):
     """One sentence for the report."""
     attach_s: float = 0.0
     """What attaching costs the target each time."""
+    free_passes: tuple[PassKind, ...] = ()
+    """Passes of a tool that holds its target in others only: recorded at `free_rate_hz`."""
+    free_rate_hz: int = 0
+
+    def rate_of(self, kind: PassKind) -> int:
+        return self.free_rate_hz if kind in self.free_passes else self.rate_hz
 
 
 def plan_rate(threads: int, wanted_hz: float, budget_share: float, probe: Probe | None, *, holds_target: bool = True) -> RatePlan:
@@ -108,6 +116,14 @@ def plan_nonblocking_rate(plan: RatePlan, wanted_hz: float, budget_share: float,
         f"{plan.note} The profiler then took {probe.taken_share:.1%} at {probe.rate_hz:g} Hz: recorded at {rate} Hz, {cost:.1%} expected."
     )
     return RatePlan(rate_hz=rate, nonblocking=True, expected_paused_share=cost, note=note)
+
+
+def plan_free_passes(plan: RatePlan, held: Sequence[PassKind], free: Sequence[PassKind], wanted_hz: float) -> RatePlan:
+    """The plan of a recording that never stops its target in `free` passes: these are sampled as wanted."""
+    apart = {"held": ", ".join(held), "free": ", ".join(free)}
+    told = {name: kinds.replace("_", "-") for name, kinds in apart.items()}
+    note = f"{told['free']}: read without stopping the target, at {_whole(wanted_hz)} Hz as asked. {told['held']}: {plan.note}"
+    return plan.model_copy(update={"free_passes": tuple(free), "free_rate_hz": _whole(wanted_hz), "note": note})
 
 
 def rate_within_budget(planned_hz: float, spent_s: float, ticks: float, recorded_s: float, duration_s: float, budget_share: float) -> int:

@@ -50,6 +50,8 @@ class CpuProfilingRequest(Input):
     """Also profile the processes that the target starts."""
     workload: Workload | None = None
     """Command that loads the target while it is recorded."""
+    instead: Workload | None = None
+    """Command that is run and recorded in place of the target's own process: its benchmark. Its profile is not compared with others."""
     min_samples: Annotated[int, Field(ge=10, le=1_000_000)] = 50
     """On-CPU samples below which the profile is not believed; with 50, what takes half of the time is known to 14 points either way."""
     goal_share: Share | None = None

@@ -152,12 +152,18 @@ async def until(what: Callable[[], bool], within_s: float = 30) -> None:
         await asyncio.sleep(0.02)
 
 
+READER = "activities.cpython.sampler"
+"""The module that reads CPython's stacks without stopping the target."""
+TAKEN_BY: dict[PassKind, str] = {"on_cpu": READER, "wall": "py-spy"}
+"""What records these passes of a Python program."""
+
+
 def tools_of(pid: int, name: str) -> list[psutil.Process]:
-    """Running programs of this name whose command line names the target."""
+    """Running programs, or Python modules, of this name whose command line names the target."""
     found = []
     for process in psutil.process_iter(["name", "cmdline", "status"]):
         command = process.info["cmdline"] or []
-        if process.info["name"] == name and str(pid) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
+        if (process.info["name"] == name or name in command) and str(pid) in command and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 

@@ -1,4 +1,4 @@
-"""py-spy on real Python programs: what it finds, what the target pays, and what is left when something dies."""
+"""Real Python programs by py-spy and by our own reader: what they find, what the target pays, and what is left when something dies."""
 
 import asyncio
 import json
@@ -18,9 +18,12 @@ from activities.pyspy import PySpy
 from activities.slice_recorder import PLAN_FILE
 from perfwright.analysis.sampling_rate import RatePlan
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
+from perfwright.models.profile import PassKind
+from tests.activities.cpython.interpreters import older_interpreter
 from tests.activities.recordings import (
     LEAVES,
     PREFIX,
+    TAKEN_BY,
     Bench,
     function_shares,
     pattern,
@@ -64,6 +67,7 @@ async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
         stacks = await record(bench, recording(target.pid, "py-spy", ("on_cpu", "wall", "gil"), duration_s=6, slice_s=2))
         assert runs(target.pid)
     profile = await bench.profile(stacks)
+    assert "own reader for CPython" in stacks.tool
     assert stacks.end == "complete"
     assert {one.kind for one in stacks.passes} == {"on_cpu", "wall", "gil"}
     for kind in ("on_cpu", "gil"):
@@ -83,7 +87,7 @@ async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
 async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench) -> None:
     """With 150 threads a sample is dear: the rate follows from the probe, and what the target paid is measured and reported."""
     with pattern("threads", "--threads", "150") as target:
-        stacks = await record(bench, recording(target.pid, "py-spy", budget=0.02, duration_s=4))
+        stacks = await record(bench, recording(target.pid, "py-spy", ("wall",), budget=0.02, duration_s=4))
     [taken] = stacks.passes
     assert taken.rate_hz < 99
     assert stacks.overhead.probe_note.startswith("Probe of")
@@ -100,18 +104,40 @@ async def test_a_recording_that_costs_too_much_is_stopped(bench: Bench) -> None:
     """Far over the budget the recording stops by itself, says so, keeps what it has, and the target runs on."""
     plan_blocking(bench, 200)
     with pattern("threads", "--threads", "100") as target:
-        stacks = await record(bench, recording(target.pid, "py-spy", budget=0.001, duration_s=60, slice_s=30))
+        stacks = await record(bench, recording(target.pid, "py-spy", ("wall",), budget=0.001, duration_s=60, slice_s=30))
         assert runs(target.pid)
     assert stacks.end == "over budget"
     assert "budget 0.1%" in stacks.warnings[0]
     assert sum(one.seconds for one in stacks.passes) < 30
 
 
-async def test_a_tree_is_profiled_without_its_command_lines(bench: Bench) -> None:
+async def test_an_interpreter_that_the_reader_does_not_know(bench: Bench) -> None:
+    """py-spy takes all passes, and the profile says so and why."""
+    older = older_interpreter()
+    if older is None:
+        pytest.skip("needs CPython 3.8 or 3.9")
+    with program(older, "-uc", BUSY) as target:
+        stacks = await record(bench, recording(target.pid, "py-spy"))
+    assert "own reader" not in stacks.tool
+    assert [one.samples > 0 for one in stacks.passes] == [True]
+    assert "taken by py-spy, not by the reader that stops nothing" in stacks.warnings[0] and "older" in stacks.warnings[0]
+
+
+async def test_a_passing_failure_to_start_the_reader_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that cannot even start leaves the recording to py-spy."""
+    monkeypatch.setattr("activities.frame_reader.PROGRAM", "activities.cpython.missing")
+    with pattern("one-thread") as target:
+        stacks = await record(bench, recording(target.pid, "py-spy"))
+    assert [one.samples > 0 for one in stacks.passes] == [True]
+    assert "No module named" in stacks.warnings[0]
+
+
+@pytest.mark.parametrize("kind", TAKEN_BY)
+async def test_a_tree_is_profiled_without_its_command_lines(bench: Bench, kind: PassKind) -> None:
     """Samples of children are theirs; frames stand for the processes, without arguments, because those may hold passwords."""
     with pattern("forks") as target:
         children = {child.pid for child in psutil.Process(target.pid).children()}
-        stacks = await record(bench, recording(target.pid, "py-spy"))
+        stacks = await record(bench, recording(target.pid, "py-spy", (kind,)))
     profile = await bench.profile(stacks)
     seen = {profile.threads[thread].pid for one in profile.passes for thread in one.thread}
     assert children <= seen
@@ -120,14 +146,15 @@ async def test_a_tree_is_profiled_without_its_command_lines(bench: Bench) -> Non
     assert not [function for function in profile.frames.function if "--seconds" in function]
 
 
+@pytest.mark.parametrize("kind", TAKEN_BY)
 @pytest.mark.parametrize("how", ["exit", "kill"])
-async def test_a_target_that_ends_in_the_middle(bench: Bench, how: str) -> None:
+async def test_a_target_that_ends_in_the_middle(bench: Bench, how: str, kind: PassKind) -> None:
     """What was recorded until the target exited, or was killed, is a profile; its length is what was really recorded."""
     with python(LEAVES) as target:
-        request = recording(target.pid, "py-spy", duration_s=40, slice_s=40)
+        request = recording(target.pid, "py-spy", (kind,), duration_s=40, slice_s=40)
         plan_blocking(bench, 50)
         attempt = asyncio.create_task(record(bench, request))
-        await bench.beat_of(lambda beat: beat.get("pass") == "on_cpu" and beat["recorded_s"] > 1)
+        await bench.beat_of(lambda beat: beat.get("pass") == kind and beat["recorded_s"] > 1)
         target.send_signal(signal.SIGTERM if how == "exit" else signal.SIGKILL)
         stacks = await attempt
     assert stacks.end == "target exited"
@@ -136,40 +163,42 @@ async def test_a_target_that_ends_in_the_middle(bench: Bench, how: str) -> None:
     assert taken.seconds < 20
 
 
-async def test_a_killed_profiler_is_started_again(bench: Bench) -> None:
-    """kill -9 of py-spy: the target is not left stopped, the slice is taken again, and the lost time is told."""
+@pytest.mark.parametrize(("kind", "tool"), TAKEN_BY.items())
+async def test_a_killed_profiler_is_started_again(bench: Bench, kind: PassKind, tool: str) -> None:
+    """kill -9 of py-spy or the reader: the target is not left stopped, the slice is taken again, and the lost time is told."""
     with pattern("one-thread") as target:
         plan_blocking(bench, 99)
-        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", duration_s=3, slice_s=3)))
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", (kind,), duration_s=3, slice_s=3)))
         await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 0.5)
-        [tool] = tools_of(target.pid, "py-spy")
-        tool.kill()
-        await until(lambda: not tool.is_running() or tool.status() == psutil.STATUS_ZOMBIE)
+        [killed] = tools_of(target.pid, tool)
+        killed.kill()
+        await until(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE)
         await until(lambda: runs(target.pid), 5)
         stacks = await attempt
         assert runs(target.pid)
     assert stacks.end == "complete"
     assert [one.samples > 0 for one in stacks.passes] == [True]
     [gap] = stacks.gaps
-    assert "signal 9" in gap.reason
+    assert ("signal 9" if tool == "py-spy" else "ended or fell silent") in gap.reason
 
 
-async def test_a_killed_worker_leaves_no_profiler_and_its_slices_count(bench: Bench, tmp_path: Path) -> None:
-    """kill -9 of the worker in the second slice: py-spy is gone, the target runs, and the next attempt records only what is missing."""
+@pytest.mark.parametrize(("kind", "tool"), TAKEN_BY.items())
+async def test_a_killed_worker_leaves_no_profiler_and_its_slices_count(bench: Bench, tmp_path: Path, kind: PassKind, tool: str) -> None:
+    """kill -9 of the worker in the second slice: its profiler is gone, the target runs, and the next attempt records only what is missing."""
     with pattern("one-thread") as target:
         plan_blocking(bench, 50)
-        request = recording(target.pid, "py-spy", duration_s=6, slice_s=2)
+        request = recording(target.pid, "py-spy", (kind,), duration_s=6, slice_s=2)
         (tmp_path / "request.json").write_text(request.model_dump_json())
         command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path)]
         worker = subprocess.Popen([*command, f"activities.pyspy:PySpy.{METHOD}", str(tmp_path / "request.json")], stdout=subprocess.PIPE)
         try:
             log = bench.state / "recordings" / f"{PREFIX}/stacks".replace("/", "-") / "slices.jsonl"
             await until(lambda: log.exists() and log.read_text().count("\n") >= 1)
-            await until(lambda: len(tools_of(target.pid, "py-spy")) == 1)
+            await until(lambda: len(tools_of(target.pid, tool)) == 1)
         finally:
             worker.kill()
             worker.communicate()
-        await until(lambda: not tools_of(target.pid, "py-spy"))
+        await until(lambda: not tools_of(target.pid, tool))
         await until(lambda: runs(target.pid), 5)
         before = log.read_text()
         stacks = await record(bench, request)
@@ -178,28 +207,31 @@ async def test_a_killed_worker_leaves_no_profiler_and_its_slices_count(bench: Be
     assert sum(one.slices for one in stacks.passes) == 3
     kept = json.loads(before.splitlines()[0])
     assert (await bench.profile(stacks)).passes[0].block_seconds[0] == kept["seconds"]
-    assert sum(one.blocks for one in stacks.passes) == 3, "a slice of py-spy is one block"
+    assert sum(one.blocks for one in stacks.passes) == 3, "a slice is one block"
 
 
-async def test_a_cancelled_recording_lets_go_at_once(bench: Bench) -> None:
-    """Cancelled in the middle: py-spy has ended when the step ends, the target runs, and nothing is left."""
+@pytest.mark.parametrize(("kind", "tool"), TAKEN_BY.items())
+async def test_a_cancelled_recording_lets_go_at_once(bench: Bench, kind: PassKind, tool: str) -> None:
+    """Cancelled in the middle: the profiler has ended when the step ends, the target runs, and nothing is left."""
     with pattern("one-thread") as target:
         plan_blocking(bench, 99)
-        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", duration_s=60, slice_s=60)))
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", (kind,), duration_s=60, slice_s=60)))
         await bench.beat_of(lambda beat: beat.get("recorded_s", 0) > 0.5)
+        assert len(tools_of(target.pid, tool)) == 1
         bench.environment.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(attempt, 15)
-        assert tools_of(target.pid, "py-spy") == []
+        assert tools_of(target.pid, tool) == []
         assert runs(target.pid)
     assert bench.left == []
 
 
-async def test_a_target_that_execs_is_another_program(bench: Bench) -> None:
+@pytest.mark.parametrize("kind", TAKEN_BY)
+async def test_a_target_that_execs_is_another_program(bench: Bench, kind: PassKind) -> None:
     """Python that becomes another program ends the recording, with what was recorded until then."""
     with python(LEAVES.replace("sys.exit()", "__import__('os').execvp('sleep', ['sleep', '300'])")) as target:
         plan_blocking(bench, 50)
-        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", duration_s=20, slice_s=2)))
+        attempt = asyncio.create_task(record(bench, recording(target.pid, "py-spy", (kind,), duration_s=20, slice_s=2)))
         await bench.beat_of(lambda beat: beat.get("slices", 0) >= 1 and beat["recorded_s"] > 2.2)
         target.terminate()
         stacks = await attempt

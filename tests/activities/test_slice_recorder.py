@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
+from activities.pause_watch import PauseWatch
 from activities.profiler_cpu import MachineBusy
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick
 from activities.taken_slices import SliceCount, SliceTake, TakenSlice
@@ -44,7 +45,7 @@ class Tally:
     """Writes a file per slice at once; `before` may fail, wait, or do something to the target."""
 
     title = "tally 1.0"
-    holds_target = False
+    held_passes: frozenset[PassKind] = frozenset()
     read = staticmethod(read_tally)
 
     def __init__(self, before: Callable[[SliceOrder], object] = lambda order: None) -> None:
@@ -272,6 +273,25 @@ async def test_a_recording_that_gets_dearer_slows_down(bench: Bench, target: int
     assert [order.rate_hz for order in dear.orders] == [99, 1, 1, 1]
     assert stacks.passes[0].rate_hz == pytest.approx((99 + 3) / 4, abs=0.1)
     assert stacks.end == "complete"
+
+
+async def test_a_tool_that_holds_its_target_in_one_pass_only(bench: Bench, target: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe records the pass that holds the target; what it and that pass cost slows that pass down and no other."""
+    monkeypatch.setattr(MachineBusy, "share", lambda self: 0.0)  # all CPUs are free: what is not held costs nothing
+    monkeypatch.setattr(PauseWatch, "share", property(lambda self: 0.5))
+
+    class Half(Tally):
+        held_passes: frozenset[PassKind] = frozenset({"wall"})
+
+    half = Half()
+    request = recording(target, "py-spy", PASSES, budget=0.02).model_copy(update={"slice_s": 1.0})
+    stacks = await record(bench, half, request)
+    probe, *orders = half.orders
+    assert (probe.kind, probe.path.name) == ("wall", "probe")
+    assert {order.rate_hz for order in orders if order.kind == "on_cpu"} == {99}
+    assert [order.rate_hz < 99 for order in orders if order.kind == "wall"] == [True, True]
+    assert not any(order.nonblocking for order in orders if order.kind == "on_cpu")
+    assert stacks.overhead.probe_note.startswith("on-cpu: read without stopping the target, at 99 Hz as asked. wall: ")
 
 
 async def test_passes_there_is_no_time_for_are_left_out(bench: Bench, target: int) -> None:

@@ -25,6 +25,7 @@ TWIN_RATE = "1800"
 """Requests a second of the sound shop, fifteen times those of the slow one: it uses half a core at least."""
 AS_FAST_AS_IT_CAN = "1000"
 """Times the usual work of a program: without pauses, so that it uses a whole core on any machine."""
+DENSE_HZ = 397
 PROGRAMS = [
     pytest.param("jvm", marks=needs("javac", "jcmd")),
     pytest.param("node", marks=needs("node")),
@@ -66,17 +67,15 @@ async def test_every_planted_hot_spot_of_the_shop_is_found(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, slow_shop: dict[str, Any]
 ) -> None:
     """Each of the shop's CPU problems is told above information, at its file and line, with the share of CPU time that it has."""
-    result = await investigate(
-        client, task_queue, host_name, tmp_path, f"port = {slow_shop['port']}", duration_s=40, overhead_budget_share=0.05
-    )
-    missed = [gate.name for gate in result.quality_gates if gate.outcome != "passed"]
-    assert set(missed) <= {"overhead within budget"}, result.summary  # what a sample costs is the machine's affair
-    told = {problem.name: beside(problem, naming(problem, result.findings)) for problem in SHOP}
-    wrong = [text for text, right in told.values() if not right]
-    assert len(wrong) <= 1, (wrong, [f"{f.severity} {f.title}" for f in result.findings])  # of five, by chance
+    result = await investigate(client, task_queue, host_name, tmp_path, f"port = {slow_shop['port']}", duration_s=40)
+    missed = [f"{gate.name}: {gate.observed}" for gate in result.quality_gates if gate.outcome != "passed"]
+    assert not missed, (missed, result.summary)
+    told = [beside(problem, naming(problem, result.findings)) for problem in SHOP]
+    wrong = [text for text, right in told if not right]
+    assert not wrong, (wrong, [f"{f.severity} {f.title}" for f in result.findings])
     for problem in SHOP:
         finding = naming(problem, result.findings)
-        assert finding is None or names_the_line(finding, problem), problem.name
+        assert finding and names_the_line(finding, problem), problem.name
     assert {one.finding_ids[0] for one in result.recommendations} == {one.id for one in loud(result)}
     assert result.report.html
 
@@ -93,9 +92,13 @@ async def test_the_sound_shop_is_left_alone(client: Client, task_queue: str, hos
 
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_other_runtimes_are_served(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: str) -> None:
-    """The planted hot spot of the JVM, Node and C program is found, first, with the share of CPU time that it has."""
-    with started("-m", "lab.programs", program, "--seconds", "120") as ready:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=6, min_samples=20)
+    """The planted hot spot of the JVM, Node and C program is found, first, with the share of CPU time that it has.
+
+    They work without pauses and are sampled densely, so that even a quarter of a core, which is what a busy machine may leave them, gives
+    a thousand samples: with a hundred the interval of a share of 60 % reaches below the half from which such code is told.
+    """
+    with started("-m", "lab.programs", program, "--seconds", "120", "--", AS_FAST_AS_IT_CAN) as ready:
+        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=10, rate_hz=DENSE_HZ)
     (problem,) = planted(program)
     assert loud(result), result.summary
     told, right = beside(problem, naming(problem, loud(result)[:1]))

@@ -20,7 +20,8 @@ from perfwright.models.lease import LeaseView, lease_workflow_id
 
 PATIENCE_S = 240.0
 """A deadline against hanging; a crowded machine is five times slower than a quiet one."""
-PROFILERS = ("py-spy", "perf")
+PROFILERS = {"py-spy", "perf", "activities.cpython.sampler"}
+"""Programs, and the module that reads Python's stacks."""
 HELD = ("T", "t")
 """States of a thread that is stopped, or held by a tracer."""
 
@@ -160,7 +161,11 @@ def profilers_on(pid: int) -> list[str]:
     found = []
     for process in psutil.process_iter(["name", "cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if process.info["name"] in PROFILERS and str(pid) in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+        if (
+            not PROFILERS.isdisjoint((process.info["name"], *words))
+            and str(pid) in words
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+        ):
             found.append(f"{process.pid}: {' '.join(words)}")
     return found
 

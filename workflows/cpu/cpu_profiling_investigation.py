@@ -45,7 +45,8 @@ from perfwright.models.history import PreviousProfileQuery, RecordedProfile
 from perfwright.models.host import HostFacts
 from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.result import ProcessResult, Verdict
-from perfwright.models.target import Target
+from perfwright.models.target import ProcessSelector, Target
+from perfwright.models.workload import Workload
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.commands import launched, loaded
 from workflows.shared.hosts import reach_host
@@ -142,6 +143,8 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 summary=f"Look up {request.target_name} in the registry",
                 **READ,
             )
+            if request.instead is not None:
+                target = target.model_copy(update={"process": started_instead(request.instead)})
             self.about(target, "Preflight")
             run = await number_run(target, request)
             self._host = await reach_host(target.host)
@@ -340,7 +343,15 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         )
 
     async def _close(self, result: Result, run: str) -> Result:
-        return await close(self, result, run, fingerprint=result.details.environment, profiles=_kept_profiles(result.details))
+        profiles = () if result.request.get("instead") else _kept_profiles(result.details)
+        return await close(self, result, run, fingerprint=result.details.environment, profiles=profiles)
+
+
+def started_instead(command: Workload) -> ProcessSelector:
+    """The command as a target's process."""
+    return ProcessSelector(
+        command=command.command, working_directory=command.working_directory, environment_names=command.environment_names
+    )
 
 
 def _kept_profiles(details: CpuProfilingDetails) -> tuple[RecordedProfile, ...]:

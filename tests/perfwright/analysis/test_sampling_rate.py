@@ -7,6 +7,7 @@ from perfwright.analysis.sampling_rate import (
     Probe,
     contention,
     over_budget,
+    plan_free_passes,
     plan_nonblocking_rate,
     plan_rate,
     rate_within_budget,
@@ -81,6 +82,15 @@ def test_a_lucky_probe_is_not_believed_alone() -> None:
 def test_tools_that_never_stop_the_target_sample_as_wanted() -> None:
     """perf, the flight recorder and the inspector need no lower rate."""
     assert plan_rate(500, 99, 0.001, None, holds_target=False).rate_hz == 99
+
+
+def test_passes_that_hold_nothing_are_not_slowed_by_those_that_do() -> None:
+    """Of a tool that stops its target in some passes only, the others are sampled as wanted; the note says both."""
+    held = plan_rate(150, 99, 0.02, probe(420))
+    plan = plan_free_passes(held, ["wall"], ["on_cpu", "gil"], 99)
+    assert [plan.rate_of(kind) for kind in ("on_cpu", "gil", "wall")] == [99, 99, held.rate_hz]
+    assert held.rate_hz < 99 and plan.nonblocking
+    assert plan.note == f"on-cpu, gil: read without stopping the target, at 99 Hz as asked. wall: {held.note}"
 
 
 @pytest.mark.parametrize(
