@@ -33,6 +33,7 @@ CLEAR = 2.0
 """A ratio beyond it either way needs no further pair to be believed."""
 _EXECUTED = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
 _WRITTEN = "EXPLAIN (ANALYZE, WAL, TIMING OFF, FORMAT JSON) "
+_UPDATED = "SELECT coalesce(sum(n_tup_upd), 0), coalesce(sum(n_tup_hot_upd), 0) FROM pg_catalog.pg_stat_xact_user_tables"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Written:
     records: int
     bytes: int
     full_page_images: int
+    updated: int = 0
+    hot: int = 0
+    """Of the updated rows, those that stayed on their page's chain."""
 
 
 class IndexClone:
@@ -143,11 +147,22 @@ class IndexClone:
         transaction = self._connection.transaction()
         await transaction.start()
         try:
+            # The server tells of the transaction what the session has not reported yet, earlier ones included.
+            before = await self._connection.fetchrow(_UPDATED)
             plan = _first(await self._connection.fetchval(_WRITTEN + sendable(text)))
+            after = await self._connection.fetchrow(_UPDATED)
         finally:
             await transaction.rollback()
-        told = plan["Plan"]
-        return Written(int(told.get("WAL Records", 0)), int(told.get("WAL Bytes", 0)), int(told.get("WAL FPI", 0)))
+        assert before is not None and after is not None, "an aggregate has one row"
+        told, updated, hot = plan["Plan"], int(after[0] - before[0]), int(after[1] - before[1])
+        return Written(int(told.get("WAL Records", 0)), int(told.get("WAL Bytes", 0)), int(told.get("WAL FPI", 0)), updated, hot)
+
+    async def forget(self, definitions: Collection[IndexDefinition]) -> None:
+        """Drop what is not wanted any more: hidden ones are kept up by every write."""
+        await self.show(NONE)
+        for one in definitions:
+            name = ".".join('"' + part.replace('"', '""') + '"' for part in (one.schema_name, self.built.pop(one).name))
+            await self._connection.execute(f"DROP INDEX {name}")
 
     async def answer(self, search: Measuring[T], until: float) -> T:
         """Run a search to its end, or until `time.monotonic()` is `until`."""

@@ -12,10 +12,10 @@ from perfwright.analysis.indexes.definitions import IndexDefinition
 from perfwright.analysis.indexes.measured_search import Measured, search_measured
 from perfwright.analysis.indexes.plan_shapes import plan_shape
 from perfwright.analysis.indexes.selection import NONE, Found, Indexes
-from perfwright.analysis.indexes.verification import SUSPICIOUS, VerifiedQuery, least_missed, shorter, value, verified_query, ways_out
+from perfwright.analysis.indexes.verification import VerifiedQuery, least_missed, shorter, value, verified_query, ways_out, without_use
 from perfwright.analysis.indexes.workload import Workload
 
-FEWEST_PAIRS, MOST_PAIRS = 3, 9
+FEWEST_PAIRS, MOST_PAIRS = 3, 11
 MOST_ALIKE = 8
 BUILDING_SHARE = 0.3
 """Of the seconds for measuring, at most, until no further index is begun."""
@@ -58,6 +58,8 @@ class VerifiedChoice:
     indexes: Indexes
     dropped: tuple[IndexDefinition, ...]
     queries: Mapping[int, VerifiedQuery]
+    used: Mapping[int, Indexes]
+    """Of these queries, the indexes that their plans read."""
 
 
 async def verify(
@@ -66,7 +68,8 @@ async def verify(
     """On a fresh clone with these indexes, shorter forms of them and those of `others` that begin with the same key: every changed plan in
     pairs, more of them where it may be slower. While one is, the best way out within the budget is taken: without an index that its plan
     reads, or with another form. After `seconds` ways are not compared any more: of what slower plans read, the least missed is shortened,
-    and dropped where that does not help."""
+    and dropped where that does not help. Then what no query is shown to gain from goes, one after the other; what went does not come
+    back."""
     began = time.monotonic()
     wanted = sorted(indexes, key=lambda one: one.title)
     first = {(one.table_name, one.keys[:1]) for one in wanted}
@@ -75,12 +78,16 @@ async def verify(
         [*wanted, *shorter(wanted), *alike], taken, lambda: len(clone.built) < len(wanted) or time.monotonic() - began < seconds / 3
     )
     verifier = _Verifier(clone, workload)
-    left = frozenset(one for one in wanted if one in clone.built)
+    left, gone = frozenset(one for one in wanted if one in clone.built), NONE
     while True:
         queries, used = await verifier.verified(left)
-        ways = ways_out(left, queries, used, tuple(clone.built))
+        ways = ways_out(left, queries, used, [one for one in clone.built if one not in gone])
         if not ways:
-            return VerifiedChoice(left, tuple(one for one in wanted if one not in left), queries)
+            idle = without_use(left, queries, used, workload.problem.weights)
+            if idle is None:
+                return VerifiedChoice(left, tuple(one for one in wanted if one not in left), queries, used)
+            left, gone = left - {idle}, gone | {idle}
+            continue
         best, best_value = None, value(queries, workload.problem.weights)
         for way in ways:
             if sum(clone.built[one].bytes for one in way) > workload.problem.budget_bytes:
@@ -138,6 +145,6 @@ async def _in_pairs(clone: IndexClone, query: int, indexes: Indexes) -> Verified
         found = verified_query(before, after, plan_changed=True, blocks=blocks)
         if without is None or first is None:
             break  # a side is cut off: that is clear, and takes seconds each time
-        if number + 1 >= FEWEST_PAIRS and found.ratio < SUSPICIOUS:
+        if number + 1 >= FEWEST_PAIRS and found.decided:
             break
     return found

@@ -4,9 +4,11 @@ The session keeps what was made hypothetical from question to question and chang
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
+from activities.index_clone import IndexClone
 from activities.postgres_explain_session import PlanSession, Refused
 from activities.postgres_explain_what_ifs import HypotheticalIndexes
 from activities.slice_recorder import carried_out
@@ -18,6 +20,26 @@ from perfwright.analysis.indexes.selection import Asking, Indexes, PlanAnswer, P
 T = TypeVar("T")
 QUESTIONS_PER_TRANSACTION = 200
 """A transaction holds what vacuum may clean up and locks against DDL: none lasts for the whole search."""
+
+
+BUILDING_S = 120.0
+"""For building what is asked about, where nothing can be hypothetical; what does not exist by then helps no query."""
+
+
+async def answer_by_hidden_indexes(asking: Asking[T], clone: IndexClone, taken: Collection[str]) -> T:
+    """Where HypoPG is not there: everything that is asked about is built on the clone once, hidden, and shown for its questions."""
+    began = time.monotonic()
+    try:
+        question = next(asking)
+        while True:
+            wanted = sorted(question.indexes, key=lambda one: one.title)
+            await clone.build(wanted, taken, lambda: time.monotonic() - began < BUILDING_S)
+            there = frozenset(one for one in wanted if one in clone.built)
+            plan = await clone.plan(question.query, there)
+            read = index_names(plan)
+            question = asking.send(PlanAnswer(total_cost(plan), frozenset(one for one in there if clone.built[one].name in read)))
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
 
 
 class IndexWhatIfs:

@@ -9,13 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from activities.abandoned_changes import AbandonedChangeFinder
+from activities.annotations import Annotations
+from activities.change_commands import ChangeCommands
 from activities.changing import Changing
+from activities.code_calls import CodeCalls
+from activities.code_candidates import CodeCandidates
+from activities.code_checks import CodeChecks
+from activities.collectors import Collectors
 from activities.commands import Commands
 from activities.context import WorkerContext
 from activities.cpu_analysis import CpuAnalysis
+from activities.cpu_optimizing import CpuOptimizing
+from activities.delivery import Delivery
 from activities.gates import Gates
 from activities.history import History
 from activities.hosts import Hosts
+from activities.index_findings import IndexFindings
+from activities.index_search import IndexSearch
+from activities.index_upkeep import IndexUpkeep
 from activities.jfr import Jfr
 from activities.leases import Leases
 from activities.mysql import Mysql
@@ -34,15 +45,27 @@ from activities.reports import Reports
 from activities.sql_files import SqlFiles
 from activities.statement_grouping import StatementGrouping
 from activities.targets import Targets
+from activities.trial_measuring.measuring import TrialMeasuring
 
 ACTIVITY_CLASSES: tuple[type, ...] = (
     AbandonedChangeFinder,
+    Annotations,
+    ChangeCommands,
     Changing,
+    Collectors,
+    CodeCalls,
+    CodeCandidates,
+    CodeChecks,
     Commands,
     CpuAnalysis,
+    CpuOptimizing,
+    Delivery,
     Gates,
     History,
     Hosts,
+    IndexFindings,
+    IndexSearch,
+    IndexUpkeep,
     Jfr,
     Leases,
     Mysql,
@@ -61,6 +84,7 @@ ACTIVITY_CLASSES: tuple[type, ...] = (
     SqlFiles,
     StatementGrouping,
     Targets,
+    TrialMeasuring,
 )
 
 Activity = Callable[..., Any]
@@ -82,9 +106,13 @@ def build_activities(context: WorkerContext) -> ActivitySets:
         central=_methods(
             (
                 AbandonedChangeFinder(context.history),
+                Annotations(context.registry_file, environ),
                 CpuAnalysis(artifacts),
+                CpuOptimizing(artifacts, context.history),
+                Delivery(artifacts, context.history),
                 Gates(context.registry_file),
                 context.history,
+                IndexFindings(),
                 Leases(),
                 QueryAnalysis(artifacts),
                 Queues(),
@@ -95,8 +123,15 @@ def build_activities(context: WorkerContext) -> ActivitySets:
         ),
         host=_methods(
             (
+                ChangeCommands(environ, folder),
                 Changing(context.history, environ, folder),
+                Collectors(artifacts, environ, folder),
+                CodeCalls(folder, environ),
+                CodeCandidates(folder, environ),
+                CodeChecks(folder, environ),
                 Commands(folder),
+                IndexSearch(artifacts, environ, folder),
+                IndexUpkeep(artifacts, environ, folder),
                 Jfr(artifacts, folder),
                 Mysql(artifacts, environ, folder),
                 MysqlLog(artifacts, folder, environ),
@@ -109,6 +144,7 @@ def build_activities(context: WorkerContext) -> ActivitySets:
                 Processes(artifacts, folder),
                 PySpy(artifacts, folder),
                 SqlFiles(folder),
+                TrialMeasuring(artifacts, context.history, environ, folder),
             )
         ),
         probe=_methods((Hosts(context.host),)),

@@ -7,17 +7,26 @@ from typing import Any
 from temporalio import activity
 
 from activities.artifacts import ArtifactStore
+from perfwright.models.cpu_optimization import PROCESS as CPU_OPTIMIZATION
+from perfwright.models.cpu_optimization import CpuOptimizationDetails
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
 from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.gc_tuning import PROCESS as GC_TUNING
+from perfwright.models.gc_tuning import GcDetails
+from perfwright.models.index_strategy import PROCESS as INDEX_STRATEGY
+from perfwright.models.index_strategy import IndexStrategyDetails
 from perfwright.models.query_performance import PROCESS as QUERY_PERFORMANCE
 from perfwright.models.query_performance import QueryPerformanceDetails
 from perfwright.models.report import ReportExtras, TableFigure
 from perfwright.models.result import ProcessResult, ReportRefs, ReportToPublish
-from perfwright.report import cpu_profiling, query_performance
+from perfwright.report import cpu_optimization, cpu_profiling, gc_tuning, index_strategy, query_performance
 from perfwright.report.repeating import start_again
 
 EXTRAS: dict[str, tuple[Any, Callable[[Any], ReportExtras]]] = {
+    CPU_OPTIMIZATION: (ProcessResult[CpuOptimizationDetails], cpu_optimization.report_extras),
     CPU_PROFILING: (ProcessResult[CpuProfilingDetails], cpu_profiling.report_extras),
+    GC_TUNING: (ProcessResult[GcDetails], gc_tuning.report_extras),
+    INDEX_STRATEGY: (ProcessResult[IndexStrategyDetails], index_strategy.report_extras),
     QUERY_PERFORMANCE: (ProcessResult[QueryPerformanceDetails], query_performance.report_extras),
 }
 """What each process adds to the common report."""

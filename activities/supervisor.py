@@ -70,6 +70,8 @@ class Supervisor:
             what = "directory"
             os.chdir(order["directory"])
             what = "program"
+            if order["core"] >= 0:
+                os.sched_setaffinity(0, {order["core"]})  # the tool inherits it
             self.started = time.monotonic()
             self.pid = os.posix_spawn(
                 order["program"],

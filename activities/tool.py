@@ -44,6 +44,8 @@ class Tool:
     """All output files and `stdout_file` together."""
     title: str = ""
     """What people read in errors; the program's name by default."""
+    core: int | None = None
+    """The only one it runs on, with all that it starts."""
 
     @property
     def name(self) -> str:
@@ -127,6 +129,7 @@ def supervisor_order(tool: Tool) -> bytes:
             "limit_s": float(tool.limit_s),
             "stop_signal": int(tool.stop_signal),
             "grace_s": float(tool.stop_grace_s),
+            "core": -1 if tool.core is None else tool.core,
         }
     )
     return len(order).to_bytes(4, "big") + order

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field, replace
 
 from activities.errors import refuse
 from activities.subprocesses import Heartbeat, RunningTool, running
-from activities.tool import Tool
+from activities.tool import Tool, ToolRun
 from perfwright.models.errors import ErrorType
 from perfwright.models.trial import RoundPlan, Side, Slice
 
 PADDING = "PERFWRIGHT_TRIAL_PADDING"
 """Environment variable that only moves the stack."""
 WARM_UP_ITERATIONS = 5
+END_S = 10.0
 WAY_OUT = "Run the side by hand: it answers each number of iterations on standard input with one line `slice ...`"
 
 
@@ -35,6 +36,8 @@ class RoundRun:
     start_s: float
     """Until both were warm."""
     wall_s: float
+    peak_rss_bytes: Mapping[Side, int]
+    """Of a side's largest process."""
 
 
 @dataclass
@@ -69,6 +72,22 @@ class _Running:
             over.cancel()
         raise refuse(ErrorType.TOOL_TIMEOUT, f"side {self.side} did not answer within {limit_s:g} s", way_out=WAY_OUT)
 
+    async def end(self) -> ToolRun:
+        """End of file, and how it ended. Raises ToolFailed or ToolTimeout."""
+        assert self.child is not None, "started before it is asked"
+        self.close()
+        try:
+            async with asyncio.timeout(END_S):
+                return (await self.child.wait()).require_success(way_out=WAY_OUT)
+        except TimeoutError:
+            raise refuse(ErrorType.TOOL_TIMEOUT, f"side {self.side} did not end at the end of file", way_out=WAY_OUT) from None
+
+    def close(self) -> None:
+        """Once."""
+        if self.orders >= 0:
+            os.close(self.orders)
+        self.orders = -1
+
     async def _ended(self) -> Exception:
         assert self.child is not None, "started before it is asked"
         run = await self.child.wait()
@@ -98,7 +117,8 @@ async def run_round(
             await started[side].run(WARM_UP_ITERATIONS, slice_limit_s)
         warm = time.perf_counter()
         slices = [await started["A" if side == "A" else "B"].run(iterations, slice_limit_s) for side in plan.order]
-    return RoundRun(slices=tuple(slices), start_s=warm - began, wall_s=time.perf_counter() - began)
+        peaks = {side: (await started[side].end()).peak_rss_bytes for side in order}
+    return RoundRun(tuple(slices), start_s=warm - began, wall_s=time.perf_counter() - began, peak_rss_bytes=peaks)
 
 
 async def _start(stack: AsyncExitStack, side: Side, tool: Tool, plan: RoundPlan, heartbeat: Heartbeat | None) -> _Running:
@@ -106,7 +126,7 @@ async def _start(stack: AsyncExitStack, side: Side, tool: Tool, plan: RoundPlan,
     with os.fdopen(reading, "rb") as source:
         drawn = {"PYTHONHASHSEED": str(plan.hash_seed), PADDING: "x" * plan.padding_bytes}
         started = _Running(side, writing)
-        stack.callback(os.close, writing)
+        stack.callback(started.close)
         mine = replace(tool, stdin=source, environment={**tool.environment, **drawn}, title=f"side {side}")
         started.child = await stack.enter_async_context(running(mine, heartbeat=heartbeat, on_line=started.hear))
     os.sched_setaffinity(started.child.pid, {plan.core})

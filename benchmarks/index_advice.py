@@ -13,26 +13,41 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 
 import asyncpg
 import psutil
 
 from activities.index_clone import IndexClone, Written
-from activities.index_measuring import MeasuredChoice, VerifiedChoice, choose_by_measuring, verify
+from activities.index_measuring import choose_by_measuring, verify
 from activities.index_what_ifs import IndexWhatIfs
 from activities.postgres_catalog import read_catalog_of
 from activities.postgres_connection import connected
 from activities.postgres_explain_session import PlanSession, Timeouts
 from benchmarks.index_peers import dexter, index_advisor, narrow_extend, predicate_columns
+from benchmarks.index_results import (
+    AGAIN,
+    CUT_OFF_S,
+    NOTHING,
+    OURS,
+    PAGE_COST,
+    SLOW_CUT_OFF_S,
+    Configuration,
+    Searched,
+    as_measured,
+    gain,
+    regressions,
+    told_oltp,
+    told_tpc_ds,
+    told_tpc_h,
+    verified,
+)
 from benchmarks.index_workloads import Statements, oltp, tpc_ds, tpc_h
 from benchmarks.measured import Measured
 from perfwright.analysis.indexes.candidates import exists
 from perfwright.analysis.indexes.plan_shapes import plan_shape
-from perfwright.analysis.indexes.selection import NONE, Asking, Found, Indexes, select
-from perfwright.analysis.indexes.verification import VerifiedQuery, geometric_mean_gain, verified_query
+from perfwright.analysis.indexes.selection import Asking, Indexes, select
 from perfwright.analysis.indexes.workload import Workload, read_workload
 from perfwright.models.database import Catalog, DatabaseFacts
 from perfwright.models.target import Target
@@ -41,48 +56,15 @@ from tests.postgres import PostgresServer, server_programs, start_postgres
 BUDGET_BYTES = 60_000_000
 MEASURE_S = 60.0
 VERIFY_S = 30.0
-CUT_OFF_S = 2.0
-SLOW_CUT_OFF_S = 12.0
 ROUNDS, FEWEST_ROUNDS = 7, 5
 ROUNDS_S = 100.0
 DSN = "PERFWRIGHT_BENCHMARK_DSN"
 # All clones side by side fit: with less, plans that read pages in no order would pay for the others' clones.
 SETTINGS = {"shared_buffers": "2GB", "max_wal_size": "2GB", "autovacuum": "off", "jit": "off"}
-NOTHING, AGAIN, OURS, PAGE_COST = "no index", "no index, again", "perfwright", "random_page_cost 1.1"
 SEED = 20_260_131
+NOISY = 1.2
+"""Ratio of the times of one plan on two clones that is told with all rounds."""
 STARTED = time.monotonic()
-
-
-@dataclass
-class Configuration:
-    """Indexes (or a setting) on a clone of its own."""
-
-    name: str
-    indexes: Indexes = NONE
-    settings: str = ""
-    asked: int = 0
-    search_s: float = 0.0
-    bytes: int = 0
-    times: dict[int, list[float]] = field(default_factory=dict)
-    """Milliseconds of each round, per query."""
-    shapes: dict[int, str] = field(default_factory=dict)
-    blocks: dict[int, int] = field(default_factory=dict)
-    slow_ms: dict[int, float] = field(default_factory=dict)
-    """Of queries measured apart; those cut off have the bound."""
-    written: dict[str, Written] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What came of our own search."""
-
-    workload: Workload
-    found: Found
-    choice: MeasuredChoice
-    kept: VerifiedChoice
-    search_s: float
-    search_cpu_s: float
-    verifying_s: float
 
 
 class Counted:
@@ -281,35 +263,13 @@ def _cpu_s(pid: int) -> float:
     return used.user + used.system
 
 
-def verified(one: Configuration, base: Configuration) -> dict[int, VerifiedQuery]:
-    """Each quick query beside no index."""
-    return {
-        place: verified_query(
-            base.times[place],
-            one.times[place],
-            plan_changed=one.shapes[place] != base.shapes[place],
-            blocks=(base.blocks[place], one.blocks[place]),
-        )
-        for place in base.times
-    }
-
-
-def gain(configurations: Mapping[str, Configuration], name: str) -> float:
-    return geometric_mean_gain(list(verified(configurations[name], configurations[NOTHING]).values()))
-
-
-def regressions(configurations: Mapping[str, Configuration], name: str, names: Sequence[str]) -> list[str]:
-    found = verified(configurations[name], configurations[NOTHING])
-    return [f"{names[place]} {one.ratio:.2f}x" for place, one in found.items() if one.regressed]
-
-
 def _print(statements: Statements, configurations: Sequence[Configuration], searched: Searched) -> None:
     by_name = {one.name: one for one in configurations}
     print(
         f"\n{statements.database}: {len(configurations[0].times)} quick queries, {len(next(iter(configurations[0].times.values())))} rounds"
     )
     print(
-        f"{'configuration':28}{'indexes':>8}{'MB':>7}{'geomean':>9}{'total':>7}{'blocks':>8}  {'asked':>6}{'search s':>9}"
+        f"{'configuration':28}{'indexes':>8}{'MB':>7}{'geomean':>9}{'raw':>7}{'total':>7}{'blocks':>8}  {'asked':>6}{'search s':>9}"
         "  regressions, slow queries"
     )
     for one in configurations:
@@ -319,11 +279,16 @@ def _print(statements: Statements, configurations: Sequence[Configuration], sear
         slow = ", ".join(f"{statements.names[place]} {ms:,.1f} ms" for place, ms in one.slow_ms.items())
         slower = ", ".join(regressions(by_name, one.name, statements.names)) or "none"
         print(
-            f"{one.name:28}{len(one.indexes):8}{one.bytes / 1e6:7.1f}{gain(by_name, one.name):9.2f}{total:7.2f}{blocks:8.2f}  "
+            f"{one.name:28}{len(one.indexes):8}{one.bytes / 1e6:7.1f}{gain(by_name, one.name):9.2f}"
+            f"{as_measured(by_name, one.name):7.2f}{total:7.2f}{blocks:8.2f}  "
             f"{one.asked:6}{one.search_s:9.1f}  {slower}; {slow}"
         )
     checked = verified(by_name[OURS], by_name[NOTHING])
     print("ours, per query: " + ", ".join(f"{statements.names[place]} {one.ratio:.2f}" for place, one in checked.items()))
+    for place, found in checked.items():
+        if not found.plan_changed and abs(math.log(found.ratio)) > math.log(NOISY):
+            without, with_ours = (" ".join(f"{ms:.0f}" for ms in by_name[name].times[place]) for name in (NOTHING, OURS))
+            print(f"  {statements.names[place]} has the same plan and took {without} ms without, {with_ours} ms with")
     for index in sorted(by_name[OURS].indexes, key=lambda index: index.title):
         print(f"  {index.title}")
     if statements.writes:
@@ -338,57 +303,6 @@ def _print(statements: Statements, configurations: Sequence[Configuration], sear
         f" {', '.join(one.title for one in searched.kept.dropped) or 'none'}",
         flush=True,
     )
-
-
-def told_tpc_h(statements: Statements, searched: Searched, configurations: dict[str, Configuration]) -> list[Measured]:
-    found = [
-        *_told_of_all("TPC-H", statements, configurations, 1.75),
-        Measured("TPC-H megabytes of indexes", configurations[OURS].bytes / 1e6, "MB", 60),
-        Measured("TPC-H search", searched.search_s, "s", 10, note=f"{searched.search_cpu_s:.1f} s of CPU, {searched.found.asked} plans"),
-        Measured("TPC-H measuring", searched.choice.seconds, "s", 60 + CUT_OFF_S, note="it ends with the query that runs"),
-    ]
-    for place in statements.slow:
-        before, after = configurations[NOTHING].slow_ms[place], configurations[OURS].slow_ms[place]
-        note = f"{'more than ' if before >= SLOW_CUT_OFF_S * 1000 else ''}{before:,.0f} ms to {after:,.1f} ms"
-        found.append(Measured(f"TPC-H {statements.names[place]}: times faster", before / after, "x", 100, at_least=True, note=note))
-    return found
-
-
-def told_tpc_ds(statements: Statements, searched: Searched, configurations: dict[str, Configuration]) -> list[Measured]:
-    return [
-        *_told_of_all("TPC-DS", statements, configurations, gain(configurations, "a column each")),
-        Measured("TPC-DS megabytes of indexes", configurations[OURS].bytes / 1e6, "MB", 60),
-        Measured("TPC-DS search", searched.search_s, "s", note=f"{searched.search_cpu_s:.1f} s of CPU, {searched.found.asked} plans"),
-    ]
-
-
-def told_oltp(statements: Statements, searched: Searched, configurations: dict[str, Configuration]) -> list[Measured]:
-    def wal(name: str) -> float:
-        return float(sum(one.bytes for one in configurations[name].written.values()))
-
-    return [
-        *_told_of_all("OLTP", statements, configurations, gain(configurations, "a column each")),
-        Measured(
-            "OLTP WAL of a transaction, to no index",
-            wal(OURS) / wal(NOTHING),
-            "x",
-            wal("a column each") / wal(NOTHING),
-            note="; limit: a column each",
-        ),
-    ]
-
-
-def _told_of_all(title: str, statements: Statements, configurations: dict[str, Configuration], limit: float) -> list[Measured]:
-    slower = regressions(configurations, OURS, statements.names)
-    ours = gain(configurations, OURS)
-    peers = [name for name in configurations if name not in (NOTHING, AGAIN, OURS)]
-    best = max(peers, key=lambda name: gain(configurations, name))
-    note = f"{', '.join(f'{name} {gain(configurations, name):.2f}' for name in configurations if name not in (NOTHING, OURS))}"
-    return [
-        Measured(f"{title} geomean of quick queries", ours, "x", limit, at_least=True, note=note),
-        Measured(f"{title} over the best of the others", ours / gain(configurations, best), "x", 1.0, at_least=True, note=best),
-        Measured(f"{title} verified regressions", len(slower), "", 0, note=", ".join(slower)),
-    ]
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class CarryingOut:
 
     async def apply(self, order: ChangeOrder) -> ChangeOutcome:
         """Carried out and seen to be. What fails for good is undone before the error is raised."""
-        async with self._turn(order.target):
+        async with turn(order.target, self._site):
             record = await self._records.find(order.change_id)
             fresh = record is None  # it was read a moment ago, in the same turn
             record = record or await self._recorded(order)
@@ -97,13 +97,13 @@ class CarryingOut:
     async def look(self, change_id: str) -> ChangeOutcome:
         """What stands on the target now; moves nothing."""
         record = await self._known(change_id)
-        async with self._turn(record.target):
+        async with turn(record.target, self._site):
             return _outcome(record, await kind_of(record.spec).look(record, self._site))
 
     async def revert(self, change_id: str) -> ChangeOutcome:
         """Undone and seen to be; `conflict` where what stands there is neither ours nor the earlier. Undoing twice changes nothing."""
         record = await self._known(change_id)
-        async with self._turn(record.target):
+        async with turn(record.target, self._site):
             record = await self._known(change_id)
             if record.state == "reverted":
                 return _outcome(record, Standing(word="before", told=record.note))
@@ -115,11 +115,30 @@ class CarryingOut:
     async def keep(self, change_id: str) -> ChangeOutcome:
         """From now on it stands without its owner; only what is seen to stand is kept."""
         record = await self._known(change_id)
-        async with self._turn(record.target):
+        async with turn(record.target, self._site):
             standing = await kind_of(record.spec).look(record, self._site)
             if standing.word != "changed":
                 raise refused(record.target, f"{record.title} does not stand there: {standing.word} {standing.told}".strip())
             return _outcome(await self._moved(record, "kept", ("applied", "kept")), standing)
+
+    async def switch(self, change_id: str, *, on: bool) -> None:
+        """To the other state and back, while it is measured; the record stays as it is, so that whatever interrupts this, it is undone or
+        stands as its record says. Raises TargetRefused where it is undone already, or somebody else has changed it meanwhile."""
+        record = await self._known(change_id)
+        async with turn(record.target, self._site):
+            record = await self._known(change_id)
+            kind, wanted = kind_of(record.spec), "changed" if on else "before"
+            standing = await kind.look(record, self._site)
+            if record.state not in ("applied", "kept") or standing.word in ("foreign", "gone"):
+                told = f"{record.title} is {record.state} and cannot be switched: {standing.word} {standing.told}".strip()
+                raise refused(record.target, told)
+            if standing.word == wanted:
+                return
+            await (kind.apply if on else kind.revert)(record, self._site)
+            standing = await kind.look(record, self._site)
+            if standing.word != wanted:
+                told = f"{record.title} was switched and is {standing.word} {standing.told}".strip()
+                raise refuse(ErrorType.TOOL_FAILED, told, retryable=True)
 
     async def leave(self, change_id: str, by: str) -> ChangeOutcome:
         """A person has looked: what stands on the target stays, and the record is closed."""
@@ -198,25 +217,26 @@ class CarryingOut:
         if operation and not (permission := allowed(order.target, operation)).passed:
             raise refused(order.target, permission.told)
 
-    @asynccontextmanager
-    async def _turn(self, target: Target) -> AsyncIterator[None]:
-        """One attempt at a target at a time; the kernel ends a killed one's turn."""
-        folder = self._site.state_folder / LOCKS
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / hashlib.sha256(target.name.encode()).hexdigest()[:32]).open("w") as lock:
-            loop = asyncio.get_running_loop()
-            until = loop.time() + TURN_S
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if loop.time() > until:
-                        told = f"another change of {target.name} is carried out on this host for more than {TURN_S:.0f} s"
-                        raise refuse(ErrorType.TOOL_FAILED, told, retryable=True) from None
-                self._site.heartbeat({"waiting_for": "another change"})
-                await asyncio.sleep(0.05)
-            yield
+
+@asynccontextmanager
+async def turn(target: Target, site: Site) -> AsyncIterator[None]:
+    """One attempt at a target at a time on this host; the kernel ends a killed one's turn."""
+    folder = site.state_folder / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / hashlib.sha256(target.name.encode()).hexdigest()[:32]).open("w") as lock:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + TURN_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if loop.time() > until:
+                    told = f"another change of {target.name} is carried out on this host for more than {TURN_S:.0f} s"
+                    raise refuse(ErrorType.TOOL_FAILED, told, retryable=True) from None
+            site.heartbeat({"waiting_for": "another change"})
+            await asyncio.sleep(0.05)
+        yield
 
 
 def _outcome(record: UndoRecord, standing: Standing) -> ChangeOutcome:

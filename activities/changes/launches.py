@@ -84,15 +84,22 @@ def launched_as(
     state_folder: Path, target: str, command: tuple[str, ...], environment: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Command and environment with the changes that stand for this target. Raises InvalidInput where they no longer fit the command."""
+    return changed_by(_text(state_folder, target), target, command, environment)
+
+
+def changed_by(
+    text: str | None, target: str, command: tuple[str, ...], environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The same, with the changes that a record's `before` or `after` holds."""
     changed = dict(environment)
     try:
-        for _, spec in _standing(_text(state_folder, target), target):
+        for _, spec in _standing(text, target):
             command, changed = changed_command(command, spec), changed_environment(changed, spec)
     except LaunchRefused as reason:
         raise refuse(
             ErrorType.INVALID_INPUT,
-            f"a kept change of {target}'s command no longer fits it: {reason}",
-            way_out="Undo it (`perfwright undo list`), or put the command back",
+            f"a change of {target}'s command does not fit it: {reason}",
+            way_out="Undo it where it is an earlier one (`perfwright undo list`), or give the command as the target has it",
         ) from None
     return command, changed
 

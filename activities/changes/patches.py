@@ -55,12 +55,12 @@ class Patches:
                 kind="patch",
                 title=f"Change {', '.join(made.paths[:3])}" + (f" and {len(made.paths) - 3} more" if len(made.paths) > 3 else ""),
                 apply=f"commit {made.commit} on {made.base[:12]}:\n{diff}",
-                undo=f"worktree {worktree} removed, branch {branch} deleted if it is still at {made.commit[:12]}",
+                undo=f"its worktree removed, its branch deleted if that is still at {made.commit[:12]}",
                 risk="observe",
                 undo_cost="seconds",
                 spec=only(order.spec, PatchSpec),
             ),
-            blast_radius=f"a branch {branch} and a worktree of their own; the checkout in {made.repository} is left alone",
+            blast_radius=f"a branch {branch} and a worktree {worktree} of their own; the checkout in {made.repository} is left alone",
             cost="disk for one checkout",
             survives_restart=True,
         )
@@ -134,6 +134,12 @@ class Patches:
         common = await said(site, Path(undo.repository), "rev-parse", "--path-format=absolute", "--git-common-dir")
         name = Path(undo.worktree).name
         return [one for one in _inside(Path(common, "worktrees")) if re.fullmatch(rf"{re.escape(name)}\d*", one.name)]
+
+
+async def base_of(order: ChangeOrder, site: Site) -> tuple[Path, str]:
+    """The repository, and the commit that the change is on top of. Raises NotAllowed."""
+    made = await _made(order, site)
+    return made.repository, made.base
 
 
 async def _made(order: ChangeOrder, site: Site) -> _Made:

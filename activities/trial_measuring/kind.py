@@ -2,6 +2,10 @@
 
 The loop around it (budget, looks, checkpoints, verdicts) is the same for all and stands in `measuring.py`. A new kind is one module with a
 class like this, and one line in `kinds.py`.
+
+A metric that is measured in parts (`wall_s/STATEMENT`) is judged as a whole by their weighted sums, or by a datum of the whole's name, and
+each part by itself. Rounds may have an attribute `notes`, a tuple of sentences: what was left out, told with the evidence. In the phase
+`watch` both sides are measured again, or B beside `order.reference`, what A cost in the trial.
 """
 
 from collections.abc import Mapping
@@ -9,10 +13,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from perfwright.models.trial import RoundPlan
 from perfwright.models.trial_run import Companion, MeasuringOrder
 from perfwright.models.undo import UndoRecord
+
+
+@dataclass(frozen=True)
+class TrialSite(Site):
+    """The site that kinds are given: also for those that switch a change on and off while they measure."""
+
+    carrying_out: CarryingOut | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 
-from perfwright.analysis.masking.requests import shown_request
+from perfwright.analysis.masking.requests import RequestT, shown_request
 from perfwright.analysis.statements.choosing import summary_of
 from perfwright.models.query_advice import RankedQueries, RankedQueryFindings, RankQueryFindings
 from perfwright.models.query_performance import ExaminedStatement, PlanHit, QueryPerformanceRequest, VerifiedRewrite, WindowFacts
@@ -58,7 +58,7 @@ def ranked_queries(asked: RankQueryFindings, ranked: RankedQueryFindings, table:
     return told
 
 
-def told_request(request: QueryPerformanceRequest) -> dict[str, object]:
+def told_request(request: RequestT) -> dict[str, object]:
     """The request as its result carries it: very long SQL is cut, and says so; the run's input has all of it."""
     shown: dict[str, object] = shown_request(request).model_dump(mode="json")
     for characters in (1_000, 200, 20):

@@ -25,7 +25,7 @@ _Value = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$
 _Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 _SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$")]
 _SettingValue = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00\n\r]*$")]
-_Revision = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^-\x00-\x20~^:?*\[\\][^\x00-\x20~^:?*\[\\]*$")]
+Revision = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=r"^[^-\x00-\x20~^:?*\[\\][^\x00-\x20~^:?*\[\\]*$")]
 
 
 class PatchSpec(Model):
@@ -34,9 +34,9 @@ class PatchSpec(Model):
     kind: Literal["patch"] = "patch"
     patch: Annotated[str, StringConstraints(max_length=PATCH_CHARACTERS)] = ""
     """A unified diff as `git diff` writes it."""
-    ref: _Revision | None = None
+    ref: Revision | None = None
     """A commit, branch or tag that is in the repository, instead of a patch."""
-    base: _Revision = "HEAD"
+    base: Revision = "HEAD"
     """What a patch applies to."""
     message: Annotated[str, StringConstraints(max_length=2_000)] = ""
 

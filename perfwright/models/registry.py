@@ -100,6 +100,15 @@ class Notify(Input):
     """Base URL of the Temporal UI, for the links in notifications: `https://temporal.example.com`."""
 
 
+class Grafana(Input):
+    """Where applied and undone changes are marked on dashboards."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=r"^https?://[^\s@]+$")] | None = None
+    """Base URL of Grafana: `https://grafana.example.com`."""
+    token_env: EnvironmentVariable | None = None
+    """Environment variable with a token of a service account that may write annotations."""
+
+
 class Environment(Input):
     """How gates are answered for the targets of an environment."""
 
@@ -159,6 +168,11 @@ class TargetEntry(Input):
     """Program and arguments that make it read its files again (no shell)."""
     restart_command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)] | None = None
     """Program and arguments that start it again, whether it runs or not: of a service manager, as `systemctl restart postgresql`."""
+    change_command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)] | None = None
+    """Program and arguments that make a change to its source: a code-mod tool, a coding agent. It is started in a worktree, gets a brief as
+    JSON on standard input, and leaves commits (no shell)."""
+    change_environment_names: Annotated[tuple[EnvironmentVariable, ...], Field(max_length=64)] = ()
+    """Variables of the worker's environment that `change_command` inherits, by name: the token of a coding agent."""
 
 
 class Registry(Input):
@@ -170,6 +184,8 @@ class Registry(Input):
     """What workers with this registry allow."""
     notify: Notify = Notify()
     """Who hears of gates."""
+    grafana: Grafana = Grafana()
+    """Where applied and undone changes are marked on dashboards."""
     environments: Annotated[dict[Name, Environment], Field(max_length=256)] = {}
     """How gates are answered, by environment."""
     hosts: Annotated[dict[Name, Host], Field(max_length=1_024)] = {}

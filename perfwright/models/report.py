@@ -67,6 +67,15 @@ class PlanFigure(Model):
     """Element id in the page, so that findings can link to it: `plan-1f0c...`."""
 
 
+class PictureFigure(Model):
+    """A picture that was drawn by us; `data` is SVG."""
+
+    figure: Literal["picture"] = "picture"
+    title: str
+    caption: str = ""
+    data: ArtifactRef
+
+
 class PlanMark(Model):
     """Something that was found at a node."""
 
@@ -117,7 +126,7 @@ class PlanPicture(Model):
     """Nodes beyond the bound."""
 
 
-Figure = Annotated[FlameGraphFigure | SeriesFigure | TableFigure | PlanFigure, Field(discriminator="figure")]
+Figure = Annotated[FlameGraphFigure | SeriesFigure | TableFigure | PlanFigure | PictureFigure, Field(discriminator="figure")]
 
 
 class Fact(Model):

@@ -119,6 +119,8 @@ class Target(Model):
     """Folder below which its files may be edited."""
     reload_command: tuple[str, ...] | None = None
     restart_command: tuple[str, ...] | None = None
+    change_command: tuple[str, ...] | None = None
+    change_environment_names: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from perfwright.models.trial import Clock, Guard, GuardJudgement, Judgement, Noi
 from perfwright.models.undo import ChangeDescription, ChangeOutcome
 from perfwright.models.vocabulary import Model
 
+Seconds = Annotated[float, Field(ge=0.0, le=2_592_000.0, allow_inf_nan=False)]
 Words = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4_096)], ...], Field(min_length=1, max_length=256)]
 
 
@@ -63,6 +64,12 @@ class QueriesMeasurement(Model):
     statement_limit_s: float = 60.0
     weights: dict[str, float] = {}
     """Calls, or seconds, that each stands for."""
+    kept_in: str = ""
+    """Where the target's host keeps statements with their values (`activities.kept_values`); those of `weights` are taken from there."""
+    clone_dsn_env: str | None = None
+    """Variable of the worker's environment with the server for clones; None: clones are made beside the database."""
+    clone_limit_mb: float = 20_000.0
+    clone_limit_s: float = 1_800.0
 
 
 class SwitchedMeasurement(Model):
@@ -101,42 +108,6 @@ class Companion(Model):
         return self.b / self.a if self.a else None
 
 
-class TrialRequest(Model):
-    """One change on one target: measured, decided, kept or undone. Input of the child workflow `Trial`."""
-
-    target: Target
-    title: str
-    change: ChangeSpec
-    measurement: TrialMeasurement
-    metric: str = ""
-    """What is to get better; empty: CPU or wall time, as A's noise says (`cpu_s` or `wall_s`)."""
-    higher_is_better: bool = False
-    goal_share: float = 0.0
-    """Least improvement that is worth keeping: 0.05 asks for 5 %."""
-    margin: float | None = None
-    """Of the verdict, as a difference of logarithms; None: 1 %, or what the measurement calls for."""
-    wanted_effect: float = 0.05
-    """Share that the trial has to be able to see; else it says that it is too noisy and stops."""
-    guards: tuple[Guard, ...] = ()
-    budget_s: float = 60.0
-    """For A against B; A against A takes up to half as much before it."""
-    expected: str = ""
-    """Expected gain, with its derivation, for the gate."""
-    ask_change: bool = True
-    """False where the parent's own gate has approved exactly this change (see `approved_digest`)."""
-    approved_digest: str = ""
-    """Of the description (`ChangeDescription.digest`) that a person approved at the parent's gate; another one is asked about again."""
-    ask_keep: bool = True
-    """False: measured and undone, for sweeps and comparisons; what is wanted is then tried with a gate."""
-    watch_s: float = 0.0
-    """Seconds that guards are watched after `keep`; a breach undoes at once."""
-    deadline_s: float = 86_400.0
-    seed: int = 0
-    ticket: LeaseTicket | None = None
-    """The parent's lease."""
-    artifact_prefix: str = ""
-
-
 class TrialEvidence(Model):
     """What a measuring step saw."""
 
@@ -157,7 +128,49 @@ class TrialEvidence(Model):
     """Metric -> median of A and of B."""
     data: ArtifactRef | None = None
     """All rounds, as JSON lines."""
+    picture: ArtifactRef | None = None
+    """One dot per round, as SVG."""
+    strip: str = ""
+    """The same as one line of text: how often B cost less, as much, more."""
     warnings: tuple[str, ...] = ()
+
+
+class TrialRequest(Model):
+    """One change on one target: measured, decided, kept or undone. Input of the child workflow `Trial`."""
+
+    target: Target
+    title: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    change: ChangeSpec
+    measurement: TrialMeasurement
+    metric: str = ""
+    """What is to get better; empty: CPU or wall time, as A's noise says (`cpu_s` or `wall_s`)."""
+    higher_is_better: bool = False
+    goal_share: Annotated[float, Field(ge=0.0, lt=1_000.0, allow_inf_nan=False)] = 0.0
+    """Least improvement that is worth keeping: 0.05 asks for 5 %."""
+    margin: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Of the verdict, as a difference of logarithms; None: 1 %, or what the measurement calls for."""
+    wanted_effect: Annotated[float, Field(gt=0.0, le=10.0)] = 0.05
+    """Share that the trial has to be able to see; else it says that it is too noisy and stops."""
+    guards: Annotated[tuple[Guard, ...], Field(max_length=64)] = ()
+    budget_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
+    """For A against B; A against A takes up to half as much before it."""
+    expected: Annotated[str, StringConstraints(max_length=4_000)] = ""
+    """Expected gain, with its derivation, for the gate."""
+    ask_change: bool = True
+    """False where the parent's own gate has approved exactly this change (see `approved_digest`)."""
+    approved_digest: str = ""
+    """Of the description (`ChangeDescription.digest`) that a person approved at the parent's gate; another one is asked about again."""
+    ask_keep: bool = True
+    """False: measured and undone, for sweeps and comparisons; what is wanted is then tried with a gate."""
+    watch_s: Seconds = 0.0
+    """Seconds that guards are watched after `keep`; a breach undoes at once."""
+    deadline_s: Seconds = 86_400.0
+    seed: Annotated[int, Field(ge=0, le=2**62)] = 0
+    ticket: LeaseTicket | None = None
+    """The parent's lease."""
+    noise: TrialEvidence | None = None
+    """A against A of an earlier trial of the same measurement on the same target: for sweeps, which need not measure it again each time."""
+    artifact_prefix: str = ""
 
 
 class TrialResult(Model):
@@ -175,6 +188,12 @@ class TrialResult(Model):
     evidence: TrialEvidence | None = None
     watched: TrialEvidence | None = None
     decisions: tuple[Decision, ...] = ()
+    delivered: tuple[ArtifactRef, ...] = ()
+    """A kept change in the form in which its owner keeps state: migrations, a settings fragment."""
+    branch: str = ""
+    """Of a kept patch."""
+    notes: tuple[str, ...] = ()
+    """What could not be done and stopped nothing: an annotation, a guard that could not be watched."""
     workflow_id: str = ""
     run_id: str = ""
 
@@ -194,4 +213,17 @@ class MeasuringOrder(Model):
     """As the phase `noise` chose it."""
     metric: str = ""
     round_s: float = 0.0
+    """As the phase `noise` found it; 0: found by the first rounds."""
     seconds: float = 60.0
+    reference: dict[str, float] = {}
+    """Phase `watch`: metric -> what A cost in the trial, where A itself is not measured any more."""
+
+
+class TakenRound(Model):
+    """A round as it is kept until the phase ends, and in the artifact."""
+
+    number: int
+    values: dict[str, tuple[float, float]] = {}
+    data: dict[str, float] = {}
+    wall_s: float = 0.0
+    void: str = ""

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from perfwright.models.report import PlanFigure, PlanPicture, ReportExtras, SeriesFigure, TableFigure
+from perfwright.models.report import PictureFigure, PlanFigure, PlanPicture, ReportExtras, SeriesFigure, TableFigure
 from perfwright.models.result import ProcessResult
 from perfwright.report import words
 from perfwright.report.plans import plan_table
@@ -87,6 +87,9 @@ def _figures(extras: ReportExtras, data: Mapping[str, bytes]) -> list[dict[str, 
             elif isinstance(figure, PlanFigure):
                 left -= PLAN_MARKUP_FACTOR * len(content)
                 shown["plan"] = plan_table(PlanPicture.model_validate_json(content))
+            elif isinstance(figure, PictureFigure):
+                left -= len(content)
+                shown["data"] = Markup(content.decode("utf-8", "replace"))  # noqa: S704 drawn by us, with every name in it escaped
             else:
                 left -= len(content)
                 shown["data"] = script_json(content)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from starter.cli import compare, describe, doctor, first_look, gates, init, processes, report, runs, serve, start, targets, undo
+from starter.cli import compare, describe, doctor, first_look, gates, init, processes, report, runs, serve, start, submit, targets, undo
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
 from starter.refusals import NotCarriedOut, Refused
 
@@ -24,7 +24,13 @@ SECTIONS: tuple[tuple[str, dict[str, Callable[..., None]]], ...] = (
     ),
     (
         "Answer",
-        {"gates": gates.gates, "approve": gates.approve, "reject": gates.reject, "request-changes": gates.request_changes},
+        {
+            "gates": gates.gates,
+            "approve": gates.approve,
+            "reject": gates.reject,
+            "request-changes": gates.request_changes,
+            "submit": submit.submit,
+        },
     ),
     (
         "Look",

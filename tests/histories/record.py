@@ -25,8 +25,11 @@ from starter.search_attributes import ensure_search_attributes
 from starter.temporal_cli import find_temporal_cli
 from tests.conftest import run_worker
 from tests.histories import stored
+from tests.histories.gc_branches import GC_BRANCHES, collecting
+from tests.histories.index_branches import INDEX_BRANCHES, indexing
 from tests.histories.janitor_branches import JANITOR_BRANCHES, cleaning
 from tests.histories.query_branches import QUERY_BRANCHES, querying
+from tests.histories.trial_branches import TRIAL_BRANCHES, changing
 from tests.workflows.investigating import target, workers
 from tests.workflows.lease_processes import Hold, Measuring
 from tests.workflows.lease_worker import QUICK, lease_activities
@@ -287,10 +290,13 @@ BRANCHES: dict[str, dict[str, Callable[[Any], Awaitable[Handle]]]] = {
             refused,
         )
     },
+    "GarbageCollectionTuning": GC_BRANCHES,
+    "IndexStrategyOptimization": INDEX_BRANCHES,
     "QueryPerformanceAnalysis": QUERY_BRANCHES,
     "TargetLease": {
         branch.__name__: branch for branch in (uncontended, contended, cancelled_waiter, terminated_holder, continued, carried)
     },
+    "Trial": TRIAL_BRANCHES,
     "UndoJanitor": JANITOR_BRANCHES,
 }
 """What must be recorded, and how; test_replay.py holds the files against it."""
@@ -326,8 +332,11 @@ async def leasing(client: Client, site: Path, branch: Branch) -> AsyncIterator[S
 
 STAGES: dict[str, Any] = {
     "CpuProfilingInvestigation": investigating,
+    "GarbageCollectionTuning": collecting,
+    "IndexStrategyOptimization": indexing,
     "QueryPerformanceAnalysis": querying,
     "TargetLease": leasing,
+    "Trial": changing,
     "UndoJanitor": cleaning,
 }
 

@@ -11,7 +11,7 @@ from starter.refusals import UnknownProcess
 from workflows.registry import WORKFLOWS
 
 each = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
-NO_PROCESSES = {"TargetLease", "UndoJanitor"}
+NO_PROCESSES = {"TargetLease", "Trial", "UndoJanitor"}
 
 
 def workflow_of(process: ProcessEntry) -> type:

@@ -34,8 +34,15 @@ ALL_TYPES: dict[str, type] = {workflow.__name__: workflow for workflow in (Sampl
 GOOD: dict[str, dict[str, Any]] = {
     "SampleProcess": {"target": "shop"},
     "CpuProfilingInvestigation": {"target": "shop"},
+    "GarbageCollectionTuning": {"target": "shop", "load": {"paths": ["/"]}},
     "QueryPerformanceAnalysis": {"target": "shop-db"},
     "TargetLease": {"resource": "target/shop", "settings": {"idle_s": 600}},
+    "Trial": {
+        "target": {"name": "shop", "kind": "process", "environment": "lab"},
+        "title": "more workers",
+        "change": {"kind": "command", "append": ["--workers=4"]},
+        "measurement": {"kind": "benchmark", "command": ["shop"]},
+    },
     "UndoJanitor": {"target": "shop"},
 }
 """A start that is accepted and stays open, for every type: a new type needs a line here."""

@@ -52,12 +52,13 @@ STEPS: dict[TargetKind, DatabaseSteps] = {
 }
 
 
-def steps_of(target: Target) -> DatabaseSteps:
-    """What serves this target; refused for what is no database."""
-    if (steps := STEPS.get(target.kind)) is None:
+def steps_of(target: Target, *, only: TargetKind | None = None) -> DatabaseSteps:
+    """What serves this target; refused for what is no database, or of another kind than the only one that a process knows."""
+    kinds = (only,) if only else tuple(STEPS)
+    if (steps := STEPS.get(target.kind)) is None or target.kind not in kinds:
         raise refuse(
             ErrorType.INVALID_INPUT,
-            f"target {target.name} is of kind {target.kind}, not a database",
-            way_out=f"Name a target of kind {' or '.join(STEPS)}" + (f": its database is {target.database}" if target.database else ""),
+            f"target {target.name} is of kind {target.kind}, not {only or 'a database'}",
+            way_out=f"Name a target of kind {' or '.join(kinds)}" + (f": its database is {target.database}" if target.database else ""),
         )
     return steps

@@ -8,7 +8,8 @@ from perfwright.analysis.indexes.column_uses import TableUse
 from perfwright.analysis.indexes.definitions import IndexDefinition, unique
 from perfwright.analysis.indexes.selection import Found, Problem
 
-MOST = 50
+MOST = 80
+"""Building ends when its time is up, too."""
 
 
 def build_order(problem: Problem, found: Found, candidates: Sequence[IndexDefinition]) -> tuple[IndexDefinition, ...]:

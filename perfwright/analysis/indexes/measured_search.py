@@ -159,42 +159,54 @@ def score(ratio: float) -> float:
 def search_measured(
     problem: Problem, starts: Sequence[Indexes], built: Collection[IndexDefinition], relevant: Mapping[IndexDefinition, frozenset[int]]
 ) -> Measuring[Measured]:
-    """The best of the starts, improved within `built`. `relevant`: the queries that each index may help; sizes and the budget are the
-    problem's. Where there was no time to measure even the first start, that is the result, with no ratio known: it must be verified."""
+    """The best of the starts, improved within `built`; then the others as well, while there is time: they lead elsewhere, and most of their
+    plans are timed already. `relevant`: the queries that each index may help; sizes and the budget are the problem's. Where there was no
+    time to measure even the first start, that is the result, with no ratio known: it must be verified."""
     times = _Times(problem, relevant)
     values: list[float] = []
-    best, finished, unmeasured = (NONE, 0.0), False, NONE
+    trails: list[_Trail] = [[(NONE, 0.0)]]
+    finished, unmeasured = False, NONE
+    offered = sorted(built, key=lambda one: one.title)
+    trimmed: list[Indexes] = []
     try:
         for number, given in enumerate(starts):
-            start = yield from _trimmed(times, given)
+            trimmed.append((yield from _trimmed(times, given)))
             if number == 0:
-                unmeasured = start
-            values.append((yield from times.value(start, best[1])))
-            if values[-1] < best[1]:
-                best = start, values[-1]
+                unmeasured = trimmed[0]
+            values.append((yield from times.value(trimmed[-1], trails[0][-1][1])))
+            if values[-1] < trails[0][-1][1]:
+                trails[0].append((trimmed[-1], values[-1]))
             if number == 0:
                 unmeasured = NONE
-                while (better := (yield from _drop(times, best, ()))) is not None:
-                    best = better
-        for _ in range(ROUNDS):
-            before = best[0]
-            for step in (_drop, _add):
-                improving = step(times, best, sorted(built, key=lambda one: one.title))
-                while True:
-                    better = yield from improving
-                    if better is None:
-                        break
-                    best = better
-                    improving = step(times, best, sorted(built, key=lambda one: one.title))
-            if best[0] == before:
-                finished = True
-                break
+                while (better := (yield from _drop(times, trails[0][-1], ()))) is not None:
+                    trails[0].append(better)
+        yield from _improve(times, offered, trails[0])
+        for start in trimmed:
+            trails.append([(start, (yield from times.value(start)))])
+            yield from _improve(times, offered, trails[-1])
+        finished = True
     except OutOfTime:
         pass
     if unmeasured:
         return Measured(unmeasured, 0.0, (1.0,) * len(problem.uses), (), times.timed, finished=False)
+    best = min((trail[-1] for trail in trails), key=lambda one: one[1] + DROP_LOSS * len(one[0]))
     ratios = tuple(_known(times, query, best[0]) for query in range(len(problem.uses)))
     return Measured(best[0], best[1], ratios, tuple(values), times.timed, finished)
+
+
+_Trail = list[tuple[Indexes, float]]
+"""Sets with their values, one after the other from a start: each was preferred to the one before it."""
+
+
+def _improve(times: _Times, built: Sequence[IndexDefinition], trail: _Trail) -> Measuring[None]:
+    """On from the trail's end, until no step is better; time may be up at any moment."""
+    for _ in range(ROUNDS):
+        before = trail[-1][0]
+        for step in (_drop, _add):
+            while (better := (yield from step(times, trail[-1], built))) is not None:
+                trail.append(better)
+        if trail[-1][0] == before:
+            return
 
 
 _Step = Measuring[tuple[Indexes, float] | None]

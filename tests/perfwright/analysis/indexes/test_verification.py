@@ -11,6 +11,7 @@ from perfwright.analysis.indexes.verification import (
     value,
     verified_query,
     ways_out,
+    without_use,
 )
 
 BEFORE = (100.0, 101.0, 99.0, 100.0, 102.0, 98.0, 100.0)
@@ -64,3 +65,49 @@ def test_no_gain_pays_for_a_slower_query() -> None:
 def test_shorter_forms_are_keys_alone_and_the_first_key() -> None:
     """Each once, without those that are there."""
     assert shorter((LONG, B)) == (IndexDefinition("public", "t", ("a", "c")), A)
+
+
+def read(factors: tuple[float, ...], blocks: tuple[int, int]) -> VerifiedQuery:
+    return verified_query([100.0] * len(factors), [100.0 * one for one in factors], plan_changed=True, blocks=blocks)
+
+
+@pytest.mark.parametrize(
+    ("factors", "blocks", "helped"),
+    [
+        ((1.2, 0.9, 1.02), (228, 284), False),  # time undecided
+        ((0.9, 0.9, 0.9), (228, 284), False),  # three pairs of equal ones look like this once in eight times
+        ((0.9,) * 6 + (1.1,), (228, 284), True),
+        ((0.9,) * 5 + (1.1, 1.1), (228, 284), False),
+        ((0.5, 0.6, 0.5), (228, 284), True),
+        ((1.2, 0.9, 1.02), (228, 57), True),
+        ((1.2, 1.2, 1.2), (228, 57), False),
+        ((1.0, 1.0, 1.0), (228, 228), False),
+        ((1.0, 1.0, 1.0), (0, 0), False),
+    ],
+)
+def test_more_blocks_need_a_time_that_speaks_for_them(factors: tuple[float, ...], blocks: tuple[int, int], helped: bool) -> None:
+    """Fewer blocks speak for an index by themselves, unless the query seems to be slower."""
+    found = read(factors, blocks)
+    assert found.helped is helped and found.decided <= helped
+
+
+def test_what_nobody_notices_is_no_gain() -> None:
+    """A narrower index that saves a block and some microseconds of a call is not worth its upkeep, however sure that is."""
+    found = verified_query([0.05] * 9, [0.03] * 9, plan_changed=True, blocks=(4, 3))
+    assert not found.helped and not found.fewer_blocks and found.ratio == pytest.approx(0.6)
+
+
+def test_a_query_that_was_as_quick_once_is_not_slower() -> None:
+    """Most of its pairs were disturbed; the quickest runs of both sides are alike. One that is slower is so at its best, too."""
+    disturbed = verified_query([100.0] * 9, [101.0, *[130.0] * 8], plan_changed=True)
+    assert disturbed.ratio > 1.2 and not disturbed.suspicious
+    assert verified_query([100.0] * 9, [108.0, *[130.0] * 8], plan_changed=True).suspicious
+
+
+def test_an_index_that_helps_nobody_is_told() -> None:
+    """B is read by a query that needs more blocks in about the same time, and by none else; A is read by another that gains too."""
+    queries = {0: read((1.2, 0.9, 1.02), (228, 284)), 1: read((0.2, 0.2, 0.2), (100, 10))}
+    used = {0: frozenset((A, B)), 1: frozenset((A,))}
+    assert without_use(frozenset((A, B)), queries, used, (1.0, 1.0)) == B
+    assert without_use(frozenset((A,)), queries, used, (1.0, 1.0)) is None
+    assert without_use(frozenset((LONG, A)), queries, used, (1.0, 1.0)) == LONG, "no plan reads it"

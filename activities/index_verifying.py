@@ -1,0 +1,123 @@
+"""Verifies a set of indexes on a fresh clone, with what it costs writers, and makes proposals of what is left."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from activities.index_clone import IndexClone, Written
+from activities.index_measuring import VerifiedChoice, verify
+from perfwright.analysis.indexes.definitions import IndexDefinition
+from perfwright.analysis.indexes.proposals import created, estimated_growth, measured_growth, query_effects, write_effects
+from perfwright.analysis.indexes.selection import NONE, Indexes
+from perfwright.analysis.indexes.statement_texts import RunnableStatement
+from perfwright.analysis.indexes.verification import shorter
+from perfwright.analysis.indexes.workload import Workload
+from perfwright.analysis.indexes.write_costs import write_penalty
+from perfwright.models.database import Catalog
+from perfwright.models.index_strategy import IndexStrategy, IndexStrategyRequest
+
+READERS_MOST, TABLES_MOST = 20, 100
+"""What a strategy tells of who reads what: it goes through histories."""
+NO_GAIN = "no query is shown to gain from it, or one became slower by it"
+WRITES_MOST = 50
+"""Statements whose WAL is measured, those of the most calls."""
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """One verification. `clone` has no index of ours yet."""
+
+    clone: IndexClone
+    workload: Workload
+    statements: Sequence[RunnableStatement]
+    catalog: Catalog
+    taken: set[str]
+    request: IndexStrategyRequest
+
+    async def strategy(self, wanted: Indexes, tried: Sequence[IndexDefinition]) -> IndexStrategy:
+        """What is left of the set within the budget of writes. `tried`: other forms that may take an index's place."""
+        began = time.monotonic()
+        await self.clone.build((), self.taken)  # sets the bound of every statement
+        before = await self._written()
+        kept = await self._verified(wanted, tried)
+        dropped = dict.fromkeys(kept.dropped, NO_GAIN)
+        while True:
+            after = await self._written()
+            effects = write_effects(self.statements, before, after)
+            growth = measured_growth(self.statements, effects)
+            source = "measured"
+            if growth is None:
+                growth, source = estimated_growth(self.catalog, kept.indexes)
+            if growth <= self.request.write_growth_most or (dearest := self._dearest(kept)) is None:
+                break
+            dropped[dearest] = f"writes would put {growth:.0%} more into the WAL with it and the others; it gives the least for that"
+            kept = await self._verified(self._instead(kept.indexes, dearest, dropped), ())
+            dropped |= dict.fromkeys(kept.dropped, NO_GAIN)
+        return IndexStrategy(
+            proposals=created(kept, self.workload, self.statements, self.taken, {one: self.clone.built[one].bytes for one in kept.indexes}),
+            effects=query_effects(kept, self.workload, self.statements),
+            writes=effects,
+            geomean_gain=self._gain(kept),
+            write_growth=growth,
+            write_growth_source="measured" if source == "measured" else "estimated" if source == "estimated" else "no writes",
+            measured_dropped=tuple(f"{one.title}: {why}" for one, why in sorted(dropped.items(), key=lambda item: item[0].title)),
+            seconds=round(time.monotonic() - began, 3),
+            calls={one.fingerprint: float(one.calls) for one in self.statements},
+            readers=self._readers(),
+            warnings=tuple(f"{one.title} cannot be built: {why}"[:500] for one, why in list(self.clone.refused.items())[:10]),
+        )
+
+    async def _verified(self, wanted: Indexes, tried: Sequence[IndexDefinition]) -> VerifiedChoice:
+        """Only what is kept is left on the clone: hidden ones would be kept up by writes as well."""
+        kept = await verify(self.clone, self.workload, wanted, self.taken, self.request.measure_s / 2, tried)
+        await self.clone.forget([one for one in self.clone.built if one not in kept.indexes])
+        return kept
+
+    async def _written(self) -> Mapping[str, Written | str]:
+        """What each write puts into the WAL with the indexes that the clone has now, or why that is not known."""
+        from asyncpg.exceptions import PostgresError
+
+        found: dict[str, Written | str] = {}
+        writes = sorted((one for one in self.statements if one.writes), key=lambda one: (-one.calls, one.fingerprint))
+        for one in writes[:WRITES_MOST]:
+            try:
+                await self.clone.write(one.text, NONE)  # the first writes whole pages after a checkpoint
+                found[one.fingerprint] = await self.clone.write(one.text, NONE)
+            except PostgresError as refused:
+                found[one.fingerprint] = f"the server refuses it: {refused.sqlstate} {type(refused).__name__}"
+        return found
+
+    def _dearest(self, kept: VerifiedChoice) -> IndexDefinition | None:
+        """Which index gives the least for what it costs writers; None where none costs them anything that is known."""
+        writes, weights = self.workload.problem.writes, self.workload.problem.weights
+        whole = write_penalty(writes, kept.indexes)
+        costs = {one: whole - write_penalty(writes, kept.indexes - {one}) for one in kept.indexes}
+        gains = {
+            one: sum(-weights[query] * math.log(kept.queries[query].ratio) for query, read in kept.used.items() if one in read)
+            for one in kept.indexes
+        }
+        dear = [one for one in kept.indexes if costs[one] > 0]
+        return min(dear, key=lambda one: (gains[one] / costs[one], one.title), default=None)
+
+    def _instead(self, indexes: Indexes, dearest: IndexDefinition, gone: Mapping[IndexDefinition, str]) -> Indexes:
+        """With a shorter form in its place that writers pay less for: what they change need not be carried along."""
+        writes, rest = self.workload.problem.writes, indexes - {dearest}
+        pays = write_penalty(writes, indexes)
+        cheaper = [one for one in shorter((dearest,)) if one not in gone and write_penalty(writes, rest | {one}) < pays]
+        return rest | set(cheaper[:1])
+
+    def _readers(self) -> dict[str, tuple[str, ...]]:
+        weights = self.workload.problem.weights
+        found: dict[str, list[str]] = {}
+        for query in sorted(range(len(weights)), key=lambda query: (-weights[query], query)):
+            statement = self.statements[self.workload.statements[query]]
+            for table in dict.fromkeys(f"{use.table.schema_name}.{use.table.name}" for use in self.workload.problem.uses[query]):
+                if not statement.writes and len(found.setdefault(table, [])) < READERS_MOST:
+                    found[table].append(statement.fingerprint)
+        return {table: tuple(names) for table, names in list(found.items())[:TABLES_MOST]}
+
+    def _gain(self, kept: VerifiedChoice) -> float:
+        weights = self.workload.problem.weights
+        logs = sum(-weights[query] * math.log(one.ratio) for query, one in kept.queries.items())
+        return math.exp(logs / total) if (total := sum(weights)) else 1.0

@@ -1,0 +1,181 @@
+"""A command, run on both sides: whole runs, or slices of iterations of a program that stays up for a round.
+
+Both sides of a round run on one drawn core, with the same hash seed and padding; CPU time is that of all their processes, as the kernel
+tells when they are reaped.
+"""
+
+import math
+import os
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from temporalio.exceptions import ApplicationError
+
+from activities.changes.kind import Site
+from activities.subprocesses import Tool, run
+from activities.trial_measuring.cachegrind import count_instructions
+from activities.trial_measuring.kind import Round, Rounds
+from activities.trial_measuring.sides import CommandSide, Sides, opened_sides
+from activities.trial_rounds import PADDING, run_round
+from perfwright.analysis.trials.rounds import plan_round, round_datum, slice_seconds
+from perfwright.models.secrets import without_secrets
+from perfwright.models.trial import Clock, RoundPlan, Side, Slice
+from perfwright.models.trial_run import BenchmarkMeasurement, Companion, MeasuringOrder
+from perfwright.models.undo import UndoRecord
+
+SLICE_S = 0.02
+MEMORY_HEAVY_SLICE_S = 0.05
+MEMORY_HEAVY_BYTES = 64 * 1024 * 1024
+"""More than a core's caches hold: the first iteration after a switch costs more, and is spread over more of them."""
+CALIBRATIONS = 5
+MOST_ITERATIONS = 10_000_000
+ROUND_SLICES = 9
+"""A round's slices are two quads; its program lives for them, the start and the warm-up."""
+LEAST_LIMIT_S = 60.0
+"""A run that takes longer than the whole trial may is no use to it."""
+SHORTEST_SECRET = 4
+WAY_OUT = "Run the command by hand in the target's folder: it has to end with exit code 0"
+KEPT_BYTES = 64 * 1024
+
+
+class Benchmarks:
+    """Metrics `cpu_s`, `wall_s`, `rss_bytes`."""
+
+    spec: ClassVar = BenchmarkMeasurement
+
+    @asynccontextmanager
+    async def opened(self, order: MeasuringOrder, record: UndoRecord | None, site: Site) -> AsyncIterator[Rounds]:
+        measurement = order.request.measurement
+        assert isinstance(measurement, BenchmarkMeasurement), "the kind is chosen by its spec"
+        async with opened_sides(order, record, site, measurement.command, measurement.working_directory) as sides:
+            limit_s = min(measurement.run_limit_s, max(LEAST_LIMIT_S, order.request.budget_s))
+            rounds = (_Runs if measurement.protocol == "run" else _Slices)(sides, limit_s)
+            await rounds.warm_up()
+            yield rounds
+
+
+class _Rounds:
+    """What both protocols have."""
+
+    def __init__(self, sides: Sides, limit_s: float) -> None:
+        self.sides, self.limit_s = sides, limit_s
+        self.notes: tuple[str, ...] = ()
+
+    def tool(self, side: Side, core: int | None, environment: dict[str, str], limit_s: float) -> Tool:
+        given = self.sides[side]
+        return Tool(
+            given.argv,
+            limit_s=limit_s,
+            way_out="name a program that exists on the target's host",
+            environment={**given.environment, **environment},
+            directory=given.directory,
+            keep_bytes=KEPT_BYTES,
+            title=f"side {side}",
+            core=core,
+        )
+
+    def told(self, trouble: ApplicationError) -> ApplicationError:
+        """The same error without the values that the command inherited."""
+        values = {value for side in self.sides.values() for value in side.environment.values() if len(value) >= SHORTEST_SECRET}
+        message = trouble.message
+        for value in sorted(values, key=len, reverse=True):
+            message = message.replace(value, "***")
+        return ApplicationError(without_secrets(message), type=trouble.type, non_retryable=trouble.non_retryable)
+
+
+class _Runs(_Rounds):
+    """Each side is run whole, once a round."""
+
+    run_s = 0.0
+    """Of a run of A, started and ended."""
+
+    async def warm_up(self) -> None:
+        """Files are read and compiled once before anything counts; a side that does not work is known at once. Raises ToolFailed."""
+        for side in ("A", "B"):
+            began = time.perf_counter()
+            await self._run("A" if side == "A" else "B", None, {})
+            self.run_s = self.run_s or time.perf_counter() - began
+
+    async def measure(self, plan: RoundPlan, number: int) -> Round:
+        began = time.perf_counter()
+        order: tuple[Side, Side] = ("A", "B") if plan.first == "A" else ("B", "A")
+        drawn = {"PYTHONHASHSEED": str(plan.hash_seed), PADDING: "x" * plan.padding_bytes}
+        took = {side: await self._run(side, plan.core, drawn) for side in order}
+        values = {name: (took["A"][name], took["B"][name]) for name in took["A"]}
+        return Round(values=values, wall_s=time.perf_counter() - began)
+
+    async def companions(self) -> tuple[Companion, ...]:
+        found, self.notes = await count_instructions({side: self.tool(side, None, {}, self.limit_s) for side in self.sides}, self.run_s)
+        return found
+
+    async def _run(self, side: Side, core: int | None, environment: dict[str, str]) -> dict[str, float]:
+        try:
+            ended = (await run(self.tool(side, core, environment, self.limit_s))).require_success(way_out=WAY_OUT)
+        except ApplicationError as trouble:
+            raise self.told(trouble) from None
+        return {"cpu_s": ended.cpu_s, "wall_s": ended.wall_s, "rss_bytes": float(ended.peak_rss_bytes)}
+
+
+class _Slices(_Rounds):
+    """Both sides stay up for a round and run slices in its drawn order."""
+
+    iterations = 1
+
+    async def warm_up(self) -> None:
+        """How many iterations make a slice, from A alone: long enough for the clock, short enough that nothing drifts meanwhile."""
+        chance = np.random.default_rng(0)
+        cores = sorted(os.sched_getaffinity(0))
+        for _ in range(CALIBRATIONS):
+            plan = plan_round(chance, cores, quads=1)
+            slices, rss_bytes, _ = await self._slices(plan, {"A": self.sides["A"], "B": self.sides["A"]})
+            wanted_s = MEMORY_HEAVY_SLICE_S if rss_bytes["A"] >= MEMORY_HEAVY_BYTES else SLICE_S
+            slice_s = statistics.median(one.wall_s for one in slices)
+            if slice_s >= 0.7 * wanted_s:
+                break
+            self.iterations = min(MOST_ITERATIONS, math.ceil(self.iterations * min(1_000.0, wanted_s / max(slice_s, 1e-9))) + 1)
+
+    async def measure(self, plan: RoundPlan, number: int) -> Round:
+        slices, rss_bytes, wall_s = await self._slices(plan, self.sides)
+        values = {"rss_bytes": (rss_bytes["A"], rss_bytes["B"])}
+        data = {}
+        for name, clock in (("cpu_s", "cpu"), ("wall_s", "wall")):
+            try:
+                data[name] = round_datum(slices, plan, clock)  # type: ignore[arg-type]
+            except ValueError as reason:  # too short for this clock; the other may do
+                if clock == "wall":
+                    return Round(values={}, wall_s=wall_s, void=str(reason))
+                continue
+            values[name] = (_mean(slices, "A", clock), _mean(slices, "B", clock))  # type: ignore[arg-type]
+        return Round(values=values, data=data, wall_s=wall_s)
+
+    async def companions(self) -> tuple[Companion, ...]:
+        self.notes = ("instructions are counted of whole runs only",)
+        return ()
+
+    async def _slices(self, plan: RoundPlan, sides: Sides) -> tuple[tuple[Slice, ...], dict[Side, float], float]:
+        tools: dict[Side, Tool] = {side: self._started(sides[side]) for side in sides}
+        try:
+            ended = await run_round(plan, tools, iterations=self.iterations, slice_limit_s=self.limit_s)
+        except ApplicationError as trouble:
+            raise self.told(trouble) from None
+        return ended.slices, {side: float(ended.peak_rss_bytes[side]) for side in sides}, ended.wall_s
+
+    def _started(self, side: CommandSide) -> Tool:
+        return Tool(
+            side.argv,
+            limit_s=ROUND_SLICES * 2 * self.limit_s,
+            way_out="name a program that exists on the target's host",
+            environment=side.environment,
+            directory=Path(side.directory),
+            keep_bytes=KEPT_BYTES,
+        )
+
+
+def _mean(slices: tuple[Slice, ...], side: Side, clock: Clock) -> float:
+    """Geometric, as the data are."""
+    return statistics.geometric_mean(slice_seconds(one, clock) for one in slices if one.side == side)

@@ -1,0 +1,267 @@
+"""Statements in turns, with and without an index, on a clone of the database where it is hidden from the planner or shown to it.
+
+An index cannot be switched on and off on the target itself without building it anew. So a clone is made of the target as it stands; what
+one side has and the other has not is there once, hidden or shown within a millisecond. Each round runs every statement in the order ABBA.
+Blocks (found in the cache and read) and WAL are the same in every run, and tell what times are too noisy for.
+
+In the phase `noise` nothing is changed yet: both sides are the clone as it is.
+"""
+
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from activities.changes.index_facts import find_index
+from activities.changes.kind import Site
+from activities.database_clones import DatabaseClone, database_clone
+from activities.errors import refuse
+from activities.index_clone import Executed, IndexClone, Written
+from activities.kept_values import KeptValues
+from activities.postgres_connection import connected
+from activities.trial_measuring.kind import Round, Rounds
+from perfwright.analysis.changes.index_statements import read_create
+from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.models.change import IndexSpec
+from perfwright.models.errors import ErrorType
+from perfwright.models.index_steps import ClonePlan
+from perfwright.models.statement import StatementSample
+from perfwright.models.trial import RoundPlan, Side
+from perfwright.models.trial_run import Companion, MeasuringOrder, QueriesMeasurement
+from perfwright.models.undo import UndoRecord
+from perfwright.models.undo_data import IndexUndo
+
+if TYPE_CHECKING:
+    import asyncpg
+
+WALL, BLOCKS, WAL, BYTES = "wall_s", "blocks", "wal_bytes", "bytes"
+LEAST_MS = 20.0
+"""Of a statement's runs per side and half round: quicker ones are run several times, and their mean is one value."""
+REPEATED_MOST = 20
+_BYTES = "SELECT pg_catalog.pg_indexes_size($1::bigint::oid)"
+_TABLE = "SELECT pg_catalog.to_regclass($1)::oid::bigint"
+_TOGGLE = "UPDATE pg_catalog.pg_index SET indisvalid = $2 WHERE indexrelid = $1::bigint::oid"
+
+
+class QueriesOnClones:
+    """Metrics `wall_s/NAME` and `blocks/NAME` of each statement that reads; `wal_bytes` of those that write together, rolled back; `bytes`
+    of all indexes of the table."""
+
+    spec: ClassVar = QueriesMeasurement
+
+    @asynccontextmanager
+    async def opened(self, order: MeasuringOrder, record: UndoRecord | None, site: Site) -> AsyncIterator[Rounds]:
+        measurement = order.request.measurement
+        assert isinstance(measurement, QueriesMeasurement), "the kind is chosen by its spec"
+        if not isinstance(order.request.change, IndexSpec):
+            raise refuse(
+                ErrorType.INVALID_INPUT,
+                f'a change of kind "{order.request.change.kind}" is not measured by queries on a clone: indexes are',
+            )
+        plan = ClonePlan(
+            target=order.request.target,
+            dsn_env=measurement.clone_dsn_env,
+            owner=f"{order.request.artifact_prefix} {order.change_id}",
+            limit_mb=measurement.clone_limit_mb,
+            limit_s=measurement.clone_limit_s,
+        )
+        samples = _statements(measurement, site)
+        async with (
+            database_clone(plan, order.phase, site.environ, site.state_folder / "dumps") as clone,
+            connected(clone.target, clone.environ, read_only=False) as connection,
+        ):
+            yield await _Clone.opened(clone, connection, samples, measurement, record)
+
+
+def _statements(measurement: QueriesMeasurement, site: Site) -> dict[str, str]:
+    """By name, with their values."""
+    if measurement.statements_artifact is not None:
+        raise refuse(
+            ErrorType.INVALID_INPUT, "statements_artifact: statements are taken from `statements`, or from where the host keeps them"
+        )
+    texts = dict(measurement.statements)
+    if measurement.kept_in:
+        kept = KeptValues(site.state_folder)
+        for name in measurement.weights:
+            found = kept.sample(StatementSample(text="", source="given", kept_as=f"{measurement.kept_in}:{name}"))
+            if found is not None:
+                texts[name] = found.text
+        if missing := [name for name in measurement.weights if name not in texts]:
+            raise refuse(
+                ErrorType.INVALID_INPUT,
+                f"{len(missing)} statements are not kept on this host (any more): {', '.join(missing[:5])}",
+                way_out="Run the process again: values are kept for three days, on the host where they were read",
+            )
+    return texts
+
+
+@dataclass
+class _Clone:
+    """The clone with both sides."""
+
+    clone: IndexClone
+    connection: "asyncpg.Connection"
+    reads: tuple[str, ...]
+    """Names; their numbers are those of the clone's texts."""
+    weights: Mapping[str, float]
+    statement_limit_ms: float
+    build_limit_s: float
+    index: int | None = None
+    """Of the index that makes the difference; None: there is none."""
+    shown_on: Side = "B"
+    constants: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """What is the same in every round."""
+    notes: tuple[str, ...] = ()
+    _shown: bool = True
+    _cut: dict[tuple[int, Side], float] = field(default_factory=dict)
+    _blocks: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    async def opened(
+        cls,
+        made: DatabaseClone,
+        connection: "asyncpg.Connection",
+        texts: Mapping[str, str],
+        measurement: QueriesMeasurement,
+        record: UndoRecord | None,
+    ) -> "_Clone":
+        from perfwright.analysis.statements.parsing import Unreadable, syntax_tree
+
+        def is_read(text: str) -> bool:
+            try:
+                return next(iter(syntax_tree(text))) == "SelectStmt"
+            except Unreadable:
+                return False
+
+        reads = {name: text for name, text in texts.items() if is_read(text)}
+        writes = {name: text for name, text in texts.items() if name not in reads}
+        clone = IndexClone(made.target, connection, tuple(reads.values()), measurement.statement_limit_s)
+        await clone.build((), ())  # sets the bound of every statement
+        both = cls(clone, connection, tuple(reads), measurement.weights, measurement.statement_limit_s * 1000, measurement.clone_limit_s)
+        if record is None:
+            written, refused = await both._written(writes)
+            both.constants = {WAL: (written, written)} if writes and written else {}
+            both.constants[BYTES] = (1.0, 1.0)
+        else:
+            assert isinstance(record.undo, IndexUndo), "an index was changed"
+            refused = await both._two_sides(record.undo, writes)
+        both.notes = refused
+        return both
+
+    async def _two_sides(self, undo: IndexUndo, writes: Mapping[str, str]) -> tuple[str, ...]:
+        """The clone has what the target has: with the change. What writes cost is measured in both states, and then the index is there."""
+        full = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
+        found = await find_index(self.connection, undo.schema_name, undo.name)
+        creates = undo.action == "create"
+        if (found is None) is creates:
+            raise refuse(ErrorType.TOOL_FAILED, f"{full} is {'not ' if creates else ''}on the clone: the target was changed meanwhile")
+        build = undo.statement.replace(" INDEX CONCURRENTLY ", " INDEX ", 1)
+        relation = await self._table_of(undo)
+        after, refused = await self._written(writes)
+        bytes_after = float(await self.connection.fetchval(_BYTES, relation))
+        if creates:
+            await self.connection.execute(f"DROP INDEX {full}")
+        else:
+            await self._build(build)
+        before, _ = await self._written(writes)
+        bytes_before = float(await self.connection.fetchval(_BYTES, relation))
+        if creates:
+            await self._build(build)
+        again = await find_index(self.connection, undo.schema_name, undo.name)
+        assert again is not None, "it was just built"
+        self.index, self.shown_on = again.oid, "B" if creates else "A"
+        if writes and before and after:
+            self.constants[WAL] = (before, after)
+        self.constants[BYTES] = (max(bytes_before, 1.0), max(bytes_after, 1.0))
+        return refused
+
+    async def _build(self, statement: str) -> None:
+        await self.connection.execute(f"SET statement_timeout = {round(self.build_limit_s * 1000)}")
+        await self.connection.execute(statement)
+        await self.clone.build((), ())  # sets the bound of every statement again
+
+    async def _table_of(self, undo: IndexUndo) -> int:
+        """A clone by dump has other numbers than the target."""
+        statement = read_create(undo.statement)
+        name = ".".join(quoted(part) for part in (statement.schema_name, statement.table) if part)
+        found = await self.connection.fetchval(_TABLE, name)
+        if found is None:
+            raise refuse(ErrorType.TOOL_FAILED, f"{name} is not on the clone: the target was changed meanwhile")
+        return int(found)
+
+    async def _written(self, writes: Mapping[str, str]) -> tuple[float, tuple[str, ...]]:
+        """WAL of all of them, weighted, and which the server refuses; each is executed twice, because the first writes whole pages."""
+        from asyncpg.exceptions import PostgresError
+
+        total, refused = 0.0, []
+        for name, text in writes.items():
+            try:
+                written: Written | None = None
+                for _ in range(2):
+                    written = await self.clone.write(text, frozenset())
+            except PostgresError as trouble:
+                refused.append(f"{name} was not executed: {trouble.sqlstate} {type(trouble).__name__}")
+                continue
+            total += self.weights.get(name, 1.0) * (written.bytes if written else 0)
+        return total, tuple(refused)
+
+    async def measure(self, plan: RoundPlan, number: int) -> Round:
+        """Every statement ABBA or BAAB."""
+        began = time.monotonic()
+        values: dict[str, tuple[float, float]] = dict(self.constants)
+        other: Side = "B" if plan.first == "A" else "A"
+        for query, name in enumerate(self.reads):
+            times: dict[Side, list[float]] = {"A": [], "B": []}
+            blocks: dict[Side, int] = {"A": 0, "B": 0}
+            for side in (plan.first, other, other, plan.first):
+                if (query, side) in self._cut and times[side]:
+                    continue
+                ms, blocks[side] = await self._mean_ms(query, side)
+                times[side].append(ms)
+            values[f"{WALL}/{name}"] = (_mean(times["A"]) / 1000, _mean(times["B"]) / 1000)
+            if min(blocks.values()) > 0:
+                values[f"{BLOCKS}/{name}"] = (float(blocks["A"]), float(blocks["B"]))
+                self._blocks[name] = values[f"{BLOCKS}/{name}"]
+        return Round(values=values, wall_s=time.monotonic() - began)
+
+    async def _mean_ms(self, query: int, side: Side) -> tuple[float, int]:
+        """Of enough runs; one that was cut off is not run again: it takes longer than the bound, and that is all there is to know."""
+        if (known := self._cut.get((query, side))) is not None:
+            return known, 0
+        await self._switch(side)
+        first = await self.clone.run(query, frozenset())
+        if first is None:
+            self._cut[query, side] = self.statement_limit_ms
+            self.notes = (*self.notes, f"{self.reads[query]} was cut off after {self.statement_limit_ms / 1000:g} s on side {side}")
+            return self.statement_limit_ms, 0
+        runs: list[Executed] = [first]
+        while len(runs) < min(REPEATED_MOST, math.ceil(LEAST_MS / max(first.ms, 0.01))):
+            if (more := await self.clone.run(query, frozenset())) is None:
+                break
+            runs.append(more)
+        # Beyond the first: that one pays for what the other side left in the caches.
+        counted = runs[1:] or runs
+        return max(_mean([one.ms for one in counted]), 0.001), first.blocks
+
+    async def _switch(self, side: Side) -> None:
+        shown = side == self.shown_on
+        if self.index is not None and shown is not self._shown:
+            await self.connection.execute(_TOGGLE, self.index, shown)
+            self._shown = shown
+
+    async def companions(self) -> tuple[Companion, ...]:
+        found = []
+        if self._blocks:
+            a, b = (math.fsum(self.weights.get(name, 1.0) * pair[side] for name, pair in self._blocks.items()) for side in (0, 1))
+            found.append(Companion(name="blocks, hit and read, by weight", unit="blocks", a=a, b=b))
+        if WAL in self.constants:
+            found.append(Companion(name="WAL of the writes, by weight", unit="bytes", a=self.constants[WAL][0], b=self.constants[WAL][1]))
+        if self.index is not None:
+            found.append(Companion(name="indexes of the table", unit="bytes", a=self.constants[BYTES][0], b=self.constants[BYTES][1]))
+        return tuple(found)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,197 @@
+"""What a piece of code may do to a value that somebody else holds: whether a list may change while a loop runs.
+
+Python proves little, so the answer is no unless every call, assignment and pause in the piece is one that is known not to.
+"""
+
+from collections.abc import Sequence
+
+import libcst as cst
+
+from perfwright.analysis.codemods.code_reading import Code, Loop, bound_names, dotted, names_in_target, walk, words
+
+PURE_BUILTINS = words(
+    "abs all any ascii bin bool bytes chr dict divmod enumerate float format frozenset hash hex id int isinstance len list max min oct ord"
+    " pow range repr reversed round set sorted str sum tuple type zip"
+)
+"""None of them keeps or changes what it is given. They call methods of it (`__len__`, `__eq__`), which change nothing in sane classes."""
+READING_METHODS = words(
+    "capitalize casefold center count decode encode endswith expandtabs find format get index isalnum isalpha isdigit isidentifier islower"
+    " isnumeric isspace istitle isupper items join keys ljust lower lstrip partition removeprefix removesuffix replace rfind rindex rjust"
+    " rpartition rsplit rstrip split splitlines startswith strip title translate upper values zfill"
+)
+"""Methods of str, bytes, dict, list and tuple that only read."""
+GROWING_METHODS = frozenset({"append", "extend"})
+_KEYED = frozenset(
+    {"dict", "set", "frozenset", "defaultdict", "Counter", "OrderedDict", "Mapping", "Set", "Dict", "MutableMapping", "AbstractSet"}
+)
+_NEW_CONTAINERS = frozenset({"list", "dict", "set", "sorted", "deque", "defaultdict"})
+
+
+def own_containers(code: Code, function: cst.FunctionDef) -> set[str]:
+    """Local names that only ever hold a container made right here, which nobody else has got: nothing but this function changes it
+    before it is returned."""
+    parameters = {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
+    made: dict[str, bool] = {}
+    for node in walk(function.body):
+        if isinstance(node, cst.FunctionDef | cst.Lambda | cst.ClassDef | cst.Global | cst.Nonlocal):
+            return set()  # an inner function may do anything with any of them, at any time
+        if isinstance(node, cst.Assign):
+            simple = len(node.targets) == 1 and isinstance(node.targets[0].target, cst.Name)
+            for name in bound_names(node):
+                made[name] = made.get(name, True) and simple and _is_new(code, node.value)
+        elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name):
+            made[node.target.value] = made.get(node.target.value, True) and node.value is not None and _is_new(code, node.value)
+        elif isinstance(node, cst.For | cst.CompFor | cst.AugAssign | cst.NamedExpr | cst.AsName | cst.Del | cst.MatchAs | cst.MatchStar):
+            target = node.name if isinstance(node, cst.AsName | cst.MatchAs | cst.MatchStar) else node.target
+            if target is not None:
+                made.update(dict.fromkeys(names_in_target(target), False))
+    return {name for name, new in made.items() if new and name not in parameters and not _escapes(code, function, name)}
+
+
+def _is_new(code: Code, value: cst.BaseExpression) -> bool:
+    if isinstance(value, cst.List | cst.Dict | cst.Set | cst.ListComp | cst.SetComp | cst.DictComp):
+        return True
+    return (
+        isinstance(value, cst.Call)
+        and isinstance(value.func, cst.Name)
+        and value.func.value in _NEW_CONTAINERS
+        and _is_known(code, value.func)
+    )
+
+
+def is_keyed(code: Code, function: cst.FunctionDef, name: str) -> bool:
+    """Whether it is a set or dictionary, made here or annotated as one: membership is quick in it already."""
+    for node in walk(function):
+        if isinstance(node, cst.Assign) and name in bound_names(node):
+            value = node.value
+            called = dotted(value.func) if isinstance(value, cst.Call) else ""
+            if isinstance(value, cst.Dict | cst.Set | cst.DictComp | cst.SetComp) or called in _KEYED:
+                return True
+        if isinstance(node, cst.AnnAssign | cst.Param) and node.annotation is not None:
+            target = node.target if isinstance(node, cst.AnnAssign) else node.name
+            written = code.module.code_for_node(node.annotation.annotation)
+            if dotted(target) == name and written.partition("[")[0].rpartition(".")[2] in _KEYED:
+                return True
+    return False
+
+
+def _is_known(code: Code, name: cst.Name) -> bool:
+    return code.is_builtin(name.value) or code.imports.get(name.value, "").startswith("collections.")
+
+
+def _escapes(code: Code, function: cst.FunctionDef, name: str) -> bool:
+    """Whether anybody else may get hold of it before the function has returned."""
+    for node in walk(function.body):
+        if not isinstance(node, cst.Name) or node.value != name:
+            continue
+        above = code.parent(node)
+        if isinstance(above, cst.Attribute):
+            call = code.parent(above)
+            if above.attr is node:
+                continue
+            if isinstance(call, cst.Call) and call.func is above:
+                continue
+        if isinstance(above, cst.Subscript) and above.value is node:
+            continue
+        if isinstance(above, cst.ComparisonTarget | cst.Comparison | cst.Return | cst.AssignTarget | cst.AnnAssign):
+            continue
+        if isinstance(above, cst.For | cst.CompFor) and above.iter is node:
+            continue
+        if isinstance(above, cst.If | cst.While | cst.IfExp | cst.UnaryOperation) and not (
+            isinstance(above, cst.IfExp) and above.test is not node
+        ):
+            continue
+        if isinstance(above, cst.Arg):
+            call = code.parent(above)
+            if (
+                isinstance(call, cst.Call)
+                and isinstance(call.func, cst.Name)
+                and call.func.value in PURE_BUILTINS
+                and code.is_builtin(call.func.value)
+            ):
+                continue
+        return True
+    return False
+
+
+def why_it_may_change(code: Code, function: cst.FunctionDef, pieces: Sequence[cst.CSTNode], container: str) -> str:
+    """Why the list `container` (`seen`, `campaign.articles`) may be another one, or hold others, while `pieces` run again and again; empty:
+    it may only grow at its end."""
+    root, _, attributes = container.partition(".")
+    last = attributes.rpartition(".")[2]
+    own = own_containers(code, function)
+    for piece in pieces:
+        if root in bound_names(piece):
+            return f"`{root}` is bound again"
+        for node in walk(piece):
+            if why := _why_this_one(code, node, container, last, own):
+                return why
+    return ""
+
+
+def _why_this_one(code: Code, node: cst.CSTNode, container: str, last: str, own: set[str]) -> str:
+    alone = container in own
+    if isinstance(node, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.Del | cst.For | cst.CompFor):
+        targets = [one for one in walk(node.target) if isinstance(one, cst.Attribute | cst.Subscript)]
+        for target in targets:
+            name = dotted(target.value)
+            if isinstance(target, cst.Attribute) and last and target.attr.value == last:
+                return f"`.{last}` is assigned"
+            if isinstance(target, cst.Subscript) and (name == container or (not alone and name not in own)):
+                return "elements of something that may be it are assigned"
+        if isinstance(node, cst.AugAssign) and isinstance(node.target, cst.Name) and not alone and not _counts(code, node):
+            return f"`{node.target.value}` may be it and is extended in place"
+    if isinstance(node, cst.Yield | cst.Await) and not alone:
+        return "other code runs in between (yield or await)"
+    if isinstance(node, cst.Call):
+        return _why_this_call(code, node, container, own)
+    return ""
+
+
+def _why_this_call(code: Code, call: cst.Call, container: str, own: set[str]) -> str:
+    if isinstance(call.func, cst.Attribute):
+        receiver, method = dotted(call.func.value), call.func.attr.value
+        if receiver == container:
+            return "" if method in GROWING_METHODS | READING_METHODS else f"`.{method}()` is called on it"
+        if container in own or receiver in own or method in READING_METHODS:
+            return ""
+        return f"`{receiver or '...'}.{method}()` may change it"
+    if container in own:
+        return ""
+    name = call.func.value if isinstance(call.func, cst.Name) else "..."
+    return "" if name in PURE_BUILTINS and code.is_builtin(name) else f"`{name}()` may change it"
+
+
+def _counts(code: Code, node: cst.AugAssign) -> bool:
+    """Whether what is added to was a number or text from the start, so that nothing is extended in place."""
+    function = code.enclosing_function(node)
+    assert isinstance(node.target, cst.Name), "the caller has looked"
+    name = node.target.value
+    if not isinstance(function, cst.FunctionDef):
+        return False
+    if any(isinstance(one, cst.Param) and one.name.value == name for one in walk(function.params)):
+        return False
+    values = [one.value for one in walk(function.body) if isinstance(one, cst.Assign) and name in bound_names(one)]
+    return bool(values) and all(isinstance(one, cst.Integer | cst.Float | cst.SimpleString | cst.FormattedString) for one in values)
+
+
+def steady_loop(code: Code, function: cst.FunctionDef, loops: list[Loop | cst.CompFor], container: str) -> Loop | cst.CompFor | str:
+    """The outermost loop in which the list stays the same one, or why there is none."""
+    chosen: Loop | cst.CompFor | None = None
+    why = ""
+    root = container.partition(".")[0]
+    for loop in loops:
+        pieces: list[cst.CSTNode] = [loop.body] if isinstance(loop, cst.For) else [loop]
+        if isinstance(loop, cst.For | cst.CompFor) and root in names_in_target(loop.target):
+            why = why or f"`{root}` is another one in each turn"
+            break
+        if isinstance(loop, cst.CompFor):
+            comprehension = next(one for one in code.parents(loop) if isinstance(one, cst.BaseComp))
+            pieces = [comprehension]
+            if root in bound_names(comprehension):
+                why = why or f"`{root}` is another one in each turn"
+                break
+        if why := why_it_may_change(code, function, pieces, container):
+            break
+        chosen = loop
+    return chosen if chosen is not None else why

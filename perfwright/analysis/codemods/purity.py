@@ -1,0 +1,220 @@
+"""Whether a function gives the same result for the same plain arguments, changes nothing, and returns something nobody can change.
+
+Plain are str, bytes, int, bool and None, exactly (no subclass): every operation between them is pure. A body may use its parameters, its
+own names, constants of its module, and the calls listed here; anything else is not proven, and the reason says what.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from perfwright.analysis.codemods.code_reading import Code, bound_names, dotted, walk, words
+
+PURE_CALLS = frozenset(
+    {
+        *("datetime.datetime.strptime", "datetime.datetime.fromisoformat", "datetime.date.fromisoformat", "datetime.time.fromisoformat"),
+        *("datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.time", "datetime.datetime.combine"),
+        *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "ipaddress.ip_address", "ipaddress.ip_network"),
+        *("re.escape", "html.escape", "html.unescape", "unicodedata.normalize", "fnmatch.translate", "binascii.crc32", "zlib.crc32"),
+        *("binascii.crc_hqx", "binascii.hexlify", "binascii.unhexlify", "base64.b64encode", "base64.b64decode"),
+        *("urllib.parse.quote", "urllib.parse.unquote", "urllib.parse.quote_plus", "urllib.parse.unquote_plus", "urllib.parse.urlsplit"),
+        *("math.sqrt", "math.floor", "math.ceil", "math.log", "math.log2", "math.log10", "math.exp", "math.gcd", "math.isqrt", "math.comb"),
+        *(
+            "math.sin",
+            "math.cos",
+            "math.tan",
+            "math.atan2",
+            "math.factorial",
+            "math.hypot",
+            "math.pow",
+            "posixpath.join",
+            "posixpath.basename",
+        ),
+    }
+)
+"""By full name. Each returns something that cannot be changed; `Decimal` as well, though its rounding has a context: only its constructor,
+which is exact."""
+PURE_BUILTINS = words(
+    "abs ascii bin bool bytes chr divmod float format frozenset hex int len max min oct ord pow range repr round str sum tuple"
+)
+EXCEPTIONS = frozenset(
+    {"ArithmeticError", "IndexError", "KeyError", "LookupError", "OverflowError", "TypeError", "ValueError", "ZeroDivisionError"}
+)
+PURE_VALUES = frozenset({"math.pi", "math.e", "math.inf", "math.nan", "math.tau", "datetime.UTC", "datetime.timezone.utc"})
+_FLAG = re.compile(r"re\.[A-Z]+")
+PURE_METHODS = words(
+    "capitalize casefold center count decode encode endswith expandtabs find format hex index isalnum isalpha isdigit isidentifier islower"
+    " isnumeric isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix replace rfind rindex rjust rpartition"
+    " rstrip startswith strip swapcase title translate upper zfill date time isoformat isocalendar toordinal weekday isoweekday timetuple"
+    " total_seconds bit_length group start end span"
+)
+"""Of str, bytes, int, dates and matches; each returns something that cannot be changed."""
+LISTING_METHODS = frozenset({"split", "rsplit", "splitlines", "groups"})
+PATTERN_METHODS = frozenset({"match", "fullmatch", "search"})
+FOLLOWS_LOCALE = "setlocale"
+"""Where a program calls it, `%b` and the like mean different things at different times."""
+_HARMLESS = (
+    *(cst.Name, cst.Attribute, cst.Integer, cst.Float, cst.SimpleString, cst.ConcatenatedString, cst.FormattedString),
+    *(cst.FormattedStringExpression, cst.FormattedStringText, cst.BinaryOperation, cst.BooleanOperation, cst.Comparison),
+    *(cst.UnaryOperation, cst.IfExp, cst.Tuple, cst.Subscript, cst.Call, cst.NamedExpr),
+)
+
+
+@dataclass
+class _Reading:
+    code: Code
+    own: set[str]
+    spoken: frozenset[str]
+    """Words that occur anywhere in the repository."""
+    seen: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
+    """Own names that only hold what cannot be changed."""
+
+
+def why_not_pure(code: Code, function: cst.FunctionDef, words_of_repository: frozenset[str] = frozenset()) -> str:
+    """The first thing that is not proven; empty: it is pure for plain arguments."""
+    return _why(code, function, words_of_repository, set())
+
+
+def _why(code: Code, function: cst.FunctionDef, spoken: frozenset[str], seen: set[str]) -> str:
+    if function.asynchronous is not None:
+        return "it is a coroutine"
+    if function.params.star_kwarg is not None or isinstance(function.params.star_arg, cst.Param) or function.params.kwonly_params:
+        return "it takes any number of arguments, or some by name only"
+    for node in walk(function.body):
+        if isinstance(node, cst.FunctionDef | cst.Lambda | cst.ClassDef):
+            return "it defines another function"
+        if isinstance(
+            node,
+            cst.Global | cst.Nonlocal | cst.Yield | cst.Await | cst.Import | cst.ImportFrom | cst.Del | cst.With | cst.Try | cst.TryStar,
+        ):
+            return f"`{type(node).__name__.lower()}` in it"
+        if isinstance(node, cst.Assign | cst.AnnAssign | cst.AugAssign):
+            targets = [one.target for one in node.targets] if isinstance(node, cst.Assign) else [node.target]
+            if any(isinstance(below, cst.Attribute | cst.Subscript) for target in targets for below in walk(target)):
+                return "it assigns to an attribute or element"
+    own = bound_names(function.body) | {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
+    reading = _Reading(code, own, spoken, seen | {function.name.value})
+    reading.fixed = _fixed_names(reading, function)
+    for node in walk(function.body):
+        if isinstance(node, cst.Name) and (why := _why_name(reading, node)):
+            return why
+        if isinstance(node, cst.Call) and (why := _why_call(reading, node)):
+            return why
+        if isinstance(node, cst.Return) and node.value is not None and not _cannot_change(reading, node.value):
+            return f"what it returns may be changed by its caller: `{code.module.code_for_node(node.value)[:80]}`"
+    return ""
+
+
+def _why_name(reading: _Reading, node: cst.Name) -> str:
+    code, above = reading.code, reading.code.parent(node)
+    if isinstance(above, cst.Attribute) and above.attr is node:
+        return ""
+    if isinstance(above, cst.Arg) and above.keyword is node:
+        return ""
+    name = node.value
+    if name in reading.own or name in ("True", "False", "None") or (name in PURE_BUILTINS | EXCEPTIONS and code.is_builtin(name)):
+        return ""
+    if name in code.imports:
+        chain: cst.CSTNode = node
+        while isinstance(code.parent(chain), cst.Attribute):
+            chain = code.parent(chain) or chain
+        call = code.parent(chain)
+        if isinstance(call, cst.Call) and call.func is chain:
+            return ""  # `_why_call` looks at it
+        full = code.full_name(chain)
+        return "" if full in PURE_VALUES or _FLAG.fullmatch(full) else f"it reads `{full}`, which may change"
+    if _is_constant(code, name):
+        return ""
+    if isinstance(above, cst.Call) and above.func is node:
+        return ""  # `_why_call` looks at it
+    return f"it reads `{name}`, which may change"
+
+
+def _is_constant(code: Code, name: str) -> bool:
+    """Bound once, at the top of the module, to something that cannot be changed."""
+    found = [
+        statement.value
+        for line in code.module.body
+        if isinstance(line, cst.SimpleStatementLine)
+        for statement in line.body
+        if isinstance(statement, cst.Assign | cst.AnnAssign) and name in bound_names(statement)
+    ]
+    everywhere = sum(
+        1
+        for node in walk(code.module)
+        if isinstance(node, cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.NamedExpr | cst.For | cst.CompFor | cst.NameItem)
+        and name in bound_names(node if not isinstance(node, cst.AssignTarget) else cst.AssignTarget(node.target))
+    )
+    return len(found) == 1 == everywhere and found[0] is not None and _is_literal(code, found[0])
+
+
+def _is_literal(code: Code, value: cst.BaseExpression) -> bool:
+    if isinstance(value, cst.Integer | cst.Float | cst.SimpleString | cst.ConcatenatedString):
+        return True
+    if isinstance(value, cst.Tuple):
+        return all(_is_literal(code, element.value) for element in value.elements)
+    return isinstance(value, cst.Call) and code.full_name(value.func) == "re.compile"
+
+
+def _why_call(reading: _Reading, call: cst.Call) -> str:
+    code, name = reading.code, dotted(call.func) or ""
+    if any(arg.star for arg in call.args):
+        return "it passes arguments on by `*`"
+    full = code.full_name(call.func)
+    if full in PURE_CALLS:
+        if full.endswith(".strptime") and FOLLOWS_LOCALE in reading.spoken:
+            return "dates are read as the locale has them, and the program changes its locale"
+        return ""
+    if isinstance(call.func, cst.Attribute) and not full:
+        if call.func.attr.value in PURE_METHODS | LISTING_METHODS | PATTERN_METHODS:
+            return ""
+        return f"`.{call.func.attr.value}()` is not known to be pure"
+    if name in PURE_BUILTINS | EXCEPTIONS and code.is_builtin(name):
+        return ""
+    others = [one for one in code.module.body if isinstance(one, cst.FunctionDef) and one.name.value == name]
+    if len(others) == 1 and name not in reading.seen and not others[0].decorators:
+        why = _why(code, others[0], reading.spoken, reading.seen)
+        return f"`{name}`: {why}" if why else ""
+    return f"`{full or name or '...'}()` is not known to be pure"
+
+
+def _fixed_names(reading: _Reading, function: cst.FunctionDef) -> set[str]:
+    """Parameters are plain; a name of its own is fixed where everything it is given is."""
+    parameters = {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
+    reading.fixed = set(reading.own)
+    for _ in range(len(reading.own) + 1):
+        loose: set[str] = set()
+        for node in walk(function.body):
+            if isinstance(node, cst.Assign | cst.AnnAssign | cst.AugAssign | cst.NamedExpr) and node.value is not None:
+                if not _cannot_change(reading, node.value):
+                    loose |= bound_names(node)
+            elif isinstance(node, cst.MatchAs | cst.MatchStar):
+                loose |= bound_names(node)
+        if not loose & reading.fixed:
+            break
+        reading.fixed -= loose
+    return reading.fixed | (parameters - set().union(*(bound_names(one) for one in [function.body])))
+
+
+def _cannot_change(reading: _Reading, value: cst.BaseExpression) -> bool:
+    if isinstance(value, cst.Call):
+        if isinstance(value.func, cst.Attribute) and not reading.code.full_name(value.func):
+            return value.func.attr.value in PURE_METHODS
+        return True  # a pure builtin, a call of the list above, or a function that was looked at
+    if isinstance(value, cst.Name):
+        return value.value in reading.fixed or value.value not in reading.own
+    if isinstance(value, cst.Tuple):
+        return all(_cannot_change(reading, element.value) for element in value.elements)
+    if isinstance(value, cst.IfExp):
+        return _cannot_change(reading, value.body) and _cannot_change(reading, value.orelse)
+    if isinstance(value, cst.BooleanOperation):
+        return _cannot_change(reading, value.left) and _cannot_change(reading, value.right)
+    if isinstance(value, cst.BinaryOperation):
+        return _cannot_change(reading, value.left) and _cannot_change(reading, value.right)
+    if isinstance(value, cst.Subscript):
+        return isinstance(value.value, cst.Name | cst.Attribute | cst.Call)
+    if isinstance(value, cst.NamedExpr):
+        return _cannot_change(reading, value.value)
+    return isinstance(value, _HARMLESS)

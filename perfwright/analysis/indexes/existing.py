@@ -1,0 +1,73 @@
+"""What there is to say about the indexes of a database: redundant, invalid, unused, bloated; and foreign keys without one."""
+
+from collections.abc import Sequence
+
+from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerScans, foreign_keys_without_index, invalid, redundant, unused
+from perfwright.analysis.query_advice.existing_indexes import index_keys
+from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.index_sizes import btree_bytes
+from perfwright.models.database import Catalog, TableFacts
+from perfwright.models.index_strategy import ExistingIndex, ExistingIndexes
+
+BLOATED = 3.0
+"""Times the size that its rows need, by their widths in the statistics, which may be wrong by half."""
+BLOATED_BYTES = 10_000_000
+"""Smaller ones are not worth a rebuild."""
+NOTED_MOST = 60
+
+
+def existing_indexes(
+    rows: Sequence[IndexRow], servers: Sequence[ServerScans], standbys: int, now: str, catalog: Catalog
+) -> ExistingIndexes:
+    """`now`: ISO. The gravest first: invalid, duplicates, prefixes, unused, bloated."""
+    idle = unused(rows, servers, standbys, now)
+    redundant_ones = redundant(rows)
+    gone = {one.index.title for one in redundant_ones}
+    droppable = [*invalid(rows), *redundant_ones, *(one for one in (() if isinstance(idle, str) else idle) if one.index.title not in gone)]
+    noted = [_noted(one) for one in droppable]
+    noted += [found for table in catalog.tables for found in _bloated(table)]
+    keys = [(one.schema_name, one.name, key.columns) for one in catalog.tables for key in one.foreign_keys]
+    return ExistingIndexes(
+        indexes=len(rows),
+        bytes=sum(one.bytes for one in rows),
+        noted=tuple(noted[:NOTED_MOST]),
+        not_judged=idle if isinstance(idle, str) else "",
+        foreign_keys_without_index=foreign_keys_without_index(rows, keys)[:NOTED_MOST],
+        warnings=(f"{len(noted) - NOTED_MOST} more indexes are not listed",) if len(noted) > NOTED_MOST else (),
+    )
+
+
+def _noted(one: Droppable) -> ExistingIndex:
+    return ExistingIndex(
+        name=f"{quoted(one.index.schema_name)}.{quoted(one.index.name)}",
+        table=f"{one.index.schema_name}.{one.index.table}",
+        kind=one.why,
+        reason=one.reason,
+        bytes=one.index.bytes,
+        keeper=one.keeper,
+        definition=one.index.definition,
+        undo=one.undo,
+    )
+
+
+def _bloated(table: TableFacts) -> list[ExistingIndex]:
+    found = []
+    for one in table.indexes:
+        keys = index_keys(one)
+        if one.method != "btree" or one.predicate or not one.valid or one.bytes < BLOATED_BYTES or not all(map(table.column, keys)):
+            continue
+        needed = btree_bytes(table, (*keys, *one.include), deduplicated=False)  # the most that its rows may need
+        if needed and one.bytes > BLOATED * needed:
+            reason = f"it has {one.bytes / 1e6:,.0f} MB, and its rows need at most about {needed / 1e6:,.0f} MB"
+            name = f"{quoted(table.schema_name)}.{quoted(one.name)}"
+            found.append(
+                ExistingIndex(
+                    name=name,
+                    table=f"{table.schema_name}.{table.name}",
+                    kind="bloated",
+                    reason=f"{reason}: REINDEX INDEX CONCURRENTLY {name}",
+                    bytes=one.bytes,
+                    definition=one.definition,
+                )
+            )
+    return found

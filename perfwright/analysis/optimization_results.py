@@ -1,0 +1,223 @@
+"""What the trials of an optimisation come to: gains, quality gates, the verdict, and the findings that are left."""
+
+import math
+from collections.abc import Sequence
+
+from perfwright.models.cpu_optimization import Candidate, CandidateResult, Checked, CpuOptimizationDetails, CpuOptimizationRequest
+from perfwright.models.finding import Evidence, Finding, Location, Recommendation
+from perfwright.models.measurement import Estimate, Interval
+from perfwright.models.quality import QualityGate
+from perfwright.models.result import Verdict
+from perfwright.models.trial import Guard
+from perfwright.models.trial_run import TrialEvidence, TrialResult
+
+MEMORY = "rss_bytes"
+USUAL_EFFECT = 0.05
+
+
+def chosen(candidates: Sequence[Candidate], request: CpuOptimizationRequest) -> tuple[Candidate, ...]:
+    """Those that are tried, best first."""
+    wanted = [one for one in candidates if one.id not in request.leave_out]
+    return tuple(wanted[: request.candidates_at_most])
+
+
+def memory_guard(request: CpuOptimizationRequest) -> Guard:
+    """Peak resident memory must not grow by more than the margin."""
+    return Guard(metric=MEMORY, margin=math.log1p(request.memory_margin_share))
+
+
+def expected(candidate: Candidate) -> str:
+    """The gain at most, and how it follows."""
+    return f"{candidate.gain_share:.1%} of the CPU time at most: what the profile charges to the lines that change, less what is left of it"
+
+
+def wanted_effect(candidate: Candidate) -> float:
+    """Share that its trial has to be able to see: half of what the profile promises, as the least that is worth a verdict; of a change that
+    came without a promise, what trials usually want."""
+    return candidate.gain_share / 2 if candidate.gain_share else USUAL_EFFECT
+
+
+def checked_out(candidate: Candidate, checked: Checked) -> CandidateResult:
+    """A candidate that is not measured."""
+    return CandidateResult(candidate=without_patch(candidate), end="not kept", reason=checked.problem, checked=checked)
+
+
+def not_tried(candidate: Candidate, reason: str) -> CandidateResult:
+    return CandidateResult(candidate=without_patch(candidate), end="not tried", reason=reason)
+
+
+def tried(candidate: Candidate, checked: Checked, trial: TrialResult, commit: str = "") -> CandidateResult:
+    """A candidate with its trial; what is told elsewhere (the diff) is left out, so that all of them fit into one payload."""
+    ratio = trial.evidence.judgement.ratio if trial.evidence and trial.evidence.judgement else None
+    return CandidateResult(
+        candidate=without_patch(candidate),
+        end="kept" if trial.kept else "not kept",
+        reason=trial.reason[:1_000],
+        checked=checked,
+        trial=trial.model_copy(update={"description": None, "decisions": ()}),
+        commit=commit,
+        gain_share=1 - ratio.value if ratio else None,
+        gain_low=1 - ratio.interval.high if ratio and ratio.interval else None,
+        gain_high=1 - ratio.interval.low if ratio and ratio.interval else None,
+    )
+
+
+def usable_noise(results: Sequence[CandidateResult]) -> TrialEvidence | None:
+    """A against A of the first trial that could be used: the benchmark is the same, so its noise need not be measured again."""
+    seen = (one.trial.noise for one in results if one.trial)
+    return next((one for one in seen if one is not None and one.noise is not None and one.noise.verdict == "usable"), None)
+
+
+def without_patch(candidate: Candidate) -> Candidate:
+    return candidate.model_copy(update={"patch": ""})
+
+
+def together_won(results: Sequence[CandidateResult]) -> tuple[float | None, float | None, float | None]:
+    """CPU time won by all kept changes, with its interval: each was measured on top of those before it, so ratios multiply. The interval
+    is that of all ends at once, wider than it need be."""
+    kept = [one for one in results if one.end == "kept" and one.gain_share is not None]
+    if not kept:
+        return None, None, None
+    value = 1 - math.prod(1 - (one.gain_share or 0.0) for one in kept)
+    low = 1 - math.prod(1 - (one.gain_low or 0.0) for one in kept)
+    high = 1 - math.prod(1 - (one.gain_high or 0.0) for one in kept)
+    return value, low, high
+
+
+def quality_of(details: CpuOptimizationDetails, request: CpuOptimizationRequest) -> tuple[QualityGate, ...]:
+    """The tests of the commit itself, equal calls and guards of what was kept, and the goal where there is one."""
+    kept = [one for one in details.candidates if one.end == "kept"]
+    base = details.base_tests
+    gates = [
+        QualityGate(
+            name="the project's tests pass before anything is changed",
+            metric="passed",
+            comparison=">=",
+            threshold=1.0,
+            observed=None if base is None else float(base.passed),
+            unit="",
+            outcome="no data" if base is None else "passed" if base.passed else "failed",
+            note=base.told[:300] if base else "",
+        )
+    ]
+    if kept:
+        calls = [one.checked.differential for one in kept if one.checked and one.checked.differential]
+        gates.append(
+            QualityGate(
+                name="kept changes answer recorded and varied calls as the old code does",
+                metric="differences",
+                comparison="==",
+                threshold=0.0,
+                observed=float(sum(one.differences for one in calls)),
+                unit="calls",
+                outcome="passed" if len(calls) == len(kept) and all(one.equal for one in calls) else "failed",
+                note=f"{sum(one.recorded + one.varied for one in calls):,} calls",
+            )
+        )
+        won = details.gain_low
+        gates.append(
+            QualityGate(
+                name="the interval of what was won is clear of zero",
+                metric="CPU time won, low end",
+                comparison=">",
+                threshold=0.0,
+                observed=won,
+                unit="share",
+                outcome="no data" if won is None else "passed" if won > 0 else "failed",
+            )
+        )
+    if request.goal_share is not None:
+        gain = details.gain_share or 0.0
+        gates.append(
+            QualityGate(
+                name="goal reached",
+                metric="CPU time won",
+                comparison=">=",
+                threshold=request.goal_share,
+                observed=gain,
+                unit="share",
+                outcome="passed" if gain >= request.goal_share else "failed",
+            )
+        )
+    return tuple(gates)
+
+
+def verdict_of(details: CpuOptimizationDetails, gates: Sequence[QualityGate]) -> Verdict:
+    """Nothing to change is a pass unless a goal was set; candidates of which none could be told from noise are inconclusive."""
+    if any(gate.outcome == "failed" for gate in gates):
+        return "failed"
+    tried_ones = [one for one in details.candidates if one.trial is not None]
+    if tried_ones and all(_undecided(one) for one in tried_ones):
+        return "inconclusive"
+    return "passed"
+
+
+def _undecided(one: CandidateResult) -> bool:
+    evidence = one.trial.evidence if one.trial else None
+    judged = evidence.judgement if evidence else None
+    return one.end != "kept" and (judged is None or judged.verdict in ("inconclusive", "continue"))
+
+
+def summary_of(target: str, details: CpuOptimizationDetails) -> str:
+    """One sentence that a reader who stops here takes away."""
+    kept = [one for one in details.candidates if one.end == "kept"]
+    if kept and details.gain_share is not None:
+        between = (
+            f" ({details.gain_low:.1%} to {details.gain_high:.1%})"
+            if details.gain_low is not None and details.gain_high is not None
+            else ""
+        )
+        what = "1 change" if len(kept) == 1 else f"{len(kept)} changes"
+        return f"{what} of {target} kept on branch {details.branch}: {details.gain_share:.1%}{between} less CPU time for the benchmark."
+    if not details.hot_functions:
+        return f"No function of {target}'s repository takes CPU time that matters: nothing was changed."
+    if not details.candidates:
+        return f"No change of {target} is proposed: nothing that was looked for is on its hot lines."
+    first = details.candidates[0]
+    return f"{len(details.candidates)} candidates for {target}, none kept; first: {first.candidate.title}: {first.reason}"
+
+
+def findings_of(details: CpuOptimizationDetails, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """What was won, and what the profile found that no kept change has mended."""
+    kept = [one for one in details.candidates if one.end == "kept"]
+    mended = {(one.candidate.path, one.candidate.function.rpartition(".")[2]) for one in kept}
+    won = [
+        Finding(
+            id=f"won:{one.candidate.id}",
+            title=f"{one.candidate.title}: {one.gain_share or 0.0:.1%} less CPU time",
+            severity="information",
+            summary=one.candidate.reasoning,
+            cost=None,
+            locations=(Location(file=one.candidate.path, line=one.candidate.line, function=one.candidate.function),),
+            evidence=(
+                Evidence(
+                    statement=one.reason,
+                    estimate=Estimate(
+                        value=one.gain_share or 0.0,
+                        unit="share of CPU time",
+                        interval=Interval(low=one.gain_low, high=one.gain_high, level=0.99, method="Walsh averages at the trial's boundary")
+                        if one.gain_low is not None and one.gain_high is not None
+                        else None,
+                    ),
+                    artifact=one.trial.evidence.data if one.trial and one.trial.evidence else None,
+                ),
+            ),
+            confidence="high",
+        )
+        for one in kept
+    ]
+    return (*(one for one in found if not _is_mended(one, mended)), *won)
+
+
+def advice_left(advice: Sequence[Recommendation], findings: Sequence[Finding]) -> tuple[Recommendation, ...]:
+    """Work for people: what was recommended for findings that stand."""
+    standing = {one.id for one in findings}
+    return tuple(one for one in advice if standing.issuperset(one.finding_ids))
+
+
+def _is_mended(finding: Finding, mended: set[tuple[str, str]]) -> bool:
+    return any(
+        (place.function or "").rpartition(".")[2] == function and place.file and path.endswith(place.file)
+        for place in finding.locations
+        for path, function in mended
+    )

@@ -1,0 +1,44 @@
+"""The text of a pull request: what was changed, what was measured, and how it was checked. All numbers are measured ones."""
+
+from perfwright.models.cpu_optimization import CandidateResult, CpuOptimizationDetails
+from perfwright.report.cpu_optimization import instructions, memory
+from perfwright.report.words import share
+
+
+def pull_request_text(target: str, details: CpuOptimizationDetails) -> str:
+    """Markdown: a title, a table with a line for each commit, how it was checked, what was tried and not kept."""
+    kept = [one for one in details.candidates if one.end == "kept"]
+    title = f"Make {target} cheaper: {_gain(details.gain_share, details.gain_low, details.gain_high)} of its CPU time"
+    lines = [f"# {title}", "", f"Branch `{details.branch}`, on {details.commit[:12]}, one commit for each change.", ""]
+    lines += ["| Commit | Change | CPU time won | Instructions | Peak memory |", "|---|---|---:|---:|---:|"]
+    lines += [_row(one) for one in kept]
+    lines += ["", "## How it was checked", ""]
+    for one in kept:
+        lines += [f"- **{one.candidate.title}** (`{one.candidate.path}:{one.candidate.line}`): {one.candidate.reasoning}. {_checked(one)}"]
+    others = [one for one in details.candidates if one.end != "kept"]
+    if others:
+        lines += ["", "## Tried, and not in here", ""]
+        lines += [f"- {one.candidate.title} (`{one.candidate.path}`): {one.reason}" for one in others]
+    return "\n".join(lines) + "\n"
+
+
+def _row(one: CandidateResult) -> str:
+    gain = _gain(one.gain_share, one.gain_low, one.gain_high)
+    return f"| {one.commit[:12]} | {one.candidate.title.replace('|', '/')} | {gain} | {instructions(one)} | {memory(one)} |"
+
+
+def _gain(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "nothing"
+    return share(value) + (f" ({share(low)} to {share(high)})" if low is not None and high is not None else "")
+
+
+def _checked(one: CandidateResult) -> str:
+    calls = one.checked.differential if one.checked else None
+    told = "The project's tests pass."
+    if calls:
+        told += (
+            f" {calls.recorded} calls recorded in the real run and {calls.varied} varied from them gave equal results in the old and the"
+        )
+        told += f" new code, among them {calls.raised} equal exceptions."
+    return told

@@ -1,0 +1,120 @@
+"""Queries of a trial: both sides on a clone, alike in everything but the index."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.changes.indexes import Indexes
+from activities.changes.kind import Site
+from activities.kept_values import KeptValues
+from activities.trial_measuring.kind import Rounds
+from activities.trial_measuring.kinds import kind_of
+from perfwright.models.change import IndexSpec, SettingSpec
+from perfwright.models.statement import StatementSample
+from perfwright.models.trial import RoundPlan
+from perfwright.models.trial_run import MeasuringOrder, QueriesMeasurement, TrialRequest
+from perfwright.models.undo import ChangeOrder, UndoRecord
+from tests.databases import TARGET, VARIABLE, fresh_database, postgres
+from tests.postgres import PostgresServer
+
+__all__ = ["postgres"]
+
+TABLES = (
+    "CREATE TABLE orders (id int PRIMARY KEY, customer int, total int) WITH (fillfactor = 70)",
+    "INSERT INTO orders SELECT n, n * 7919 % 2000, n % 977 FROM generate_series(1, 20000) n",
+    "VACUUM ANALYZE orders",
+)
+STATEMENTS = {
+    "found": "SELECT sum(total) FROM orders WHERE customer = 77",
+    "other": "SELECT count(*) FROM orders WHERE id = 4711",
+    "moves": "UPDATE orders SET customer = customer + 1 WHERE id = 4711",
+    "refused": "INSERT INTO orders VALUES (1, 1, 1)",
+}
+CREATE = IndexSpec(create="CREATE INDEX CONCURRENTLY orders_customer ON orders (customer)")
+DROP = IndexSpec(drop="public.orders_customer")
+PLAN = RoundPlan(first="B", core=0, hash_seed=1, padding_bytes=0, quads=())
+
+
+class Measured:
+    """One phase, open."""
+
+    def __init__(self, connection: asyncpg.Connection, rounds: Rounds, site: Site) -> None:
+        self.connection, self.rounds, self.site = connection, rounds, site
+
+    async def indexes(self) -> list[tuple[Any, ...]]:
+        rows = await self.connection.fetch("SELECT indexrelid, indisvalid FROM pg_index WHERE indrelid = 'orders'::regclass ORDER BY 1")
+        return [tuple(row) for row in rows]
+
+
+@asynccontextmanager
+async def opened(
+    server: PostgresServer, folder: Path, spec: IndexSpec | SettingSpec, *, applied: bool, kept: bool = False
+) -> AsyncIterator[Measured]:
+    """The change as it is on the target (applied, or not yet), and the rounds that measure it."""
+    async with fresh_database(server, *TABLES) as connection:
+        site = Site({VARIABLE: server.dsn(await connection.fetchval("SELECT current_database()::text"))}, folder)
+        if spec == DROP:
+            await connection.execute("CREATE INDEX orders_customer ON orders (customer)")
+        record = None
+        if applied and isinstance(spec, IndexSpec):
+            prepared = await Indexes().prepare(ChangeOrder(change_id="r/1", target=TARGET, spec=spec), site)
+            record = UndoRecord(change_id="r/1", title="", target=TARGET, subject=prepared.subject, spec=spec, undo=prepared.undo)
+            await Indexes().apply(record, site)
+        given = {name: text for name, text in STATEMENTS.items() if not kept}
+        if kept:
+            samples = [StatementSample(text=text, source="given", kept_as=f"here:{name}") for name, text in STATEMENTS.items()]
+            KeptValues(folder).keep("here", samples)
+        measurement = QueriesMeasurement(statements=given, weights=dict.fromkeys(STATEMENTS, 1.0), kept_in="here" if kept else "")
+        request = TrialRequest(target=TARGET, title="t", change=spec, measurement=measurement, artifact_prefix=f"p/{server.port}")
+        order = MeasuringOrder(request=request, phase="trial" if applied else "noise", change_id="r/1" if applied else "")
+        async with kind_of(measurement).opened(order, record, site) as rounds:
+            yield Measured(connection, rounds, site)
+        rows = await connection.fetch("SELECT FROM pg_database WHERE datname LIKE 'perfwright_clone_%'")
+        assert not rows, "its clone is gone"
+
+
+@pytest.mark.parametrize(("spec", "better"), [(CREATE, "B"), (DROP, "A")])
+async def test_the_index_is_there_on_one_side_only(postgres: PostgresServer, tmp_path: Path, spec: IndexSpec, better: str) -> None:
+    """Fewer blocks with it, the same where it is not read; what writers pay and what it takes are told; the target is left as it is."""
+    async with opened(postgres, tmp_path, spec, applied=True) as measured:
+        before = await measured.indexes()
+        rounds = [await measured.rounds.measure(PLAN.model_copy(update={"first": first}), n) for n, first in enumerate("BA")]
+        assert rounds[0].values["blocks/found"] == rounds[1].values["blocks/found"], "blocks are the same in every round"
+        found, other = rounds[0].values["blocks/found"], rounds[0].values["blocks/other"]
+        wal, size = rounds[0].values["wal_bytes"], rounds[0].values["bytes"]
+        with_it, without = (1, 0) if better == "B" else (0, 1)
+        assert found[with_it] < 0.5 * found[without] and other[0] == other[1]
+        assert wal[with_it] > wal[without] + 60 and size[with_it] > size[without]
+        assert rounds[0].values["wall_s/found"][with_it] < rounds[0].values["wall_s/found"][without]
+        assert {one.name.partition(",")[0] for one in await measured.rounds.companions()} >= {"blocks", "indexes of the table"}
+        assert any("refused was not executed: 23505" in note for note in measured.rounds.notes)  # type: ignore[attr-defined]
+        assert await measured.indexes() == before
+
+
+async def test_before_the_change_both_sides_are_the_same(postgres: PostgresServer, tmp_path: Path) -> None:
+    """A against A: nothing is built, nothing hidden; statements are those that the host keeps with their values."""
+    async with opened(postgres, tmp_path, CREATE, applied=False, kept=True) as measured:
+        values = (await measured.rounds.measure(PLAN, 0)).values
+        assert values["blocks/found"][0] == values["blocks/found"][1] > 100
+        assert values["wal_bytes"][0] == values["wal_bytes"][1] > 0 and values["bytes"] == (1.0, 1.0)
+
+
+async def test_what_is_no_index_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
+    """A setting is not switched on a clone."""
+    with pytest.raises(ApplicationError, match='kind "settings" is not measured by queries'):
+        async with opened(postgres, tmp_path, SettingSpec(name="work_mem", value="64MB"), applied=True):
+            pass
+
+
+async def test_statements_that_are_not_kept_any_more_are_told(postgres: PostgresServer, tmp_path: Path) -> None:
+    """They are kept for three days, on one host."""
+    measurement = QueriesMeasurement(weights={"gone": 1.0}, kept_in="elsewhere")
+    request = TrialRequest(target=TARGET, title="t", change=CREATE, measurement=measurement)
+    with pytest.raises(ApplicationError, match="1 statements are not kept on this host"):
+        async with kind_of(measurement).opened(MeasuringOrder(request=request, phase="noise"), None, Site({}, tmp_path)):
+            pass

@@ -1,0 +1,137 @@
+"""What comes of a tuning: verdict, findings, gates and the document, for every way that it can end."""
+
+from typing import Any
+
+import pytest
+
+from perfwright.analysis.gc.candidates import python_candidates
+from perfwright.analysis.gc.front import choose, score
+from perfwright.analysis.gc.issues import issues_of
+from perfwright.analysis.gc.trying import guards_of, trial_of, wanted_effect
+from perfwright.analysis.gc.tuning_questions import objective_question
+from perfwright.analysis.gc.tuning_results import judged
+from perfwright.models.change import Change
+from perfwright.models.gate import Decision
+from perfwright.models.gc_steps import ProposedSettings, TuningToJudge
+from perfwright.models.gc_tuning import CollectorPreflight, GarbageCollectionRequest, GcDetails, GcObservation, ServiceLoad
+from perfwright.models.target import ProcessSelector, Target
+from perfwright.models.trial import GuardJudgement
+from perfwright.models.trial_run import TrialEvidence, TrialResult
+from perfwright.models.undo import ChangeDescription
+from perfwright.report.gc_picture import draw_front
+from perfwright.report.gc_tuning import report_extras
+from tests.perfwright.analysis.gc.tuning_samples import CPYTHON, sample, seen
+
+REQUEST = GarbageCollectionRequest(target="shop", load=ServiceLoad(paths=("/a", "/b")), probe=("probe",), candidates=("freeze",))
+SLOW = seen(CPYTHON, full_generation=[120.0] * 30, young=[0.4] * 900)
+CALM = seen(CPYTHON, young=[0.4] * 90)
+CANDIDATES = python_candidates(CPYTHON, live=False, python_path="/agent")
+SWEEP = choose(
+    score(
+        [
+            sample(name, n, p99=p99, share=share)
+            for n in range(3)
+            for name, p99, share in (("", 120.0, 0.4), (CANDIDATES[0].name, 0.01, 0.0))
+        ],
+        0.1,
+        0.05,
+    ),
+    10.0,
+    0.05,
+)
+TARGET = Target(name="shop", kind="process", environment="lab", process=ProcessSelector(command=("python", "shop.py", "{port}")))
+
+
+def known(before: GcObservation = SLOW, **more: Any) -> TuningToJudge:
+    issues = issues_of(before, 10.0, 0.05)
+    proposed = ProposedSettings(issues=issues, candidates=CANDIDATES if issues else (), metric="gc_pause_p99_ms", sentence="")
+    found = CollectorPreflight(runtime="python", version="CPython 3.11", live=False)
+    return TuningToJudge(request=REQUEST, target="shop", preflight=found, before=before, proposed=proposed, artifact_prefix="x", **more)
+
+
+def trial(end: str, **more: Any) -> TrialResult:
+    change = Change(
+        kind="command", title="", apply="env PERFWRIGHT_GC_SETTINGS=10000,10,10 python shop.py", undo="launched as before", risk="observe"
+    )
+    description = ChangeDescription(change=change, blast_radius="", cost="", survives_restart=True)
+    held = [GuardJudgement(metric="rss_bytes", verdict="held", rounds=12, harm=0.0, harm_low=-0.01, harm_high=0.02)]
+    evidence = TrialEvidence(phase="trial", rounds=12, guards=tuple(held), medians={"gc_pause_p99_ms": (120.0, 0.01)})
+    given = {"title": "t", "end": end, "reason": "better, and kept", "description": description, "evidence": evidence}
+    return TrialResult.model_validate(given | more)
+
+
+def test_nothing_to_tune() -> None:
+    """No finding, no advice, and the gates passed."""
+    found = judged(known(CALM))
+    assert (found.verdict, found.findings, found.recommendations) == ("passed", (), ())
+    assert found.summary.startswith("No pause worth tuning") and {gate.outcome for gate in found.quality_gates} == {"passed"}
+
+
+def test_kept() -> None:
+    """Passed, with the document: before, after, how its owner writes it down, how it is taken back."""
+    found = judged(known(sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("kept"), after=CALM))
+    assert found.verdict == "passed" and "is kept" in found.summary
+    for words in ("gc.set_threshold(10000, 10, 10)", "120.00 ms", "perfwright undo", "PERFWRIGHT_GC_SETTINGS"):
+        assert words in found.configuration
+    (advice,) = found.recommendations
+    assert advice.expected_gain.value == pytest.approx(120.0, abs=0.1) and advice.finding_ids == ("gc-full-generation",)
+    assert next(gate for gate in found.quality_gates if gate.metric == "rss_bytes").threshold == pytest.approx(0.0953, abs=1e-3)
+
+
+def test_kept_and_still_missed() -> None:
+    """A gain that does not reach the targets is kept, and the verdict says that they are missed."""
+    found = judged(known(sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("kept"), after=SLOW))
+    assert found.verdict == "failed" and found.configuration
+
+
+@pytest.mark.parametrize(("outcome", "verdict"), [("rejected", "rejected"), ("approved", "inconclusive")])
+def test_not_kept(outcome: Any, verdict: str) -> None:
+    """A person's no is the verdict; what could not be shown is inconclusive. Nothing is recommended, nothing is written down."""
+    decision = Decision(gate="keep", revision=1, digest="", outcome=outcome, by="grace", source="signal")
+    found = judged(known(sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("undone", reason="not better", decisions=(decision,))))
+    assert (found.verdict, found.recommendations, found.configuration) == (verdict, (), "") and "not better" in found.summary
+
+
+def test_nothing_worth_trying() -> None:
+    """Findings stand; the reason why nothing was tried is in the summary."""
+    sweep = choose(score([sample("", n) for n in range(3)], 0.1, 0.05), 10.0, 0.05)
+    found = judged(known(sweep=sweep))
+    assert found.verdict == "failed" and sweep.reason in found.summary and found.findings[0].severity == "high"
+
+
+def test_the_trial_that_is_asked_for() -> None:
+    """A service by its pauses with four guards; a running process by its probe; what cannot be tried is an error."""
+    issues = known().proposed
+    asked = trial_of(REQUEST, TARGET, CANDIDATES[0], SLOW, issues, SWEEP, "x")
+    assert asked.metric == "gc_pause_p99_ms" and [guard.metric for guard in asked.guards] == [guard.metric for guard in guards_of(REQUEST)]
+    assert asked.wanted_effect == pytest.approx(0.5, abs=0.01) == wanted_effect(SWEEP, CANDIDATES[0].name, "gc_pause_p99_ms")
+    live = python_candidates(CPYTHON, live=True, python_path="")[0]
+    assert trial_of(REQUEST, TARGET, live, SLOW, issues, None, "x").measurement.kind == "switched"
+    for request, candidate in (
+        (REQUEST.model_copy(update={"probe": None}), live),
+        (REQUEST.model_copy(update={"load": None}), CANDIDATES[0]),
+    ):
+        with pytest.raises(ValueError, match="needs a"):
+            trial_of(request, TARGET, candidate, SLOW, issues, None, "x")
+
+
+def test_the_question_says_what_is_paid() -> None:
+    """Targets, limits, issues and candidates are on show, and that nothing is changed by it."""
+    question = objective_question(REQUEST, SLOW, known().proposed)
+    text = " ".join((question.question, question.consequence, *question.evidence))
+    for words in ("10 ms", "10 % memory", "5 % throughput", "full generation", "thresholds 10000, 10, 10", "Nothing is changed"):
+        assert words in text
+
+
+def test_the_report_shows_front_and_table() -> None:
+    """Pauses by cause, candidates with the choice; the picture has a dot for each and names it safely."""
+    extras = report_extras(GcDetails(before=SLOW, sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("kept"), after=CALM))
+    assert [figure.title for figure in extras.figures] == [
+        "Pauses by cause, as it is",
+        "Candidates",
+        "The trial: as it is (A) against with it (B)",
+        "Pauses by cause, after",
+    ]
+    scores = [one.model_copy(update={"candidate": "<b>&"}) if one.candidate else one for one in SWEEP.scores]
+    drawn = draw_front(scores, "<b>&", 10.0, 1.1)
+    assert drawn.count("<circle") == 2 and "<b>" not in drawn and "&lt;b&gt;&amp;" in drawn

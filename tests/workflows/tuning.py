@@ -1,0 +1,121 @@
+"""GarbageCollectionTuning in tests: services of the lab as targets, and a person at the trial's gates."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, RPCError, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCStatusCode
+
+from activities.context import WorkerContext
+from lab.programs import build
+from perfwright.models.gc_tuning import GcDetails
+from perfwright.models.result import ProcessResult
+from tests.workflows.investigating import target, workers
+from tests.workflows.watching_runs import open_gate, until
+from workflows.memory.garbage_collection_tuning import GarbageCollectionTuning
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GcResult = ProcessResult[GcDetails]
+Handle = WorkflowHandle[Any, Any]
+PYTHON_LOAD: dict[str, Any] = {
+    "paths": [f"/visit/{visitor}" for visitor in range(120)],
+    "ready_path": "/ready",
+    "requests_per_round": 400,
+    "warm_up_requests": 40,
+}
+JVM_LOAD: dict[str, Any] = {
+    "paths": [f"/list/{branch}" for branch in range(20)],
+    "ready_path": "/ready",
+    "requests_per_round": 800,
+    "warm_up_requests": 200,
+}
+
+
+def python_command() -> tuple[str, ...]:
+    return (sys.executable, "-m", "lab.gc.recommender", "{port}")
+
+
+def jvm_command() -> tuple[str, ...]:
+    return (*build("gc-jvm").head, "{port}")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A target under a name of the test's own, and everything that serves it."""
+
+    client: Client
+    task_queue: str
+    name: str
+    context: WorkerContext
+
+    async def start(self, **request: Any) -> Handle:
+        return await self.client.start_workflow(
+            GarbageCollectionTuning.__name__,
+            {"target": self.name} | request,
+            id=f"garbage-collection-tuning/{self.name}",
+            task_queue=self.task_queue,
+            result_type=GcResult,
+        )
+
+    async def trial(self, handle: Handle) -> Handle:
+        """The run's trial, once it has begun: its id holds the run's own."""
+        child = self.client.get_workflow_handle(f"{handle.id}/trial/{(await handle.describe()).run_id}/1")
+
+        async def begun() -> bool:
+            if (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
+                raise AssertionError(f"the run ended before: {(await handle.result()).summary}")
+            try:
+                await child.describe()
+            except RPCError as trouble:
+                assert trouble.status == RPCStatusCode.NOT_FOUND, trouble
+                return False
+            return True
+
+        await until(begun, f"a trial of {handle.id}")
+        return child
+
+    def launches(self) -> list[str]:
+        """What stands of changed launches."""
+        folder = self.context.state_folder / "launches"
+        return [file.read_text() for file in sorted(folder.glob("*"))] if folder.exists() else []
+
+
+@asynccontextmanager
+async def tuning(
+    client: Client,
+    task_queue: str,
+    host: str,
+    folder: Path,
+    process: str | Sequence[str],
+    *,
+    problems: str = "all",
+    environment: str = "lab",
+    allow: str = "",
+) -> AsyncIterator[Tuned]:
+    """`process`: a command, or the inside of the registry's inline table."""
+    name = f"tuned-{host[-8:]}"
+    if not isinstance(process, str):
+        process = f'command = {json.dumps(list(process))}, working_directory = "{ROOT}", environment_names = ["LAB_PROBLEMS"]'
+    entry = target(name, host, process, environment=environment, allow=allow)
+    async with workers(client, task_queue, host, folder, entry, environ={"LAB_PROBLEMS": problems}) as context:
+        yield Tuned(client, task_queue, name, context)
+
+
+async def answer(handle: Handle, gate: str, action: str = "approve", *, revision: int = 1, **more: Any) -> str:
+    """As a person does, with the digest that they saw; gives what was on show. Tells how a run ended that never asked."""
+    opening = asyncio.create_task(open_gate(handle, gate, revision))
+    ending = asyncio.create_task(handle.result())
+    await asyncio.wait([opening, ending], return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        raise AssertionError(f"ended without asking {gate}: {ending.result()}")
+    ending.cancel()
+    shown = opening.result()
+    await handle.signal(action, {"gate": gate, "by": "grace", "digest": shown.digest, "comment": "seen"} | more)
+    return shown.question.exact_change

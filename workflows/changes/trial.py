@@ -1,0 +1,390 @@
+"""Does this change make the target better, and is it kept?
+
+describe, check -> A against A -> gate `change` -> apply, verify -> A against B -> gate `keep`, guards watched -> kept, guards watched
+Whatever else happens, at any point after `apply` has begun: undone, and seen to be undone.
+
+A child of every process that changes something; it is closed by its parent's end with a request to cancel, which undoes as well.
+"""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+
+from activities.annotations import Annotations
+from activities.changing import Changing
+from activities.delivery import Delivery
+from activities.targets import TargetQuery, Targets
+from activities.trial_measuring.measuring import TrialMeasuring
+from perfwright.analysis.gate_answers import told
+from perfwright.analysis.trials.verdicts import (
+    CHANGE_GATE,
+    CONFLICT_GATE,
+    KEEP_GATE,
+    change_question,
+    conflict_question,
+    evidence_problem,
+    keep_question,
+    noise_problem,
+    reference_of,
+    told_judgement,
+    told_noise,
+    told_verdict,
+    unwatched,
+    watch_problem,
+)
+from perfwright.models.delivery import AnnotationOrder, DeliveryOrder
+from perfwright.models.errors import ErrorType
+from perfwright.models.lease import LeaseTicket, summary_of
+from perfwright.models.queues import host_queue
+from perfwright.models.target import Target
+from perfwright.models.trial_run import MeasuringOrder, TrialEnd, TrialEvidence, TrialPhase, TrialRequest, TrialResult
+from perfwright.models.undo import ChangeChecked, ChangeDescription, ChangeOrder, ChangeOutcome, ChangeOwner, ChangeReference, UndoState
+from workflows.shared.closing import artifact_folder
+from workflows.shared.human_gates import HumanGates
+from workflows.shared.leasing import LeaseHolder, target_lease
+from workflows.shared.options import CHANGE, READ, ActivityOptions, measuring
+from workflows.shared.waiting import stop_if_cancelled, to_the_end
+
+CONFLICT_TRIES = 3
+OPENING_S = 60.0
+"""Laying out both sides, counting instructions: beyond what is measured."""
+STEPS: dict[TrialPhase, str] = {"noise": "Measure A against A", "trial": "Measure A against B", "watch": "Watch the guards"}
+
+
+@workflow.defn
+class Trial(HumanGates, LeaseHolder):
+    """Does this change make the target better, and is it kept?"""
+
+    gate_names = (CHANGE_GATE, KEEP_GATE, CONFLICT_GATE)
+    _request: TrialRequest
+    _result: TrialResult
+    _begun = False
+    """Whether `apply` was asked for: from then on there may be something to undo."""
+
+    @workflow.run
+    async def run(self, request: TrialRequest) -> TrialResult:
+        self._begin(request)
+        try:
+            problem = await self._tried()
+        except (FailureError, asyncio.CancelledError) as trouble:
+            problem = _told(trouble)
+            if isinstance(trouble, asyncio.CancelledError) or is_cancelled_exception(trouble):
+                await to_the_end(self._undo())
+                await to_the_end(self._close(problem))
+                raise asyncio.CancelledError(problem) from trouble
+        if problem:
+            await to_the_end(self._undo())
+            await self._settle_conflict()
+        else:
+            await to_the_end(self._deliver())
+        return await to_the_end(self._close(problem))
+
+    async def _tried(self) -> str:
+        """Why it is not kept; empty: it is."""
+        if workflow.info().parent is None:
+            await self._look_up()
+        description, problem = await self._describe()
+        if problem := problem or await self._measure_noise():
+            return problem
+        if self._asks_before(description) and (problem := await self._refused_before(description)):
+            return problem
+        if problem := await self._apply_and_measure():
+            return problem
+        if problem := await self._refused_after(description):
+            return problem
+        await self._keep()
+        return await self._watch_kept()
+
+    def _begin(self, request: TrialRequest) -> None:
+        info = workflow.info()
+        self._result = TrialResult(title=request.title, end="not applied", reason="", workflow_id=info.workflow_id, run_id=info.run_id)
+        prefix = request.artifact_prefix or artifact_folder(request.target.name)
+        self._request = request.model_copy(update={"artifact_prefix": prefix, "noise": None})
+        self._noise = request.noise
+        self._reference = ChangeReference(change_id=f"{info.run_id}/1")
+        self._on(request.target)
+
+    def _on(self, target: Target) -> None:
+        info = workflow.info()
+        self.about(target, "Describe")
+        self._request = self._request.model_copy(update={"target": target})
+        owner = ChangeOwner(workflow_id=info.workflow_id, first_run_id=info.first_execution_run_id, run_id=info.run_id)
+        self._order = ChangeOrder(change_id=self._reference.change_id, target=target, spec=self._request.change, owner=owner)
+        self._changing: ActivityOptions = {**CHANGE, "task_queue": host_queue(target.host)}
+
+    async def _look_up(self) -> None:
+        """Started by hand and not by a process: what may be done to the target is what the registry says, and not what the input says."""
+        target = await workflow.execute_activity_method(
+            Targets.resolve_target,
+            TargetQuery(target=self._request.target.name),
+            summary=summary_of(f"Look up {self._request.target.name} in the registry"),
+            **READ,
+        )
+        self._on(target)
+
+    async def _describe(self) -> tuple[ChangeDescription, str]:
+        with self.step("Describe the change", "validation"):
+            description: ChangeDescription = await workflow.execute_activity_method(
+                Changing.describe_change,
+                self._order,
+                summary=summary_of(f"What exactly would be done to {self._request.target.title}: {self._request.title}"),
+                **self._changing,
+            )
+            self._note(description=description, change_id=self._order.change_id)
+            self._checked: ChangeChecked = await workflow.execute_activity_method(
+                Changing.check_change, self._order, summary="Do its preconditions hold?", **self._changing
+            )
+        return description, "" if self._checked.passed else f"it may not be applied: {self._checked.told}"
+
+    async def _measure_noise(self) -> str:
+        """Why B is not measured."""
+        noise = self._noise
+        if noise is None:
+            self.phase("A against A")
+            async with self._leased():
+                noise = await self._measure("noise", self._request.budget_s / 2)
+        self._noise = noise
+        self._note(noise=noise)
+        if noise.noise is not None:
+            self.say(told_noise(noise.noise))
+        return noise_problem(noise, self._request.guards)
+
+    def _asks_before(self, description: ChangeDescription) -> bool:
+        """Not where the parent's own gate has approved exactly this."""
+        if self._request.approved_digest:
+            return self._request.approved_digest != description.digest
+        return self._request.ask_change
+
+    async def _refused_before(self, description: ChangeDescription) -> str:
+        self.phase("Approval of the change")
+        question = change_question(self._request, description, self._checked, self._noise)
+        decision = await self.ask(question, deadline_s=self._request.deadline_s, max_revisions=0)
+        if not decision.refused:
+            decision = self.begin_apply(CHANGE_GATE)  # a later rejection still counts
+        return f"refused by {decision.by}: {decision.comment}" if decision.refused else ""
+
+    async def _apply_and_measure(self) -> str:
+        """Why it is not better; then it is undone already, while nobody else can measure."""
+        async with self._leased():
+            try:
+                if not (problem := await self._apply()):
+                    evidence = await self._measure("trial", self._request.budget_s)
+                    self._note(evidence=evidence)
+                    self._evidence = evidence
+                    problem = evidence_problem(self._request, evidence)
+                    if evidence.judgement is not None:
+                        self.say(told_judgement(evidence.metric, evidence.judgement))
+                if not problem and not self._request.ask_keep:
+                    problem = f"measured only, as asked: {told_verdict(evidence)}"
+            except (FailureError, asyncio.CancelledError):
+                await to_the_end(self._undo())
+                raise
+            if problem:
+                await to_the_end(self._undo())
+        return problem
+
+    async def _apply(self) -> str:
+        self.phase("Apply")
+        with self.step("Apply the change", "implementation"):
+            self._begun = True
+            outcome: ChangeOutcome = await workflow.execute_activity_method(
+                Changing.apply_change,
+                self._order,
+                summary=summary_of(f"Record the undo, then apply: {self._request.title}"),
+                **self._changing,
+            )
+            self._note(outcome=outcome)
+            if outcome.state == "applied":
+                outcome = await workflow.execute_activity_method(
+                    Changing.verify_change, self._reference, summary="Does it stand there?", **self._changing
+                )
+                self._note(outcome=outcome)
+        if outcome.state != "applied" or outcome.standing.word != "changed":
+            return f"it was applied and does not stand: {outcome.state}, {outcome.standing.word} {outcome.standing.told}".strip()
+        await self._annotate("applied")
+        return ""
+
+    async def _measure(self, phase: TrialPhase, seconds: float) -> TrialEvidence:
+        request = self._request
+        order = MeasuringOrder(request=request, phase=phase, seconds=seconds)
+        if self._noise is not None:
+            known = {"clock": self._noise.clock, "metric": self._noise.metric, "round_s": self._noise.round_s}
+            order = order.model_copy(update={"change_id": self._order.change_id, **known})
+        if phase == "watch":
+            order = order.model_copy(update={"reference": reference_of(self._evidence)})
+        opening_s = request.measurement.clone_limit_s if request.measurement.kind == "queries" else OPENING_S
+        with self.step(STEPS[phase], "monitoring" if phase == "watch" else "benchmarking") as step:
+            evidence: TrialEvidence = await workflow.execute_activity_method(
+                TrialMeasuring.measure_trial,
+                order,
+                summary=summary_of(f"{STEPS[phase]} on {request.target.title}, {seconds:.0f} s at most: {request.title}"),
+                **measuring(seconds + request.budget_s + opening_s, on=request.target.host),
+            )
+            step.note = f"{evidence.rounds} rounds of {evidence.round_s:.2f} s" + (f", {len(evidence.void)} void" if evidence.void else "")
+        return evidence
+
+    async def _refused_after(self, description: ChangeDescription) -> str:
+        """A person's no, the deadline's, or that of a guard that was breached while they thought."""
+        self.phase("Decision to keep")
+        question = keep_question(self._request, description, self._evidence)
+        asking = asyncio.create_task(self.ask(question, deadline_s=self._request.deadline_s, max_revisions=0))
+        watching = asyncio.create_task(self._watch_live()) if self._watches_live else None
+        try:
+            await workflow.wait_condition(lambda: asking.done() or (watching is not None and watching.done()))
+            problem = watching.result() if watching is not None and watching.done() else ""
+            if not problem:
+                decision = await asking
+                problem = f"not kept, decided by {decision.by}: {decision.comment}" if decision.refused else ""
+        except (Exception, asyncio.CancelledError):
+            await to_the_end(_stopped(asking, watching))
+            raise
+        await to_the_end(_stopped(asking, watching))
+        return problem
+
+    @property
+    def _watches_live(self) -> bool:
+        """Probing a live target does not disturb it; starting both sides does."""
+        return self._request.measurement.kind == "switched" and bool(self._request.guards)
+
+    async def _watch_live(self) -> str:
+        return watch_problem(await self._measure("watch", self._request.deadline_s))
+
+    async def _keep(self) -> None:
+        self.phase("Keep")
+        with self.step("Keep the change", "implementation"):
+            outcome: ChangeOutcome = await workflow.execute_activity_method(
+                Changing.keep_change, self._reference, summary=summary_of(f"It stands for good: {self._request.title}"), **self._changing
+            )
+        self._note(outcome=outcome)
+
+    async def _watch_kept(self) -> str:
+        """A breach; what could not be ruled out is a note."""
+        if not self._request.watch_s or not self._request.guards:
+            return ""
+        self.phase("Watch the guards")
+        if self._watches_live:
+            watched = await self._measure("watch", self._request.watch_s)
+        else:
+            async with self._leased():
+                watched = await self._measure("watch", self._request.watch_s)
+        self._note(watched=watched)
+        if note := unwatched(watched):
+            self._note(notes=(*self._result.notes, note))
+        return watch_problem(watched)
+
+    async def _undo(self) -> None:
+        """Until it is seen to be undone, or stands in conflict; nothing where nothing was begun or it is undone already."""
+        if not self._begun or self._is("reverted"):
+            return
+        self.phase("Undo")
+        with self.step("Undo the change", "implementation") as step:
+            try:
+                outcome: ChangeOutcome = await workflow.execute_activity_method(
+                    Changing.revert_change, self._reference, summary=summary_of(f"Undo: {self._request.title}"), **self._changing
+                )
+            except ActivityError as failed:
+                if self._result.outcome is None and _error_type(failed) == ErrorType.INVALID_INPUT:
+                    self._begun = False  # it failed before anything was recorded, so nothing was done
+                    step.skip("nothing was done")
+                    return
+                note = f"it could not be undone, and the janitor tries again: {_told(failed)}"
+                self._note(notes=(*self._result.notes, note))
+                step.note = note
+                return
+            step.note = f"{outcome.state}, {outcome.standing.word}"
+            self._note(outcome=outcome)
+        if outcome.state == "reverted":
+            await self._annotate("undone")
+
+    async def _settle_conflict(self) -> None:
+        """What stands there is neither ours nor the earlier: a person puts it right, and it is tried again."""
+        for _ in range(CONFLICT_TRIES):
+            outcome = self._result.outcome
+            if outcome is None or outcome.state != "conflict":
+                return
+            self.phase("Conflict")
+            question = conflict_question(self._request, outcome)
+            decision = await self.ask(question, deadline_s=self._request.deadline_s, max_revisions=0)
+            if decision.refused or self.begin_apply(CONFLICT_GATE).refused:
+                return
+            await to_the_end(self._undo())
+
+    async def _deliver(self) -> None:
+        """In the form in which its owner keeps state; what cannot be delivered stops nothing."""
+        with self.step("Deliver the kept change", "documentation") as step:
+            try:
+                delivered = await workflow.execute_activity_method(
+                    Delivery.deliver_change,
+                    DeliveryOrder(
+                        change_id=self._order.change_id, artifact_prefix=self._request.artifact_prefix, reason=self._request.title
+                    ),
+                    summary=summary_of(f"Write it down for its owner: {self._request.title}"),
+                    **READ,
+                )
+            except ActivityError as failed:
+                step.skip(_told(failed))
+                self._note(notes=(*self._result.notes, f"not delivered: {_told(failed)}"))
+                return
+            step.note = delivered.told
+        self._note(delivered=delivered.artifacts, branch=delivered.branch)
+
+    async def _annotate(self, word: str) -> None:
+        """On the team's dashboards, where the registry names them."""
+        order = AnnotationOrder(
+            target=self._request.target.name,
+            change_id=self._order.change_id,
+            word=word,
+            title=self._request.title,
+            workflow_id=self._result.workflow_id,
+        )
+        try:
+            note = await workflow.execute_activity_method(
+                Annotations.annotate_change, order, summary=f"Mark on dashboards that it was {word}", **READ
+            )
+        except ActivityError as failed:
+            stop_if_cancelled()
+            note = _told(failed)
+        if note:
+            self._note(notes=(*self._result.notes, f"dashboards: {note}"))
+
+    async def _close(self, problem: str) -> TrialResult:
+        await self.finish()
+        kept = not problem
+        end: TrialEnd = "kept" if kept else "not applied" if not self._begun else "undone" if self._is("reverted") else "conflict"
+        reason = problem or f"better, and kept: {told_verdict(self._evidence)}"
+        if end == "conflict":
+            reason = "; ".join((reason, *self._result.notes[-1:]))
+        self._note(end=end, reason=reason, decisions=tuple(self.decisions()))
+        self.say(f"{end}: {reason}")
+        refused = any(decision.refused for decision in self._result.decisions)
+        self.conclude("passed" if kept else "rejected" if refused else "inconclusive", phase=end.capitalize())
+        return self._result
+
+    def _leased(self) -> AbstractAsyncContextManager[LeaseTicket]:
+        return target_lease(self, self._request.target.resources, ticket=self._request.ticket, on_waiting=self.waits_for_lease)
+
+    def _note(self, **fields: Any) -> None:
+        self._result = self._result.model_copy(update=fields)
+
+    def _is(self, state: UndoState) -> bool:
+        return self._result.outcome is not None and self._result.outcome.state == state
+
+
+async def _stopped(*tasks: "asyncio.Task[Any] | None") -> None:
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def _told(trouble: BaseException) -> str:
+    if isinstance(trouble, asyncio.CancelledError) or is_cancelled_exception(trouble):
+        return "it was cancelled"
+    return told(str(getattr(trouble, "cause", None) or trouble), 600)
+
+
+def _error_type(failed: ActivityError) -> str | None:
+    return failed.cause.type if isinstance(failed.cause, ApplicationError) else None

@@ -1,0 +1,374 @@
+"""Which indexes should exist?
+
+preflight -> lease -> observe (statements || log || catalog || workload) -> group statements || existing indexes
+-> lease -> search (what-ifs, selection, measured search on a clone) -> verify on a fresh clone, with the WAL of writes -> gate `strategy`
+-> one after the other: invalid indexes dropped; creates and drops as a Trial each, with its own gate `keep`
+-> use of kept indexes watched -> report -> findings review -> record in the history
+"""
+
+from typing import Any
+
+from temporalio import workflow
+
+from activities.index_findings import IndexFindings
+from activities.index_search import IndexSearch
+from activities.index_upkeep import IndexUpkeep
+from activities.statement_grouping import StatementGrouping
+from activities.targets import TargetQuery, Targets
+from perfwright.analysis.indexes.proposals import dropped
+from perfwright.analysis.indexes.strategy_results import GATE, strategy_question, trial_of
+from perfwright.analysis.masking.requests import shown_request
+from perfwright.analysis.query_results import told_request
+from perfwright.models.database import DatabaseFacts
+from perfwright.models.index_steps import (
+    ClonePlan,
+    ClonesRemoved,
+    ConcludeIndexStrategy,
+    IndexConclusion,
+    ReadExistingIndexes,
+    RemoveClones,
+    SearchedIndexes,
+    SearchIndexes,
+    VerifyIndexes,
+)
+from perfwright.models.index_strategy import (
+    OVERRIDABLE,
+    PROCESS,
+    ExistingIndexes,
+    IndexProposal,
+    IndexStrategy,
+    IndexStrategyDetails,
+    IndexStrategyRequest,
+    TriedIndex,
+)
+from perfwright.models.query_steps import GroupedStatements, GroupStatements, InspectDatabase, Observation
+from perfwright.models.result import ProcessResult
+from perfwright.models.target import Target
+from perfwright.models.undo import ChangeDescription
+from workflows.database.collecting import count_statements, read_catalog, read_log, sample_activity, with_given
+from workflows.database.database_steps import DatabaseSteps, steps_of
+from workflows.database.index_changes import described, invalid_removed, tried, use_between, use_read
+from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
+from workflows.shared.commands import loaded
+from workflows.shared.hosts import reach_host
+from workflows.shared.human_gates import HumanGates
+from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
+from workflows.shared.options import COMPUTE, READ, asking, measuring
+from workflows.shared.overrides import override_problems
+from workflows.shared.waiting import together
+
+Result = ProcessResult[IndexStrategyDetails]
+WHAT_IFS_S = 240.0
+"""Of asking the planner, where nothing can be hypothetical."""
+LOOKS = 4
+"""At the use of kept indexes, over the time that they are watched."""
+
+
+@workflow.defn
+class IndexStrategyOptimization(HumanGates, LeaseHolder):
+    """Which indexes should exist?"""
+
+    gate_names = (GATE, "findings_review")
+    _tools: DatabaseSteps
+    _clone: ClonePlan
+
+    @workflow.run
+    async def run(self, request: IndexStrategyRequest) -> Result:
+        async with ended_runs_filed(self):
+            target, run, database = await self._preflight(request)
+            request = request.decided(target.environment)
+            observation = await self._observe(request, target, database)
+            grouped, existing = await together(
+                self._group(request, target, database, observation), self._look_at_existing(target, observation)
+            )
+            details = IndexStrategyDetails(
+                database=database,
+                window_s=observation.observed.seconds,
+                existing=existing,
+                not_seen=(*database.not_seen, *observation.not_seen),
+                statement_table=grouped.table,
+                catalog=observation.catalog.catalog,
+                warnings=(*observation.warnings, *existing.warnings),
+            )
+            searched = await self._search(request, target, database, observation, grouped)
+            revision = 1
+            strategy = await self._verify(request, target, searched, revision)
+            proposals, told = await self._described(request, target, strategy, existing)
+            while proposals:
+                question = strategy_question(target, request, strategy, proposals, searched[1].facts, (grouped.table,))
+                if not (decision := await self.ask(question, **self._patience(request))).wants_changes:
+                    break
+                request, revision = request.revised(decision.overrides), revision + 1
+                strategy = await self._verify(request, target, searched, revision)
+                proposals, told = await self._described(request, target, strategy, existing)
+            details = details.model_copy(update={"search": searched[1].facts, "strategy": strategy})
+            refused = ""
+            if not proposals:
+                self.skip_step("Carry out", "implementation", "there is nothing to change")
+            elif (decision := decision if decision.refused else self.begin_apply(GATE)).refused:
+                refused = f"The strategy was refused by {decision.by}: {decision.comment}"
+            else:
+                details = await self._carry_out(request, target, details, proposals, told)
+            details = await self._watched(request, target, details)
+            await self._remove_clones(target)
+            result = await self._result(request, target, details, proposals, refused)
+            if not refused:
+                result = await reviewed(self, result, run, **self._patience(request, revisions=0))
+            return await close(self, result, run)
+
+    async def _preflight(self, request: IndexStrategyRequest) -> tuple[Target, str, DatabaseFacts]:
+        with self.step("Preflight", "validation") as step:
+            target = await workflow.execute_activity_method(
+                Targets.resolve_target,
+                TargetQuery(target=request.target, operation="ddl"),
+                summary=f"Look up {request.target_name} in the registry",
+                **READ,
+            )
+            self._tools = steps_of(target, only="postgresql")
+            self.about(target, "Preflight")
+            run = await number_run(target, shown_request(request.decided(target.environment)))
+            await reach_host(target.host)
+            database: DatabaseFacts = await workflow.execute_activity_method(
+                self._tools.inspect,
+                InspectDatabase(target=target),
+                summary=f"Connect to {target.title}: version, rights, extensions, settings",
+                **asking(on=target.host),
+            )
+            self._clone = ClonePlan(
+                target=target,
+                dsn_env=request.clone_dsn_env,
+                owner=artifact_folder(target.name),
+                limit_mb=request.clone_limit_mb,
+                limit_s=request.clone_limit_s,
+            )
+            await self._remove_clones(target)
+            step.note = f"{database.system} {database.version}"
+        for missing in database.not_seen:
+            self.say(missing.sentence)
+        return target, run, database
+
+    async def _observe(self, request: IndexStrategyRequest, target: Target, database: DatabaseFacts) -> Observation:
+        self.phase("Observation")
+        prefix, asked = f"{artifact_folder(target.name)}/1", request.observation
+        observation: Observation | None = None
+        with self.step("Observe", "monitoring") as step:
+            try:
+                async with (
+                    target_lease(self, target.resources, on_waiting=self.waits_for_lease),
+                    loaded(asked.workload, target, prefix, asked.window_s),
+                ):
+                    observed, sampled, log, catalog = await together(
+                        count_statements(self._tools, asked, target, prefix),
+                        sample_activity(self._tools, asked, target, prefix),
+                        read_log(self._tools, asked, target, database, prefix),
+                        read_catalog(self._tools, asked, target, prefix),
+                    )
+                observation = Observation(revision=1, observed=observed, sampled=sampled, log=log, catalog=catalog)
+            except LeaseLost as lost:
+                if observation is None:
+                    raise
+                observation = observation.model_copy(update={"disturbed": str(lost)})
+            observation = await with_given(observation, asked, target, database, prefix)
+            step.note = f"{observed.statements:,} statements in {observed.seconds:.0f} s"
+        self.say(observation.sentence)
+        return observation
+
+    async def _group(
+        self, request: IndexStrategyRequest, target: Target, database: DatabaseFacts, observation: Observation
+    ) -> GroupedStatements:
+        asked = request.observation
+        with self.step("Group statements", "analysis") as step:
+            grouped: GroupedStatements = await workflow.execute_activity_method(
+                StatementGrouping.group_statements,
+                GroupStatements(
+                    request=asked.model_copy(update={"statements": ()}) if observation.given_kept_in else asked,
+                    database=database,
+                    observed=observation.observed,
+                    log=observation.log,
+                    catalog=observation.catalog.catalog,
+                    given=observation.given,
+                    given_kept_in=observation.given_kept_in,
+                    artifact_prefix=f"{artifact_folder(target.name)}/1",
+                ),
+                summary=f"Group the statements of {target.title} by shape, find values to run them with",
+                **COMPUTE,
+            )
+            step.note = f"{len(grouped.chosen)} of {grouped.statements:,} shapes"
+        return grouped
+
+    async def _look_at_existing(self, target: Target, observation: Observation) -> ExistingIndexes:
+        with self.step("Look at existing indexes", "analysis") as step:
+            existing: ExistingIndexes = await workflow.execute_activity_method(
+                IndexUpkeep.read_existing_indexes,
+                ReadExistingIndexes(target=target, catalog=observation.catalog.catalog),
+                summary=f"Find duplicate, redundant, unused, invalid and bloated indexes of {target.title}",
+                **asking(on=target.host),
+            )
+            step.note = f"{existing.indexes} indexes, {len(existing.noted)} noted"
+        return existing
+
+    async def _search(
+        self,
+        request: IndexStrategyRequest,
+        target: Target,
+        database: DatabaseFacts,
+        observation: Observation,
+        grouped: GroupedStatements,
+    ) -> tuple[SearchIndexes, SearchedIndexes]:
+        self.phase("Search")
+        order = SearchIndexes(
+            target=target,
+            database=database,
+            request=request.model_copy(update={"statements": ()}),
+            table=grouped.table,
+            fingerprints=grouped.chosen,
+            catalog=observation.catalog.catalog,
+            clone=self._clone,
+            artifact_prefix=artifact_folder(target.name),
+        )
+        with self.step("Search on a clone", "design") as step:
+            async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+                searched: SearchedIndexes = await workflow.execute_activity_method(
+                    IndexSearch.search_indexes,
+                    order,
+                    summary=f"Search indexes for {len(grouped.chosen)} statements of {target.title} on a clone",
+                    **measuring(request.clone_limit_s + WHAT_IFS_S + request.measure_s, on=target.host),
+                )
+            step.note = f"{searched.facts.candidates} candidates, {len(searched.selected)} chosen"
+        return order, searched
+
+    async def _verify(
+        self, request: IndexStrategyRequest, target: Target, searched: tuple[SearchIndexes, SearchedIndexes], revision: int
+    ) -> IndexStrategy:
+        self.phase("Verification")
+        order, found = searched
+        with self.step(
+            f"Verify on a fresh clone, revision {revision}" if revision > 1 else "Verify on a fresh clone", "benchmarking"
+        ) as step:
+            async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+                strategy: IndexStrategy = await workflow.execute_activity_method(
+                    IndexSearch.verify_indexes,
+                    VerifyIndexes(
+                        search=order.model_copy(update={"request": request.model_copy(update={"statements": ()})}),
+                        found=found.document,
+                        add_indexes=request.add_indexes,
+                        leave_out=request.leave_out,
+                        revision=revision,
+                    ),
+                    summary=f"Verify {len(found.selected)} indexes of {target.title} in pairs, and what they cost writers",
+                    **measuring(request.clone_limit_s + WHAT_IFS_S + request.measure_s, on=target.host),
+                )
+            step.note = f"{len(strategy.proposals)} left, {strategy.geomean_gain:.2f} times faster"
+        return strategy
+
+    async def _described(
+        self, request: IndexStrategyRequest, target: Target, strategy: IndexStrategy, existing: ExistingIndexes
+    ) -> tuple[tuple[IndexProposal, ...], dict[str, ChangeDescription]]:
+        with self.step("Describe the changes", "design") as step:
+            proposals, told = await described(request, target, (*strategy.proposals, *dropped(existing, request)))
+            step.note = f"{len(proposals)} changes"
+        return proposals, told
+
+    async def _carry_out(
+        self,
+        request: IndexStrategyRequest,
+        target: Target,
+        details: IndexStrategyDetails,
+        proposals: tuple[IndexProposal, ...],
+        told: dict[str, ChangeDescription],
+    ) -> IndexStrategyDetails:
+        """One after the other: each sees what was kept before it."""
+        self.phase("Trials")
+        assert details.strategy is not None and details.existing is not None, "both were looked at"
+        ends: list[TriedIndex] = []
+        existing = {one.name: one for one in details.existing.noted}
+        for number, one in enumerate(proposals, 1):
+            with self.step(one.ddl[:200], "implementation") as step:
+                if one.action == "remove invalid":
+                    async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+                        ends.append(await invalid_removed(request, target, one, existing[one.name].definition))
+                else:
+                    prefix, table = (
+                        f"{artifact_folder(target.name)}/trial-{number}",
+                        existing[one.name].table if one.name in existing else "",
+                    )
+                    asked = trial_of(one, told[one.title], details.strategy, request, target, prefix, table)
+                    ended, result = await tried(one, asked, number)
+                    ends.append(ended)
+                    details = details.model_copy(update={"delivered": (*details.delivered, *result.delivered)})
+                step.note = f"{ends[-1].end}: {ends[-1].reason}"
+            self.say(f"{one.title}: {ends[-1].end}, {ends[-1].reason}")
+        return details.model_copy(update={"tried": tuple(ends)})
+
+    async def _watched(self, request: IndexStrategyRequest, target: Target, details: IndexStrategyDetails) -> IndexStrategyDetails:
+        """Who uses what was kept: the run sleeps meanwhile, for days if so asked."""
+        kept = tuple(one.proposal.name for one in details.tried if one.end == "kept" and one.proposal.action == "create")
+        if not kept or not request.watch_s:
+            self.skip_step("Watch use", "monitoring", "watch_s is 0" if kept else "nothing was created and kept")
+            return details
+        self.phase("Watching use")
+        with self.step("Watch use", "monitoring") as step:
+            first = await use_read(target, kept)
+            for look in range(1, LOOKS + 1):
+                await workflow.sleep(request.watch_s / LOOKS, summary=f"Use of {len(kept)} kept indexes, look {look} of {LOOKS}")
+                use = use_between(kept, first, await use_read(target, kept), request.watch_s * look / LOOKS)
+                step.note = f"{sum(one.scans > 0 for one in use)} of {len(kept)} kept indexes are used"
+                self.say(step.note)
+        return details.model_copy(update={"use": use})
+
+    async def _remove_clones(self, target: Target) -> None:
+        """What killed workers left."""
+        removed: ClonesRemoved = await workflow.execute_activity_method(
+            IndexSearch.remove_clones,
+            RemoveClones(clone=self._clone),
+            summary=f"Drop clones of {target.title} that are left",
+            **asking(on=target.host),
+        )
+        if removed.names:
+            self.say(f"{len(removed.names)} clones of {target.title} were left, and are dropped")
+
+    def _patience(self, request: IndexStrategyRequest, revisions: int | None = None) -> dict[str, Any]:
+        return {
+            "deadline_s": request.review_deadline_s,
+            "max_revisions": request.max_revisions if revisions is None else revisions,
+            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
+        }
+
+    async def _result(
+        self,
+        request: IndexStrategyRequest,
+        target: Target,
+        details: IndexStrategyDetails,
+        proposals: tuple[IndexProposal, ...],
+        refused: str,
+    ) -> Result:
+        info = workflow.info()
+        with self.step("Conclude", "analysis"):
+            said: IndexConclusion = await workflow.execute_activity_method(
+                IndexFindings.conclude_index_strategy,
+                ConcludeIndexStrategy(
+                    request=request.model_copy(update={"statements": ()}),
+                    title=target.title,
+                    details=details,
+                    proposals=proposals,
+                    refused=refused,
+                ),
+                summary=f"What was found and done on {target.title}",
+                **READ,
+            )
+        return Result(
+            process=PROCESS,
+            target=target.name,
+            environment=target.environment,
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            verdict=said.verdict,
+            summary=said.summary,
+            findings=said.findings,
+            recommendations=said.recommendations,
+            quality_gates=said.quality_gates,
+            artifacts=tuple(one for one in (details.statement_table, details.catalog, *details.delivered) if one),
+            request=told_request(request),
+            started_at=info.start_time.isoformat(),
+            details=details,
+        )
