@@ -37,12 +37,13 @@ demo: $(READY)-demo temporal
 # cores, since they wait more than they compute. What failed is run once more by itself: one of those that measure may be disturbed by another
 # program of the machine (a second busy one makes "one thread saturated" a saturated machine, and rightly so), and of thousands side by side
 # one may starve. What fails again has failed; what does not is named by the first run.
+SLOWEST := --durations 20 --durations-min 5
 ONCE_MORE := --last-failed --last-failed-no-failures none
 test: $(READY)-test temporal
 	@export TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)"; failed=0; \
-	$(BIN)/python -m pytest $(TESTS) -n $(TEST_PROCESSES) --dist worksteal -m "not measuring" || { code=$$?; [ $$code = 5 ] || { \
+	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -n $(TEST_PROCESSES) --dist worksteal -m "not measuring" || { code=$$?; [ $$code = 5 ] || { \
 	  echo "once more, one after the other: what failed"; $(BIN)/python -m pytest $(TESTS) -m "not measuring" $(ONCE_MORE) || failed=$$?; }; }; \
-	$(BIN)/python -m pytest $(TESTS) -m "measuring" || { code=$$?; [ $$code = 5 ] || { \
+	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -m "measuring" || { code=$$?; [ $$code = 5 ] || { \
 	  echo "measuring again what failed"; $(BIN)/python -m pytest $(TESTS) -m "measuring" $(ONCE_MORE) || failed=$$?; }; }; \
 	exit $$failed
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -162,10 +163,12 @@ async def test_a_worker_that_is_killed_at_any_instant(site: Site) -> None:
     lab, context = await opened(site, "shop")
     chance = random.Random(5)
     await site.start_worker()
-    ends = []
+    ends, began = [], time.monotonic()
+    await assert_consistent(lab, await lab.start(lab.edit(10)), "cost = 10\n")
+    undisturbed_s = time.monotonic() - began
     for _ in range(INSTANTS):
         handle = await lab.start(lab.edit(10))
-        await asyncio.sleep(chance.uniform(0.0, 8.0))
+        await asyncio.sleep(chance.uniform(0.0, undisturbed_s))
         await site.signal_worker(signal.SIGKILL)
         await site.start_worker()
         ends.append((await assert_consistent(lab, handle, "cost = 10\n")).end)
