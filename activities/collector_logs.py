@@ -67,7 +67,11 @@ def read_logs(folder: Path) -> Collected | None:
     total_ms = sum(pause.ms for pause in pauses)
     full_ms = sum(pause.ms for pause in pauses if pause.cause == "full generation")
     facts = CollectorFacts(
-        runtime="python", collector="CPython", thresholds=log.thresholds, full_share=full_ms / total_ms if total_ms else None
+        runtime="python",
+        version=log.version,
+        collector="CPython",
+        thresholds=log.thresholds,
+        full_share=full_ms / total_ms if total_ms else None,
     )
     return Collected(facts, pauses, max(1, sum(bool(one.pauses) for one in python)), sum(one.dropped for one in python))
 

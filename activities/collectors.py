@@ -24,7 +24,7 @@ from activities.service_runs import ServiceSample, measured, p_ms, requests_of, 
 from activities.subprocesses import Tool, run
 from activities.trial_measuring.sides import CommandSide
 from perfwright.analysis.changes.launches import changed_command, changed_environment
-from perfwright.analysis.gc.candidates import FLAGS, JAVA_OPTIONS, jvm_candidates, python_candidates
+from perfwright.analysis.gc.candidates import FLAGS, JAVA_OPTIONS, is_java, jvm_candidates, python_candidates
 from perfwright.analysis.gc.front import AS_IS, choose, score
 from perfwright.analysis.gc.issues import issues_of, summary_sentence
 from perfwright.analysis.gc.pauses import pause_table
@@ -52,6 +52,7 @@ from perfwright.models.gc_tuning import (
     GcSweep,
     Pause,
 )
+from perfwright.models.secrets import secret_argument
 from perfwright.models.target import Target
 from perfwright.report.gc_picture import draw_front
 
@@ -101,19 +102,16 @@ class Collectors:
         """Which pauses are worth tuning, and what could be tried."""
         wanted, seen = request.request, request.observation
         issues = issues_of(seen, wanted.pause_target_ms, wanted.share_target)
-        candidates = await self._candidates(request) if issues else ()
-        if wanted.candidates is not None:
-            known = {candidate.name for candidate in candidates}
-            refused = tuple(name for name in wanted.candidates if name not in known)
-            candidates = tuple(candidate for candidate in candidates if candidate.name in wanted.candidates)
-        else:
-            refused = ()
+        fitting = await self._candidates(request) if issues else ()
+        known = tuple(candidate.name for candidate in fitting)
+        names = known if wanted.candidates is None else wanted.candidates
         return ProposedSettings(
             issues=issues,
-            candidates=candidates,
+            candidates=tuple(candidate for candidate in fitting if candidate.name in names),
             metric=metric_of(issues),
             sentence=summary_sentence(seen, issues, wanted.pause_target_ms, wanted.share_target),
-            refused=refused,
+            refused=tuple(name for name in names if name not in known),
+            known=known,
         )
 
     @activity.defn
@@ -179,7 +177,8 @@ class Collectors:
         if not any(one.candidate == AS_IS and not one.trouble for one in samples):
             raise _no_log(request.target, taken)
         scores = score(samples, wanted.memory_limit_share, wanted.throughput_limit_share)
-        sweep = choose(scores, wanted.pause_target_ms, wanted.share_target)
+        names = [candidate.name for candidate in request.candidates]
+        sweep = choose(scores, wanted.pause_target_ms, wanted.share_target, names)
         lines = "".join(one.model_dump_json() + "\n" for one in samples)
         stored = await self._artifacts.put(f"{request.artifact_prefix}/samples.jsonl", lines.encode(), MEDIA_TYPE, "Samples of the sweep")
         drawn = draw_front(scores, sweep.chosen, wanted.pause_target_ms, 1 + wanted.memory_limit_share)
@@ -239,6 +238,9 @@ class Collectors:
         collectors = await _collectors_of(seen.executable)
         issues = issues_of(seen, request.request.pause_target_ms, request.request.share_target)
         options = side.environment.get(JAVA_OPTIONS, "")
+        if not is_java(side.argv) and (place := secret_argument(options.split())):  # a change is recorded, and holds no secret
+            told = f"{JAVA_OPTIONS} of {target.name}: {place} looks like a secret, and would be recorded with a change of it"
+            raise refuse(ErrorType.INVALID_INPUT, told, way_out="hand it over by a variable of its own")
         return jvm_candidates(side.argv, options, seen.facts, collectors, issues, request.request.pause_target_ms)
 
 

@@ -5,6 +5,7 @@ That is a superuser's change of the catalog: never on a database that anybody el
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,21 +170,20 @@ class IndexClone:
         try:
             question = next(search)
             while True:
-                if time.monotonic() > until:
-                    question = search.throw(OutOfTime())
-                    continue
-                question = search.send(await self._answered(question))
+                answer = await self._answered(question, until) if time.monotonic() < until else None
+                # What time cut short is no answer.
+                question = search.throw(OutOfTime()) if answer is None or time.monotonic() > until else search.send(answer)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
 
-    async def _answered(self, question: ShapeQuestion | TimeQuestion) -> Shape | Timed:
+    async def _answered(self, question: ShapeQuestion | TimeQuestion, until: float) -> Shape | Timed:
         if isinstance(question, TimeQuestion):
-            return Timed(await self.ratio(question.query, question.indexes))
+            return Timed(await self.ratio(question.query, question.indexes, until))
         plan = await self.plan(question.query, question.indexes)
         read = index_names(plan)
         return Shape(plan_shape(plan), total_cost(plan), frozenset(one for one in question.indexes if self.built[one].name in read))
 
-    async def ratio(self, query: int, indexes: Indexes) -> float:
+    async def ratio(self, query: int, indexes: Indexes, until: float = math.inf) -> float:
         """Time with the indexes over time without, the quickest of up to PAIRS runs in turns on each side: whatever disturbs only slows.
         A query that is cut off without them is only known to take longer, so its gain counts up to CUT_OFF_GAIN."""
         with_them: list[float] = []
@@ -198,7 +198,7 @@ class IndexClone:
                 without.append(self._cut_off_s * 1000)
             ratio = min(with_them) / min(without)
             # The first run reads what no run before it needed: what looks much slower is tried once more.
-            if ratio < 1 / CLEAR or (number > 0 and ratio > CLEAR) or (number + 1 >= PAIRS and ratio < DOUBTED):
+            if time.monotonic() > until or ratio < 1 / CLEAR or (number > 0 and ratio > CLEAR) or (number + 1 >= PAIRS and ratio < DOUBTED):
                 break
         return max(ratio, 1 / CUT_OFF_GAIN) if query in self._cut else ratio
 

@@ -31,7 +31,7 @@ from activities.postgres_explain_progress import wanted_statements
 from activities.postgres_explain_session import PlanSession, Refused, Timeouts
 from activities.recording_folder import RecordingFolder, resumable
 from perfwright.analysis.explaining.sql_texts import UnsendableText, sendable
-from perfwright.analysis.indexes.definitions import IndexDefinition, unique
+from perfwright.analysis.indexes.definitions import IndexDefinition
 from perfwright.analysis.indexes.documents import IndexSearchDocument
 from perfwright.analysis.indexes.given import NotTaken, read_definition
 from perfwright.analysis.indexes.selection import Found, select
@@ -107,7 +107,8 @@ class IndexSearch:
             async with beating(progress.told):
                 given = await self._given(search)
                 document = await self._document(request)
-                wanted = self._wanted(request, given, document)
+                asked = self._asked(request, given)
+                wanted = self._wanted(request, document, asked)
                 kept_in = f"{search.artifact_prefix}/trials"
                 self._keep(kept_in, given)
                 progress.doing = f"making a clone of {search.target.title}"
@@ -115,7 +116,7 @@ class IndexSearch:
                     progress.doing = "verifying on a fresh clone"
                     given = await _explainable(given, connection, search)
                     fresh = IndexClone(clone.target, connection, given.workload.texts, search.request.statement_timeout_s)
-                    verifying = Verifying(fresh, given.workload, given.statements, given.catalog, given.taken, search.request)
+                    verifying = Verifying(fresh, given.workload, given.statements, given.catalog, given.taken, search.request, asked)
                     found = await verifying.strategy(wanted, document.tried)
             return found.model_copy(update={"kept_in": kept_in, "queries": len(given.workload.texts)})
 
@@ -198,16 +199,22 @@ class IndexSearch:
         except ValueError as trouble:
             raise refuse(ErrorType.ARTIFACT_CORRUPT, f"{request.found.uri}: {trouble}", way_out="Run the process again") from None
 
-    def _wanted(self, request: VerifyIndexes, given: Given, document: IndexSearchDocument) -> frozenset[IndexDefinition]:
-        """What was found, with what a person added, without what a person left out."""
+    def _asked(self, request: VerifyIndexes, given: Given) -> frozenset[IndexDefinition]:
+        """What a person added."""
         added = []
         for text in request.add_indexes:
             try:
                 added.append(read_definition(text, given.catalog))
             except NotTaken as reason:
                 raise refuse(ErrorType.INVALID_INPUT, f"add_indexes: {reason}") from None
+        return frozenset(added)
+
+    def _wanted(
+        self, request: VerifyIndexes, document: IndexSearchDocument, asked: frozenset[IndexDefinition]
+    ) -> frozenset[IndexDefinition]:
+        """What was found, with what a person added, without what a person left out."""
         left_out = {" ".join(one.split()) for one in request.leave_out}
-        return frozenset(one for one in unique([*document.chosen, *added]) if one.title not in left_out)
+        return frozenset(one for one in (*document.chosen, *asked) if one.title not in left_out)
 
     def _keep(self, kept_in: str, given: Given) -> None:
         """For the trials: they run on this host, and no history or artifact may have the values."""

@@ -34,6 +34,8 @@ class Verifying:
     catalog: Catalog
     taken: set[str]
     request: IndexStrategyRequest
+    asked_for: Indexes = NONE
+    """By a person, in so many words."""
 
     async def strategy(self, wanted: Indexes, tried: Sequence[IndexDefinition]) -> IndexStrategy:
         """What is left of the set within the budget of writes. `tried`: other forms that may take an index's place."""
@@ -43,6 +45,7 @@ class Verifying:
         kept = await self._verified(wanted, tried)
         dropped = dict.fromkeys(kept.dropped, NO_GAIN)
         while True:
+            kept = await self._worth_it(kept, dropped)
             after = await self._written()
             effects = write_effects(self.statements, before, after)
             growth = measured_growth(self.statements, effects)
@@ -67,6 +70,23 @@ class Verifying:
             readers=self._readers(),
             warnings=tuple(f"{one.title} cannot be built: {why}"[:500] for one, why in list(self.clone.refused.items())[:10]),
         )
+
+    async def _worth_it(self, kept: VerifiedChoice, dropped: dict[IndexDefinition, str]) -> VerifiedChoice:
+        """Without indexes that save too little of the workload's time for what every index takes: room, writes, planning, attention. What
+        a person asked for is not measured by that."""
+        least, weights = self.request.least_gain_share, self.workload.problem.weights
+        total = math.fsum(weights) or 1.0
+        while True:
+            saved = {
+                one: math.fsum(weights[query] * (1 - kept.queries[query].ratio) for query, read in kept.used.items() if one in read) / total
+                for one in kept.indexes - self.asked_for
+            }
+            small = min(saved, key=lambda one: (saved[one], one.title), default=None)
+            if small is None or saved[small] >= least:
+                return kept
+            dropped[small] = f"it would save {saved[small]:.1%} of the workload's time, and {least:.1%} is asked for"
+            kept = await self._verified(kept.indexes - {small}, ())
+            dropped |= dict.fromkeys(kept.dropped, NO_GAIN)
 
     async def _verified(self, wanted: Indexes, tried: Sequence[IndexDefinition]) -> VerifiedChoice:
         """Only what is kept is left on the clone: hidden ones would be kept up by writes as well."""

@@ -240,7 +240,7 @@ PROCESSES: tuple[ProcessEntry, ...] = (
                 "strategy",
                 "change",
                 "May these indexes be made and dropped?",
-                "verifies again with add_indexes, leave_out, budget_mb or write_growth_most",
+                "verifies again with add_indexes, leave_out, least_gain_share, budget_mb or write_growth_most",
             ),
             GateEntry("findings_review", "review", "Do the findings hold?"),
         ),

@@ -30,10 +30,11 @@ def input_rows(process: ProcessEntry) -> list[InputRow]:
 
 
 def example(process: ProcessEntry) -> dict[str, Any]:
-    """An input that is accepted where a target has that name: every field that has a default, with it."""
+    """An input that is accepted where a target has that name: every field that has a default, with it; needed ones with their example."""
     properties = process.request.model_json_schema()["properties"]
     given = {name: field["default"] for name, field in properties.items() if field.get("default") is not None}
-    return {"target": "shop"} | given
+    needed = {name: field["examples"][0] for name, field in properties.items() if field.get("examples")}
+    return {"target": "shop"} | needed | given
 
 
 def _rows(schema: dict[str, Any], definitions: dict[str, Any], depth: int) -> tuple[InputRow, ...]:

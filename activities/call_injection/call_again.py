@@ -8,6 +8,7 @@ library only and what the function itself needs. Every call is made twice with e
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import hashlib
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, ModuleType
 
+QUOTED = re.compile(r"['\"]([^'\"]*)['\"]")
 ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 DEEPEST, LARGEST = 12, 20_000
 SHOWN = 300
@@ -114,6 +116,39 @@ def told(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
     return (kind.__module__, kind.__qualname__, shown if not state else "", told(state, depth + 1, budget))
 
 
+def outline(value: Any, depth: int = 0) -> str:
+    """What kind of thing it is, and how large. Never what it holds: the real run's arguments may be secrets, and this is kept and shown."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return repr(value)
+    if kind in (str, bytes):
+        return f"{kind.__name__} of {len(value)}"
+    if kind in (list, tuple, set, frozenset, dict):
+        if len(value) <= 3 and depth < 3:
+            inner = [outline(one, depth + 1) for one in value]
+            return f"{kind.__name__}[{', '.join(inner)}]"
+        return f"{kind.__name__} of {len(value)} {' or '.join(sorted({type(one).__name__ for one in value})[:4])}"
+    return kind.__qualname__
+
+
+def raised(trouble: BaseException) -> str:
+    """The exception's type; its words only where the interpreter wrote them, without what it quotes, unless that names a builtin."""
+    kind = type(trouble)
+    if kind not in (
+        TypeError,
+        AttributeError,
+        NameError,
+        IndexError,
+        ZeroDivisionError,
+        UnboundLocalError,
+        ImportError,
+        ModuleNotFoundError,
+    ):
+        return kind.__qualname__
+    words = QUOTED.sub(lambda found: found[0] if hasattr(builtins, found[1]) else "'...'", str(trouble))
+    return f"{kind.__qualname__}: {words}"
+
+
 def drained(value: Any) -> Any:
     """What an iterator gives, bounded; anything else as it is."""
     if hasattr(value, "__next__") and hasattr(value, "__iter__"):
@@ -195,19 +230,18 @@ def called(
     for turn in range(2):
         given, named = make()
         if not turn:
-            call = ADDRESS.sub("0x", ", ".join([*(repr(one) for one in given), *(f"{name}={one!r}" for name, one in named.items())]))[
-                :SHOWN
-            ]
+            call = ", ".join([*map(outline, given), *(f"{name}={outline(one)}" for name, one in named.items())])[:SHOWN]
         printed = io.StringIO()
         signal.setitimer(signal.ITIMER_REAL, limit_s)
         try:
             with contextlib.redirect_stdout(printed):
                 answer = drained(function(*given, **named))
-                result, says = told(answer), ADDRESS.sub("0x", repr(answer))
+                result = told(answer)
+                says = f"{outline(answer)} #{hashlib.sha256(repr(result).encode('utf-8', 'backslashreplace')).hexdigest()[:6]}"
         except (TooLate, MemoryError, RecursionError):
             return SKIPPED, "", "it took too long, or too much", call
         except Exception as trouble:
-            kind, result, says = "raised", told(trouble), ADDRESS.sub("0x", f"{type(trouble).__name__}: {trouble}")
+            kind, result, says = "raised", told(trouble), raised(trouble)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         parts.append((result, told((given, named)), printed.getvalue()[:10_000]))
@@ -240,7 +274,7 @@ def main() -> None:
         try:
             make()
         except Exception as trouble:
-            answers.append(["unread", "", f"{type(trouble).__name__}: {trouble}"[:SHOWN], "", bool(number)])
+            answers.append(["unread", "", raised(trouble)[:SHOWN], "", bool(number)])
             return
         answers.append([*called(function, make, order["call_limit_s"]), bool(number)])
 

@@ -17,11 +17,12 @@ def _record(folder):
     import gc
     import mmap
     import os
+    import sys
     import time
 
     size, state = 4 << 20, {"pid": 0, "began": 0.0, "file": None, "at": 0, "dropped": 0}
     clock = time.monotonic
-    header = '{"thresholds": [%10d, %10d, %10d], "dropped": %10d}\n'
+    header = '{"version": "' + sys.version.split()[0] + '", "thresholds": [%10d, %10d, %10d], "dropped": %10d}\n'
 
     def tell_state():
         head = header % (gc.get_threshold() + (state["dropped"],))

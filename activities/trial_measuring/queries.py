@@ -23,6 +23,8 @@ from activities.kept_values import KeptValues
 from activities.postgres_connection import connected
 from activities.trial_measuring.kind import Round, Rounds
 from perfwright.analysis.changes.index_statements import read_create
+from perfwright.analysis.indexes.column_uses import Unresolved
+from perfwright.analysis.indexes.workload import rows_searched
 from perfwright.analysis.query_advice.identifiers import quoted
 from perfwright.models.change import IndexSpec
 from perfwright.models.errors import ErrorType
@@ -97,6 +99,14 @@ def _statements(measurement: QueriesMeasurement, site: Site) -> dict[str, str]:
     return texts
 
 
+def _search_of(text: str) -> str:
+    """Of an UPDATE or DELETE, the SELECT that finds its rows: an index may help that."""
+    try:
+        return rows_searched(text)
+    except Unresolved:
+        return ""
+
+
 @dataclass
 class _Clone:
     """The clone with both sides."""
@@ -137,6 +147,9 @@ class _Clone:
 
         reads = {name: text for name, text in texts.items() if is_read(text)}
         writes = {name: text for name, text in texts.items() if name not in reads}
+        for name, text in writes.items():
+            if searching := _search_of(text):
+                reads[name] = searching
         clone = IndexClone(made.target, connection, tuple(reads.values()), measurement.statement_limit_s)
         await clone.build((), ())  # sets the bound of every statement
         both = cls(clone, connection, tuple(reads), measurement.weights, measurement.statement_limit_s * 1000, measurement.clone_limit_s)

@@ -12,7 +12,6 @@ from perfwright.models.trial import Guard
 from perfwright.models.trial_run import TrialEvidence, TrialResult
 
 MEMORY = "rss_bytes"
-USUAL_EFFECT = 0.05
 
 
 def chosen(candidates: Sequence[Candidate], request: CpuOptimizationRequest) -> tuple[Candidate, ...]:
@@ -31,10 +30,10 @@ def expected(candidate: Candidate) -> str:
     return f"{candidate.gain_share:.1%} of the CPU time at most: what the profile charges to the lines that change, less what is left of it"
 
 
-def wanted_effect(candidate: Candidate) -> float:
+def wanted_effect(candidate: Candidate, request: CpuOptimizationRequest) -> float:
     """Share that its trial has to be able to see: half of what the profile promises, as the least that is worth a verdict; of a change that
-    came without a promise, what trials usually want."""
-    return candidate.gain_share / 2 if candidate.gain_share else USUAL_EFFECT
+    came without a promise, what was asked for."""
+    return candidate.gain_share / 2 if candidate.gain_share else request.given_gain_share
 
 
 def checked_out(candidate: Candidate, checked: Checked) -> CandidateResult:

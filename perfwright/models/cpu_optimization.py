@@ -33,9 +33,9 @@ class CpuOptimizationRequest(Input):
 
     target: TargetName
     """Name of a target in the registry whose `repository` is a clone on its host."""
-    benchmark: Command
+    benchmark: Annotated[Command, Field(examples=[["python", "-m", "benchmarks"]])]
     """Program and arguments (no shell) that do the work that is to get cheaper, and end; run in a tree of the commit."""
-    tests: Command
+    tests: Annotated[Command, Field(examples=[["python", "-m", "pytest", "-q"]])]
     """Program and arguments that run the project's tests: exit code 0 where they pass; run in a tree of the commit."""
     working_directory: Annotated[str, StringConstraints(max_length=1_000)] = ""
     """Where both are run, below the top of the repository."""
@@ -65,6 +65,8 @@ class CpuOptimizationRequest(Input):
     """Whether the target's `change_command` is asked for one more change, after the generated candidates."""
     submissions_s: Annotated[float, Field(ge=0.0, le=2_592_000.0)] = 0.0
     """Seconds to wait, after that, for a change that people submit (`perfwright submit`); what was submitted before is tried anyway."""
+    given_gain_share: Annotated[float, Field(ge=0.01, le=0.9)] = 0.05
+    """Gain that the trial of a change which was submitted, or made by the command, has to be able to see."""
     review_deadline_s: Annotated[float, Field(ge=1.0, le=2_592_000.0)] = 86_400.0
     """Seconds a gate waits for a person."""
     max_revisions: Annotated[int, Field(ge=0, le=20)] = 3
@@ -211,7 +213,7 @@ class Candidate(Model):
     """A change of one function, on the base commit."""
 
     id: str
-    """`memoise:shop/reports.py:read_day`."""
+    """`memoise:shop/prices.py:parse_price`."""
     codemod: str
     path: str
     function: str

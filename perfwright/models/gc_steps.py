@@ -49,7 +49,9 @@ class ProposedSettings(Model):
     """What the trial is to make better."""
     sentence: str
     refused: tuple[str, ...] = ()
-    """Candidates that a person named and that do not exist."""
+    """Candidates that the request named and that do not exist."""
+    known: tuple[str, ...] = ()
+    """All that would fit, by name, whether the request names them or not."""
 
 
 class SweepOrder(Model):

@@ -21,6 +21,7 @@ IndexText = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 OVERRIDABLE: dict[str, str] = {
     "leave_out": "titles of proposals that are not wanted: `orders(customer_id)`, `drop public.orders_old_idx`",
     "add_indexes": "indexes to try as well: `CREATE INDEX ON orders (customer_id, placed_at DESC) INCLUDE (total)`",
+    "least_gain_share": "share of the workload's time that an index has to save",
     "budget_mb": "megabytes that all new indexes may take together",
     "write_growth_most": "share by which writes may put more into the WAL",
 }
@@ -50,6 +51,8 @@ class IndexStrategyRequest(Input):
     """Megabytes that all new indexes may take together."""
     write_growth_most: Annotated[float, Field(ge=0.0, le=10.0)] = 0.25
     """Share by which the workload's writes may put more into the WAL with all new indexes."""
+    least_gain_share: Share = 0.02
+    """Share of the workload's time that a new index has to save, or it is not worth its upkeep."""
     add_indexes: Annotated[tuple[IndexText, ...], Field(max_length=MOST_CHANGES)] = ()
     """Indexes to try as well, as CREATE INDEX on columns."""
     leave_out: Annotated[tuple[IndexText, ...], Field(max_length=100)] = ()

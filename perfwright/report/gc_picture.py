@@ -7,7 +7,7 @@ from html import escape
 from perfwright.models.gc_tuning import GcScore
 
 WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 24, 46
+LEFT, RIGHT, TOP, BOTTOM = 70, 260, 24, 46
 LEAST_MS = 0.01
 
 
@@ -39,14 +39,16 @@ def draw_front(scores: Sequence[GcScore], chosen: str, pause_target_ms: float, m
     parts += [f'<text x="{LEFT - 8}" y="{y(ratio) + 4:.1f}" text-anchor="end" fill="currentColor">x{ratio:g}</text>' for ratio in ratios]
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}" fill="currentColor">p99 of noticed pauses; green: both within their limits</text>')
     parts.append(f'<text x="{LEFT}" y="{TOP - 8}" fill="currentColor">memory, to as it is</text>')
-    for one in drawn:
+    for number, one in enumerate(drawn, start=1):
         name = one.candidate or "as it is"
         fill = "#d0612a" if one.candidate == chosen and chosen else "#1f5fa8" if one.on_front else "#a9b2bd"
         radius = 4 + 4 * min(2.0, one.throughput_ratio)
         told = f"{name}: p99 {one.pause_p99_ms:.2f} ms, memory x{one.memory_ratio:.2f}, throughput x{one.throughput_ratio:.2f}"
-        cx, cy = x(one.pause_p99_ms), y(one.memory_ratio)
-        parts.append(
-            f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.8"><title>{escape(told)}</title></circle>'
-        )
-        parts.append(f'<text x="{cx + radius + 3:.1f}" y="{cy + 4:.1f}" fill="currentColor">{escape(name)}</text>')
+        cx, cy, line_y = x(one.pause_p99_ms), y(one.memory_ratio), TOP + 18 * number
+        parts += [
+            f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{radius:.1f}" fill="{fill}" fill-opacity="0.7"><title>{escape(told)}</title></circle>',
+            f'<text x="{cx:.1f}" y="{cy - radius - 3 - 12 * (number % 3):.1f}" text-anchor="middle" fill="currentColor">{number}</text>',
+            f'<circle cx="{WIDTH - RIGHT + 18}" cy="{line_y - 4}" r="5" fill="{fill}"/>',
+            f'<text x="{WIDTH - RIGHT + 28}" y="{line_y}" fill="currentColor">{number} {escape(name)}</text>',
+        ]
     return "".join(parts) + "</svg>"

@@ -98,6 +98,23 @@ async def test_a_change_that_is_wrong_on_an_edge_is_found(site: Site, tmp_path: 
     assert "unhashable" in checked.problem and "answered differently" in checked.problem
 
 
+async def test_what_the_real_run_was_given_is_not_told(site: Site, tmp_path: Path) -> None:
+    """Arguments may be secrets: of a call that differs only its shape leaves the host, of an exception what the interpreter wrote itself."""
+    bench = "from shop.dedupe import distinct\n\nfor _ in range(3):\n    distinct(['hunter2-hunter2', {'token': 'hunter2'}])\n"
+    repository = project(tmp_path / "repository", {"bench.py": bench, "check.py": ""})
+    code = await site.code(repository)
+    calls = await site.recorded(code, DISTINCT)
+    [candidate] = await site.found(code, calls, DISTINCT)
+    for new in (
+        WRONG,
+        DEDUPE.replace("return found", "raise ValueError(values)"),
+        DEDUPE.replace("return found", "raise KeyError(values[0])"),
+    ):
+        checked = await site.check(code, candidate, calls, DISTINCT.line, unified_patch("shop/dedupe.py", DEDUPE, new))
+        assert checked.differential is not None and checked.differential.differences
+        assert "hunter2" not in calls.model_dump_json() + checked.model_dump_json()
+
+
 @pytest.mark.parametrize(
     ("new", "told"),
     [

@@ -54,7 +54,7 @@ async def revised_and_rejected(stage: Shop) -> Handle:
     return await _ended(handle)
 
 
-async def timed_out(stage: Shop) -> Handle:
+async def strategy_unanswered(stage: Shop) -> Handle:
     return await _ended(await stage.start(review_deadline_s=1))
 
 
@@ -87,7 +87,7 @@ async def cancelled(stage: Shop) -> Handle:
     return await _ended(handle)
 
 
-async def cancelled_in_search(stage: Shop) -> Handle:
+async def cancelled_while_searching(stage: Shop) -> Handle:
     handle = await stage.start()
     await reached(handle, "search_indexes")
     await handle.cancel()
@@ -96,7 +96,7 @@ async def cancelled_in_search(stage: Shop) -> Handle:
 
 INDEX_BRANCHES: dict[str, Branch] = {
     branch.__name__: branch
-    for branch in (kept, not_kept, revised_and_rejected, timed_out, nothing_to_do, dropped, cancelled, cancelled_in_search)
+    for branch in (kept, not_kept, revised_and_rejected, strategy_unanswered, nothing_to_do, dropped, cancelled, cancelled_while_searching)
 }
 
 

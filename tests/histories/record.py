@@ -28,6 +28,7 @@ from tests.histories import stored
 from tests.histories.gc_branches import GC_BRANCHES, collecting
 from tests.histories.index_branches import INDEX_BRANCHES, indexing
 from tests.histories.janitor_branches import JANITOR_BRANCHES, cleaning
+from tests.histories.optimization_branches import OPTIMIZATION_BRANCHES, optimizing
 from tests.histories.query_branches import QUERY_BRANCHES, querying
 from tests.histories.trial_branches import TRIAL_BRANCHES, changing
 from tests.workflows.investigating import target, workers
@@ -290,6 +291,7 @@ BRANCHES: dict[str, dict[str, Callable[[Any], Awaitable[Handle]]]] = {
             refused,
         )
     },
+    "CpuOptimizationImplementation": OPTIMIZATION_BRANCHES,
     "GarbageCollectionTuning": GC_BRANCHES,
     "IndexStrategyOptimization": INDEX_BRANCHES,
     "QueryPerformanceAnalysis": QUERY_BRANCHES,
@@ -331,6 +333,7 @@ async def leasing(client: Client, site: Path, branch: Branch) -> AsyncIterator[S
 
 
 STAGES: dict[str, Any] = {
+    "CpuOptimizationImplementation": optimizing,
     "CpuProfilingInvestigation": investigating,
     "GarbageCollectionTuning": collecting,
     "IndexStrategyOptimization": indexing,

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,15 +31,13 @@ def test_the_catalogue_says_what_the_process_says(process: ProcessEntry) -> None
     workflow = workflow_of(process)
     assert (workflow.__doc__ or "").splitlines()[0] == process.question
     assert tuple(gate.name for gate in process.gates) == workflow.gate_names  # type: ignore[attr-defined]
-    request = process.request.model_validate_json('{"target": "shop"}')
+    request = process.request.model_validate_json(json.dumps(example(process)))
     assert process.workflow_id(request) == f"{process.slug}/shop"
 
 
 @each
 def test_the_example_is_accepted(process: ProcessEntry) -> None:
     """What --example prints can be sent as it is, and every input is explained."""
-    import json
-
     process.request.model_validate_json(json.dumps(example(process)))
     rows = input_rows(process)
     assert [row.name for row in rows] == list(process.request.model_fields)

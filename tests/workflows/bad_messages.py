@@ -33,6 +33,7 @@ ALL_TYPES: dict[str, type] = {workflow.__name__: workflow for workflow in (Sampl
 
 GOOD: dict[str, dict[str, Any]] = {
     "SampleProcess": {"target": "shop"},
+    "CpuOptimizationImplementation": {"target": "shop", "benchmark": ["python", "bench.py"], "tests": ["python", "check.py"]},
     "CpuProfilingInvestigation": {"target": "shop"},
     "GarbageCollectionTuning": {"target": "shop", "load": {"paths": ["/"]}},
     "QueryPerformanceAnalysis": {"target": "shop-db"},

@@ -3,18 +3,18 @@
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, RPCError, WorkflowHandle
 
 from lab.starting import ROOT
 from perfwright.models.cpu_optimization import CpuOptimizationDetails
 from perfwright.models.result import ProcessResult
 from tests.activities.code_projects import git
 from tests.workflows.investigating import workers
-from tests.workflows.watching_runs import open_gate
+from tests.workflows.watching_runs import Handle, open_gate, until
 from workflows.cpu.cpu_optimization_implementation import CpuOptimizationImplementation
 
 OptimizationResult = ProcessResult[CpuOptimizationDetails]
@@ -53,21 +53,36 @@ def lab_repository(folder: Path) -> Path:
     return folder
 
 
-def target(name: str, host: str, repository: Path, environment: str, variables: tuple[str, ...] = ()) -> str:
+def target(name: str, host: str, repository: Path, environment: str, variables: tuple[str, ...] = (), more: str = "") -> str:
     """A registry entry, with an environment `trusting` in which nobody is asked."""
     process = f"process = {{ command = [{PYTHON!r}], environment_names = {[*variables]!r} }}\n".replace("'", '"') if variables else ""
     entry = (
         f'kind = "repository"\nurl = "file://{repository}"\nenvironment = "{environment}"\nhost = "{host}"\nrepository = "{repository}"\n'
     )
     trusting = '[environments.trusting]\nreview = "auto"\nchange = "auto"\nkeep = "auto"\n\n[environments.reviewing]\nreview = "auto"\n\n'
-    return f"{trusting}[targets.{name}]\n{entry}{process}"
+    return f"{trusting}[targets.{name}]\n{entry}{more}{process}"
 
 
-async def answer(handle: WorkflowHandle[Any, Any], gate: str, action: str = "approve") -> None:
+async def answer(handle: Handle, gate: str, action: str = "approve", revision: int = 1, **more: Any) -> None:
     """Decide at a gate, once it is open."""
-    opened = await open_gate(handle, gate, 1)
+    opened = await open_gate(handle, gate, revision)
     decision = {"action": action, "gate": gate, "by": "ada", "digest": opened.digest, "comment": "looked at it"}
-    await handle.execute_update("decide", decision)
+    await handle.execute_update("decide", decision | more)
+
+
+async def child_of(handle: Handle, kind: str, number: str = "") -> Handle:
+    """Its profile (`profile`) or its n-th trial (`trial`, `/1`), once that has been started."""
+    run = (await handle.describe()).run_id
+
+    async def child() -> Handle | None:
+        found = handle._client.get_workflow_handle(f"{handle.id}/{kind}/{run}{number}")
+        with suppress(RPCError):
+            await found.describe()
+            return found
+        return None
+
+    found: Handle = await until(child, f"a {kind}")
+    return found
 
 
 @asynccontextmanager
@@ -80,11 +95,12 @@ async def optimising(
     *,
     environment: str = "trusting",
     environ: Mapping[str, str] | None = None,
+    more: str = "",
     **request: Any,
 ) -> AsyncIterator[WorkflowHandle[Any, OptimizationResult]]:
     """Workers, and a run that has been started; the target has a name of the test's own."""
     name = f"optimised-{task_queue[-12:]}"
-    entry = target(name, host, repository, environment, tuple(environ or ()))
+    entry = target(name, host, repository, environment, tuple(environ or ()), more)
     async with workers(client, task_queue, host, folder, entry, environ=environ):
         yield await client.start_workflow(
             CpuOptimizationImplementation.__name__,

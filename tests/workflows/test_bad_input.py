@@ -58,6 +58,16 @@ FIELDS: dict[str, list[Fields]] = {
         Fields({"target": "x" * 100_000}, ["target", "pattern", "…"]),
         Fields({"target": "shop", "password": "hunter2-hunter2"}, ["password", "(not shown)"]),
     ],
+    "CpuOptimizationImplementation": [
+        Fields({"target": "shop"}, ["benchmark: missing", "tests: missing"]),
+        Fields({"target": "shop", "benchmark": [], "tests": ["true"]}, ["benchmark"]),
+        Fields(
+            {"target": "shop", "benchmark": ["x"], "tests": ["x", "--password=hunter2-hunter2"]},
+            ["tests: argument 2 (--password) looks like a secret"],
+        ),
+        Fields({"target": "shop", "benchmark": ["x"], "tests": ["x"], "base": "--all", "investigation": "12"}, ["base", "investigation"]),
+        Fields({"target": "shop", "benchmark": ["x"], "tests": ["x"], "trial_s": 1, "goal": 0.1}, ["trial_s", "goal: no such field"]),
+    ],
     "CpuProfilingInvestigation": [
         Fields({}, ["target: missing"]),
         Fields({"target": ""}, ["target"]),
@@ -80,8 +90,13 @@ FIELDS: dict[str, list[Fields]] = {
         Fields({"target": "no spaces allowed"}, ["target"]),
         Fields({"target": "shop", "load": {"paths": []}}, ["load.paths"]),
         Fields({"target": "shop", "load": {"paths": ["no slash", "/a b"]}}, ["load.paths[0]", "load.paths[1]"]),
-        Fields({"target": "shop", "load": {"paths": ["/"], "concurrency": 0, "path": "/"}}, ["load.concurrency", "load.path: no such field"]),
-        Fields({"target": "shop", "pause_target_ms": 0, "memory_limit_share": 2, "rounds": 1}, ["pause_target_ms", "memory_limit_share", "rounds"]),
+        Fields(
+            {"target": "shop", "load": {"paths": ["/"], "concurrency": 0, "path": "/"}}, ["load.concurrency", "load.path: no such field"]
+        ),
+        Fields(
+            {"target": "shop", "pause_target_ms": 0, "memory_limit_share": 2, "rounds": 1},
+            ["pause_target_ms", "memory_limit_share", "rounds"],
+        ),
         Fields({"target": "shop", "candidates": ["freeze", "freeze"]}, ["candidates: each is allowed once"]),
         Fields({"target": "shop", "probe": ["probe", "--password=hunter2"]}, ["probe: argument 2 (--password)"]),
     ],

@@ -13,22 +13,25 @@ from temporalio.client import Client
 
 from activities.changes.injection import injected
 from activities.changes.kind import Site
+from activities.collector_logs import AGENT_FOLDER
 from activities.finding_processes import describe, find_process
 from activities.service_runs import free_port
 from perfwright.models.target import ProcessSelector
+from perfwright.models.trial_run import TrialResult
 from tests.needs import needs
 from tests.workflows.tuning import PYTHON_LOAD, ROOT, GcResult, answer, python_command, tuning
 from tests.workflows.watching_runs import failure_of
+from workflows.changes.trial import Trial
 
 pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
 
 SHORT: dict[str, Any] = {"load": PYTHON_LOAD | {"requests_per_round": 300}, "rounds": 2, "trial_budget_s": 60.0}
 FIRST = "thresholds 10000, 10, 10"
 HOARDER = """
-import gc, json, sys
+import gc, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 live = [[n] for n in range(150_000)]
-gc.collect()
+held = b"x" * (1_000_000 * int(os.environ.get("HELD_MB", "0")))
 gc.collect()
 class Knot:
     def __init__(self):
@@ -37,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path != "/ready":
-            for _ in range(150): Knot()
+            for _ in range(150 if self.path == "/" else 0): Knot()
             kept = [[n] for n in range(2_000)]
         self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
     def log_message(self, *arguments): pass
@@ -47,13 +50,15 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 async def test_an_objective_that_is_refused_ends_it(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """After other candidates were asked for; nothing was swept, nothing is changed."""
+    """After other candidates were asked for, one of them that does not exist; nothing was swept, nothing is changed."""
     async with tuning(client, task_queue, host_name, tmp_path, python_command(), environment="asking") as tuned:
         handle = await tuned.start(**SHORT)
-        await answer(handle, "objective", "request_changes", overrides={"candidates": ["freeze", "no such"], "pause_target_ms": 5.0})
+        await answer(handle, "objective", "request_changes", overrides={"candidates": ["freeze", "no such"]})
+        await answer(handle, "objective", "request_changes", overrides={"candidates": ["freeze"], "pause_target_ms": 5.0})
         await answer(handle, "objective", "reject", revision=2)
         result: GcResult = await handle.result()
         assert result.verdict == "rejected" and "grace" in result.summary
+        assert [refused.reason for refused in result.refused_decisions if "there is no 'no such'" in refused.reason]
         assert [one.name for one in result.details.candidates] == ["freeze"] and result.details.sweep is None
         assert [step.name for step in result.steps].count("Find pause issues and candidates") == 2
         assert not tuned.launches()
@@ -85,6 +90,37 @@ async def test_rare_collections_that_cost_memory_are_not_tried(client: Client, t
         score = next(one for one in result.details.sweep.scores if one.candidate == dear)
         assert score.memory_ratio > 1.1 and not score.allowed and score.note.startswith("memory x")
         assert result.verdict == "failed" and result.details.trial is None and not tuned.launches()
+
+
+async def test_a_calm_service_in_twice_the_memory_is_not_kept(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
+    """It wins its metric by far and breaks the guard on memory: undone, and launched as before."""
+    command = (sys.executable, "-c", HOARDER, "{port}")
+    spec = {"kind": "command", "environment": {"HELD_MB": "100", "PYTHONPATH": AGENT_FOLDER, "PERFWRIGHT_GC_SETTINGS": "1000000,100,100"}}
+    measurement = {"kind": "service", "command": command, "ready_path": "/ready", "paths": ["/calm"], "requests_per_round": 100}
+    async with tuning(client, task_queue, host_name, tmp_path, command) as tuned:
+        target = tuned.context.registry_file.read().target(tuned.name)
+        assert target
+        result: TrialResult = await client.execute_workflow(
+            Trial.__name__,
+            {
+                "target": target.model_dump(mode="json"),
+                "title": "calm and large",
+                "change": spec,
+                "measurement": measurement,
+                "metric": "gc_share",
+                "wanted_effect": 0.9,
+                "guards": [{"metric": "rss_bytes", "margin": 0.1}],
+                "budget_s": 90.0,
+                "ask_change": False,
+                "ask_keep": False,
+            },
+            id=f"trial-{tuned.name}",
+            task_queue=task_queue,
+            result_type=TrialResult,
+        )
+        assert result.end == "undone" and result.reason.startswith("a guard was breached: rss_bytes"), result.reason
+        assert result.evidence and result.evidence.judgement and result.evidence.judgement.verdict == "better"
+        assert not tuned.launches()
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def trial_of(
         ),
         guards=(memory_guard(request),),
         budget_s=request.trial_s,
-        wanted_effect=wanted_effect(candidate),
+        wanted_effect=wanted_effect(candidate, request),
         expected=expected(candidate) if candidate.gain_share else "",
         ask_change=False,
         noise=noise,

@@ -12,7 +12,7 @@ from temporalio.workflow import ParentClosePolicy
 from activities.collectors import Collectors
 from activities.targets import TargetQuery, Targets
 from perfwright.analysis.gc.trying import trial_of
-from perfwright.analysis.gc.tuning_questions import objective_question
+from perfwright.analysis.gc.tuning_questions import objective_question, unknown_names
 from perfwright.models.gc_steps import (
     CollectorToObserve,
     InspectCollector,
@@ -67,7 +67,7 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
             sweep: GcSweep | None = None
             while proposed.candidates:
                 question = objective_question(request, before, proposed)
-                decision = await self.ask(question, **self._patience(request))
+                decision = await self.ask(question, **self._patience(request, known=proposed.known))
                 if not decision.wants_changes:
                     if decision.refused:
                         refused = f"The objective was refused by {decision.by}: {decision.comment}. Nothing was changed."
@@ -270,9 +270,9 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
     def _can_try(request: GarbageCollectionRequest, before: GcObservation) -> bool:
         return not before.live or request.probe is not None
 
-    def _patience(self, request: GarbageCollectionRequest, revisions: int | None = None) -> dict[str, Any]:
+    def _patience(self, request: GarbageCollectionRequest, revisions: int | None = None, known: tuple[str, ...] = ()) -> dict[str, Any]:
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions if revisions is None else revisions,
-            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
+            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE) or unknown_names(overrides, known),
         }

@@ -54,14 +54,15 @@ class SubmittedChanges(RefusedMessages):
 
     async def submitted_change(self, deadline_s: float, item: str = "") -> ChangeSubmission | None:
         """The oldest that waits, for this work item if one is named (or for none in particular); None after the deadline."""
-        try:
-            await workflow.wait_condition(
-                lambda: self._next_change(item) is not None,
-                timeout=timedelta(seconds=deadline_s),
-                timeout_summary="Nobody submitted a change",
-            )
-        except TimeoutError:
-            return None
+        if self._next_change(item) is None:  # a wait of no time would end before it had looked
+            try:
+                await workflow.wait_condition(
+                    lambda: self._next_change(item) is not None,
+                    timeout=timedelta(seconds=deadline_s),
+                    timeout_summary="Nobody submitted a change",
+                )
+            except TimeoutError:
+                return None
         stop_if_cancelled()
         found = self._next_change(item)
         assert found is not None, "waited for"

@@ -50,7 +50,14 @@ def python_candidates(facts: CollectorFacts, *, live: bool, python_path: str) ->
         )
     )
     wanted.append(("freeze", None, True, "what is loaded at the start is walked through no more"))
-    wanted.append((f"freeze, thresholds {_listed(THRESHOLDS[0])}", THRESHOLDS[0], True, "both of it"))
+    wanted.append(
+        (
+            f"freeze, thresholds {_listed(THRESHOLDS[0])}",
+            THRESHOLDS[0],
+            True,
+            "young collections come rarer, and what is loaded at the start is walked through no more",
+        )
+    )
     return tuple(_python(name, thresholds, frozen, why, live, python_path) for name, thresholds, frozen, why in wanted if thresholds != now)
 
 

@@ -6,7 +6,7 @@ Every candidate was measured in the same rounds, so that ratios are taken within
 import statistics
 from collections.abc import Sequence
 
-from perfwright.analysis.gc.pauses import LEAST_MS
+from perfwright.analysis.gc.pauses import LEAST_MS, NOTICED_MS
 from perfwright.models.gc_tuning import GcSample, GcScore, GcSweep
 
 AS_IS = ""
@@ -14,8 +14,10 @@ FEWEST_ROUNDS = 2
 LEAST_GAIN = 0.2
 """Of the excess over the targets: a candidate that is not ahead by a fifth is not worth a trial."""
 MORE_ERRORS = 0.001
-SAME = 0.03
-"""Two values this near are equal: one is not dominated for noise."""
+SAME = 0.1
+"""Two values this near are equal: with a few fresh servers each, one is not dominated for noise."""
+LEAST_SHARE = 0.005
+"""Shares of the time below it are equal, as are pauses that cannot be noticed."""
 
 
 def score(samples: Sequence[GcSample], memory_limit_share: float, throughput_limit_share: float) -> tuple[GcScore, ...]:
@@ -36,8 +38,9 @@ def score(samples: Sequence[GcSample], memory_limit_share: float, throughput_lim
     )
 
 
-def choose(scores: Sequence[GcScore], pause_target_ms: float, share_target: float) -> GcSweep:
-    """The candidate on the front that is nearest to both targets; of those that meet them, the one with the best throughput."""
+def choose(scores: Sequence[GcScore], pause_target_ms: float, share_target: float, preferred: Sequence[str] = ()) -> GcSweep:
+    """The candidate on the front that is nearest to both targets; of those that are as near, the ones with the best throughput; of those,
+    the first of `preferred`, in which the simpler settings come first."""
     now = next(one for one in scores if one.candidate == AS_IS)
     rivals = [one for one in scores if one.candidate != AS_IS and one.allowed and one.on_front]
 
@@ -46,7 +49,10 @@ def choose(scores: Sequence[GcScore], pause_target_ms: float, share_target: floa
 
     if not rivals:
         return GcSweep(scores=tuple(scores), reason="no candidate is within what may be paid and ahead in anything")
-    best = min(rivals, key=lambda one: (excess(one), -one.throughput_ratio, one.pause_share))
+    near = [one for one in rivals if excess(one) <= (1 + SAME) * min(map(excess, rivals))]
+    quick = [one for one in near if one.throughput_ratio * (1 + SAME) >= max(other.throughput_ratio for other in near)]
+    order = {name: place for place, name in enumerate(preferred)}
+    best = min(quick, key=lambda one: (order.get(one.candidate, len(order)), excess(one), -one.throughput_ratio))
     if excess(best) > (1 - LEAST_GAIN) * excess(now):
         return GcSweep(scores=tuple(scores), reason=f"the best candidate, {best.candidate}, is not ahead by {100 * LEAST_GAIN:.0f} %")
     met = "meets both targets" if excess(best) <= 1.0 else "is nearest to the targets"
@@ -112,8 +118,8 @@ def _dominance(one: GcScore, others: Sequence[GcScore]) -> dict[str, object]:
 def _dominates(a: GcScore, b: GcScore) -> bool:
     """Nowhere clearly worse and somewhere clearly better; pauses, work and memory are costs, throughput is not."""
     pairs = [
-        (a.pause_p99_ms, b.pause_p99_ms),
-        (max(a.pause_share, 1e-4), max(b.pause_share, 1e-4)),
+        (max(a.pause_p99_ms, NOTICED_MS), max(b.pause_p99_ms, NOTICED_MS)),
+        (max(a.pause_share, LEAST_SHARE), max(b.pause_share, LEAST_SHARE)),
         (a.memory_ratio, b.memory_ratio),
         (1 / max(1e-9, a.throughput_ratio), 1 / max(1e-9, b.throughput_ratio)),
     ]

@@ -16,12 +16,13 @@ class PythonLog:
     thresholds: tuple[int, int, int] | None
     dropped: int
     """Collections that did not fit into the file."""
+    version: str = ""
 
 
 def read_python_log(text: str) -> PythonLog:
     """Lines `[monotonic s, generation, ms, collected, uncollectable]` below a header; what is no such line is left out."""
     pauses: list[Pause] = []
-    thresholds, dropped = None, 0
+    thresholds, dropped, version = None, 0, ""
     for line in text.rstrip("\0").split("\n"):
         try:
             value = json.loads(line)
@@ -30,9 +31,10 @@ def read_python_log(text: str) -> PythonLog:
         if isinstance(value, dict) and isinstance(value.get("thresholds"), list) and len(value["thresholds"]) == 3:
             first, second, third = value["thresholds"]
             thresholds, dropped = (int(first), int(second), int(third)), int(value.get("dropped", 0))
+            version = str(value.get("version", ""))
         elif isinstance(value, list) and len(value) == 5:
             pauses.append(python_pause(value))
-    return PythonLog(tuple(pauses), thresholds, dropped)
+    return PythonLog(tuple(pauses), thresholds, dropped, version)
 
 
 def python_pause(event: list[float]) -> Pause:

@@ -1,5 +1,8 @@
 """What GarbageCollectionTuning asks people, and what it puts on show."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from perfwright.models.gate import GateQuestion
 from perfwright.models.gc_steps import ProposedSettings
 from perfwright.models.gc_tuning import OVERRIDABLE, GarbageCollectionRequest, GcObservation
@@ -33,3 +36,9 @@ def objective_question(request: GarbageCollectionRequest, seen: GcObservation, p
         artifacts=(seen.pauses,) if seen.pauses else (),
         overrides=OVERRIDABLE,
     )
+
+
+def unknown_names(overrides: dict[str, Any], known: Sequence[str]) -> list[str]:
+    """What is wrong with the candidates that a reviewer names, one sentence each. Without `known` nothing is told."""
+    named = overrides.get("candidates") or ()
+    return [f"candidates: there is no {str(name)[:100]!r}; there are: {', '.join(known)}" for name in named if known and name not in known]

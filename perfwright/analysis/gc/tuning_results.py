@@ -70,7 +70,7 @@ def configuration_document(known: TuningToJudge) -> str:
     change = trial.description.change if trial.description else None
     parts = [
         f"# Garbage collector of {known.target}: {chosen.name}",
-        f"{known.before.facts.version} {known.before.facts.collector}: {chosen.why}.".strip(),
+        f"{known.before.facts.collector} of {known.before.facts.version or known.preflight.version}: {chosen.why}.",
         "| | before | with it |\n|---|---:|---:|\n" + "\n".join(f"| {name} | {a} | {b} |" for name, a, b in rows),
         f"Proven by a trial: {trial.reason}.",
         "## As its owner writes it down",

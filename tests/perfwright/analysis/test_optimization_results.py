@@ -135,7 +135,7 @@ def test_what_is_tried_and_what_is_wanted() -> None:
     found = [candidate(number, 0.4 / number) for number in (1, 2, 3, 4)]
     ids = [one.id for one in chosen(found, request(leave_out=(found[1].id,), candidates_at_most=2))]
     assert ids == [found[0].id, found[2].id]
-    assert wanted_effect(found[0]) == 0.2 and wanted_effect(candidate(gain=0.0)) == 0.05
+    assert wanted_effect(found[0], request()) == 0.2 and wanted_effect(candidate(gain=0.0), request()) == 0.05
     assert memory_guard(request(memory_margin_share=0.1)).margin == pytest.approx(0.0953, abs=1e-4)
     noise = usable_noise([result(1, 0.8)])
     assert noise is not None and noise.phase == "noise" and usable_noise([]) is None

@@ -62,3 +62,10 @@ def test_one_that_does_not_start_is_told() -> None:
     assert found.chosen == "" and found.scores[-1].note.startswith("ended: Multiple")
     with pytest.raises(ValueError, match="as it is"):
         score([sample("broken")], 0.1, 0.05)
+
+
+def test_of_equals_the_simpler_is_chosen() -> None:
+    """Pauses that nobody can notice, and throughput that differs by less than noise, make no setting better than the first one."""
+    given = [*rounds(""), *rounds("both", p99=0.3, share=0.001, hz=216), *rounds("one", p99=0.4, share=0.004, hz=200)]
+    found = choose(score(given, 0.1, 0.05), 10.0, 0.05, ("one", "both"))
+    assert found.chosen == "one" and {one.candidate for one in found.scores if one.on_front} == {"one", "both"}

@@ -54,9 +54,9 @@ def test_only_the_window_counts() -> None:
 
 def test_what_the_agent_wrote_is_read() -> None:
     """A header, whole lines, a line that a kill cut short, and the zeros of the rest of the file."""
-    text = '{"thresholds": [700, 10, 10], "dropped": 3}\n[12.5,0,0.04,0,0]\n[13.0,2,98.7,120,1]\n[13.1,2,9\0\0\0\0'
+    text = '{"version": "3.11.7", "thresholds": [700, 10, 10], "dropped": 3}\n[12.5,0,0.04,0,0]\n[13.0,2,98.7,120,1]\n[13.1,2,9\0\0\0\0'
     log = read_python_log(text)
-    assert (log.thresholds, log.dropped) == ((700, 10, 10), 3)
+    assert (log.version, log.thresholds, log.dropped) == ("3.11.7", (700, 10, 10), 3)
     assert [(one.cause, one.ms, one.collected, one.uncollectable) for one in log.pauses] == [
         ("young", 0.04, 0, 0),
         ("full generation", 98.7, 120, 1),

@@ -8,7 +8,7 @@ from perfwright.analysis.gc.candidates import python_candidates
 from perfwright.analysis.gc.front import choose, score
 from perfwright.analysis.gc.issues import issues_of
 from perfwright.analysis.gc.trying import guards_of, trial_of, wanted_effect
-from perfwright.analysis.gc.tuning_questions import objective_question
+from perfwright.analysis.gc.tuning_questions import objective_question, unknown_names
 from perfwright.analysis.gc.tuning_results import judged
 from perfwright.models.change import Change
 from perfwright.models.gate import Decision
@@ -134,4 +134,11 @@ def test_the_report_shows_front_and_table() -> None:
     ]
     scores = [one.model_copy(update={"candidate": "<b>&"}) if one.candidate else one for one in SWEEP.scores]
     drawn = draw_front(scores, "<b>&", 10.0, 1.1)
-    assert drawn.count("<circle") == 2 and "<b>" not in drawn and "&lt;b&gt;&amp;" in drawn
+    assert drawn.count("<title>") == 2 and "<b>" not in drawn and "&lt;b&gt;&amp;" in drawn
+
+
+def test_names_that_a_reviewer_makes_up_are_told() -> None:
+    """With those that there are; without any known, as in runs of an earlier release, nothing is told."""
+    (told,) = unknown_names({"candidates": ["freeze", "frieze"]}, ("freeze", "Serial"))
+    assert told == "candidates: there is no 'frieze'; there are: freeze, Serial"
+    assert unknown_names({"candidates": ["frieze"]}, ()) == unknown_names({}, ("freeze",)) == []

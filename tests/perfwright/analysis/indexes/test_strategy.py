@@ -195,7 +195,7 @@ def test_without_writes_of_known_values_the_counters_tell() -> None:
 def test_the_trial_of_a_create() -> None:
     """Its own queries and all whose plan changes, with the WAL of writes as a guard; approved by the digest of what was on show."""
     asked = trial_of(CREATE, described(CREATE), STRATEGY, REQUEST, TARGET, "p", "")
-    assert isinstance(asked.measurement, QueriesMeasurement) and asked.measurement.weights == {"a": 10, "b": 1, "w": 5}
+    assert isinstance(asked.measurement, QueriesMeasurement) and asked.measurement.weights == {"a": 10, "b": 0, "w": 5}
     assert [(one.metric, round(one.margin, 6)) for one in asked.guards] == [("wal_bytes", round(math.log(1.2), 6))]
     assert asked.metric == "wall_s" and asked.approved_digest == described(CREATE).digest and asked.wanted_effect == pytest.approx(0.45)
 

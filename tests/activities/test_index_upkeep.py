@@ -1,0 +1,73 @@
+"""Indexes of the target: what is told of them, what is removed, and what is left alone."""
+
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.artifacts import ArtifactStore
+from activities.index_upkeep import IndexUpkeep
+from activities.postgres_catalog import read_catalog_of
+from perfwright.analysis.statements.stored import MEDIA_TYPE, encode
+from perfwright.models.index_steps import ReadExistingIndexes, ReadIndexUse, RemoveInvalidIndex
+from perfwright.models.index_strategy import ExistingIndexes
+from tests.databases import TARGET, VARIABLE, fresh_database, observed_postgres, postgres18, server
+from tests.postgres import PostgresServer
+
+__all__ = ["observed_postgres", "postgres18", "server"]
+
+TABLES = (
+    "CREATE TABLE t AS SELECT n, n % 7 AS kind FROM generate_series(1, 1000) n",
+    'CREATE INDEX "T kind" ON t (kind)',
+    "CREATE INDEX t_kind_n ON t (kind, n)",
+)
+
+
+async def run(activities: IndexUpkeep, name: str, request: Any) -> Any:
+    return await ActivityEnvironment().run(getattr(activities, name), request)
+
+
+async def invalid(connection: asyncpg.Connection) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await connection.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON t (kind)")
+
+
+async def test_an_invalid_index_is_told_and_removed_once(server: PostgresServer, tmp_path: Path) -> None:
+    """By the definition that was on show; again, and for one that is gone, it says so. What is valid, or another one, is left alone."""
+    async with fresh_database(server, *TABLES) as connection:
+        await invalid(connection)
+        store = ArtifactStore(f"file://{tmp_path}/artifacts")
+        environ = {VARIABLE: server.dsn(await connection.fetchval("SELECT current_database()::text"))}
+        activities = IndexUpkeep(store, environ, tmp_path)
+        catalog = await store.put("catalog.json.gz", encode(await read_catalog_of(connection)), MEDIA_TYPE)
+        found: ExistingIndexes = await run(activities, "read_existing_indexes", ReadExistingIndexes(target=TARGET, catalog=catalog))
+        noted = {one.name: one for one in found.noted}
+        assert {name: one.kind for name, one in noted.items()} == {"public.broken": "invalid", 'public."T kind"': "prefix"}
+        assert noted['public."T kind"'].undo == ('CREATE INDEX CONCURRENTLY "T kind" ON public.t USING btree (kind)',)
+
+        order = RemoveInvalidIndex(target=TARGET, name="public.broken", definition=noted["public.broken"].definition)
+        another = order.model_copy(update={"definition": "CREATE INDEX broken ON public.t USING btree (n)"})
+        sound = order.model_copy(update={"name": 'public."T kind"', "definition": noted['public."T kind"'].definition})
+        for wrong in (another, sound):
+            assert not (await run(activities, "remove_invalid_index", wrong)).removed
+        assert await connection.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = 't'") == 3
+        assert (await run(activities, "remove_invalid_index", order)).told == "dropped"
+        assert (await run(activities, "remove_invalid_index", order)).told == "it is gone"
+        assert await connection.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = 't'") == 2
+
+
+async def test_use_is_told_by_name(server: PostgresServer, tmp_path: Path) -> None:
+    """As the server counts it; what does not exist is left out."""
+    async with fresh_database(server, *TABLES) as connection:
+        environ = {VARIABLE: server.dsn(await connection.fetchval("SELECT current_database()::text"))}
+        activities = IndexUpkeep(ArtifactStore(f"file://{tmp_path}/artifacts"), environ, tmp_path)
+        await connection.execute("SET enable_seqscan = off")
+        await connection.fetch("SELECT n FROM t WHERE kind = 3 AND n = 17")
+        await connection.close()  # it reports what it counted at its end, at the latest
+        read = await run(
+            activities, "read_index_use", ReadIndexUse(target=TARGET, names=('public."T kind"', "public.t_kind_n", "public.gone"))
+        )
+        assert set(read.scans) == {'public."T kind"', "public.t_kind_n"} and sum(read.scans.values()) == 1
+        assert all(size > 0 for size in read.bytes.values())
