@@ -6,7 +6,7 @@ from collections import defaultdict
 from perfwright.analysis.masking.requests import RequestT, shown_request
 from perfwright.analysis.statements.choosing import summary_of
 from perfwright.models.query_advice import RankedQueries, RankedQueryFindings, RankQueryFindings
-from perfwright.models.query_performance import ExaminedStatement, PlanHit, QueryPerformanceRequest, VerifiedRewrite, WindowFacts
+from perfwright.models.query_performance import ExaminedStatement, PlanHit, VerifiedRewrite, WindowFacts
 from perfwright.models.query_steps import Observation
 from perfwright.models.statement import StatementTable
 
