@@ -155,13 +155,6 @@ def does_not_work(rounds: Sequence[TakenRound]) -> str:
     return void[-1].void if len(void) >= MOST_VOID and len(void) >= len(rounds) - len(void) else ""
 
 
-def improvement(judgement: Judgement, *, higher_is_better: bool) -> float | None:
-    """Share by which B is better than A: 0.05 is 5 % less cost, or 5 % more of what there should be more of."""
-    if judgement.ratio is None:
-        return None
-    return judgement.ratio.value - 1 if higher_is_better else 1 - judgement.ratio.value
-
-
 def _whole(one: TakenRound, metric: str, weights: dict[str, float]) -> tuple[float, float] | None:
     parts = [(name.partition(PART)[2], pair) for name, pair in one.values.items() if name.startswith(metric + PART)]
     if not parts:

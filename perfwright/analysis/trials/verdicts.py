@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from perfwright.analysis.trials.course import improvement
 from perfwright.models.gate import GateQuestion
 from perfwright.models.trial import Guard, GuardJudgement, Judgement, NoiseJudgement
 from perfwright.models.trial_run import TrialEvidence, TrialRequest
@@ -43,6 +42,13 @@ def evidence_problem(request: TrialRequest, evidence: TrialEvidence) -> str:
     if missing := [one for one in evidence.guards if one.metric not in held]:
         return f"a guard could not be shown to hold: {'; '.join(told_guard(one) for one in missing)}"
     return ""
+
+
+def improvement(judgement: Judgement, *, higher_is_better: bool) -> float | None:
+    """Share by which B is better than A: 0.05 is 5 % less cost, or 5 % more of what there should be more of."""
+    if judgement.ratio is None:
+        return None
+    return judgement.ratio.value - 1 if higher_is_better else 1 - judgement.ratio.value
 
 
 def watch_problem(evidence: TrialEvidence) -> str:
