@@ -36,6 +36,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "CpuOptimizationImplementation": {"target": "shop", "benchmark": ["python", "bench.py"], "tests": ["python", "check.py"]},
     "CpuProfilingInvestigation": {"target": "shop"},
     "GarbageCollectionTuning": {"target": "shop", "load": {"paths": ["/"]}},
+    "IndexStrategyOptimization": {"target": "shop-db"},
     "QueryPerformanceAnalysis": {"target": "shop-db"},
     "TargetLease": {"resource": "target/shop", "settings": {"idle_s": 600}},
     "Trial": {

@@ -100,6 +100,16 @@ FIELDS: dict[str, list[Fields]] = {
         Fields({"target": "shop", "candidates": ["freeze", "freeze"]}, ["candidates: each is allowed once"]),
         Fields({"target": "shop", "probe": ["probe", "--password=hunter2"]}, ["probe: argument 2 (--password)"]),
     ],
+    "IndexStrategyOptimization": [
+        Fields({}, ["target: missing"]),
+        Fields({"target": {"dsn_env": "postgresql://shop:hunter2@db/shop"}}, ["target.dsn_env"]),
+        Fields({"target": "shop-db", "window_s": -1, "budget_mb": "10"}, ["window_s", "budget_mb", "valid number"]),
+        Fields({"target": "shop-db", "budget": 10}, ["budget: no such field; did you mean budget_mb?"]),
+        Fields({"target": "shop-db", "least_gain_share": 2, "write_growth_most": -0.1}, ["least_gain_share", "write_growth_most"]),
+        Fields({"target": "shop-db", "statements": ["x" * 60_000, "y" * 60_000]}, ["statements: at most 100,000 characters"]),
+        Fields({"target": "shop-db", "clone_dsn_env": "postgresql://root:hunter2@db/x"}, ["clone_dsn_env"]),
+        Fields({"target": "shop-db", "workload": {"command": ["load", "--password=hunter2"]}}, ["argument 2 (--password)"]),
+    ],
     "QueryPerformanceAnalysis": [
         Fields({}, ["target: missing"]),
         Fields({"target": "no spaces allowed"}, ["target"]),
