@@ -51,7 +51,7 @@ class IndexStrategyRequest(Input):
     """Megabytes that all new indexes may take together."""
     write_growth_most: Annotated[float, Field(ge=0.0, le=10.0)] = 0.25
     """Share by which the workload's writes may put more into the WAL with all new indexes."""
-    least_gain_share: Share = 0.02
+    least_gain_share: Share = 0.05
     """Share of the workload's time that a new index has to save, or it is not worth its upkeep."""
     add_indexes: Annotated[tuple[IndexText, ...], Field(max_length=MOST_CHANGES)] = ()
     """Indexes to try as well, as CREATE INDEX on columns."""

@@ -24,7 +24,7 @@ from perfwright.models.trial_run import BenchmarkMeasurement, MeasuringOrder, Tr
 from perfwright.models.undo import ChangeOrder
 from tests.needs import needs
 
-pytestmark = [pytest.mark.measuring, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 PROGRAM = """
 import json, os, sys, time

@@ -23,7 +23,7 @@ from tests.workflows.tuning import PYTHON_LOAD, ROOT, GcResult, answer, python_c
 from tests.workflows.watching_runs import failure_of
 from workflows.changes.trial import Trial
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
 SHORT: dict[str, Any] = {"load": PYTHON_LOAD | {"requests_per_round": 300}, "rounds": 2, "trial_budget_s": 60.0}
 FIRST = "thresholds 10000, 10, 10"
@@ -171,6 +171,7 @@ print(sum(program.cpu_times()[:2]) - began)
 """CPU seconds of the service for as many visits: less noisy than the time they take."""
 
 
+@pytest.mark.measuring
 @needs("gdb", "ptrace")
 async def test_a_running_process_is_tuned_where_it_stands(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """Observed, changed and proven without a restart: its thresholds are the new ones afterwards, and nothing of ours is left in it."""

@@ -16,7 +16,7 @@ from tests.workflows.watching_runs import PATIENCE_S, assert_free, reached, unti
 
 __all__ = ["observed_postgres"]
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
 LONG = (
     "INSERT INTO orders SELECT n, n::bigint * 7919 % 4000, repeat('x', 50), date '2026-01-01', 0 FROM generate_series(60001, 600000) n",

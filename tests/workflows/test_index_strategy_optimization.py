@@ -13,7 +13,7 @@ from tests.workflows.indexing import COVERING, QUERIES, answer, begun, shop
 
 __all__ = ["observed_postgres"]
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
 
 async def test_a_missing_index_is_made_and_kept(

@@ -29,7 +29,7 @@ from tests.workflows.watching_runs import (
     until,
 )
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(1_200)]
+pytestmark = [needs("temporal"), pytest.mark.timeout(1_200)]
 
 UNATTENDED = """
 [environments.unattended]

@@ -11,7 +11,7 @@ from tests.needs import needs
 from tests.workflows.trying import CONFIGURATION, Lab, answer, held, result_of, trying
 from tests.workflows.watching_runs import activities_of, assert_cancelled, assert_free, open_gate, until
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture
