@@ -106,7 +106,7 @@ class ChangeCommands:
             )
         if missing := [name for name in target.change_environment_names if name not in self._environ]:
             told = f"change_environment_names: not set in the worker's environment: {', '.join(missing)}"
-            raise refuse(ErrorType.INVALID_INPUT, told, way_out="set them where the host worker is started")
+            raise refuse(ErrorType.INVALID_INPUT, told, way_out="Set them where the host worker is started")
         return {name: self._environ[name] for name in target.change_environment_names}
 
 

@@ -62,7 +62,7 @@ class CodeCalls:
             Tool(
                 code.benchmark,
                 limit_s=SLOWED * code.benchmark_limit_s,
-                way_out="name a program that exists on the target's host",
+                way_out="Name a program that exists on the target's host",
                 environment=given
                 | {"PYTHONPATH": search, ORDER_VARIABLE: str(order_file), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"},
                 directory=inside(Path(code.tree), code.working_directory),

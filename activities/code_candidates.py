@@ -44,7 +44,7 @@ from perfwright.models.cpu_profiling import HotSpot
 REPEAT = Path(__file__).parent / "call_injection" / "repeat.py"
 PROFILE_MARGIN_S = 120.0
 RUFF = "ruff"
-FORBIDDING_WORDS = ("setlocale",)
+FORBIDDING_WORDS = ("setlocale", "getcontext", "setcontext", "localcontext", "DefaultContext")
 """Where they occur in the repository, something is not proven (see `codemods.purity`)."""
 LEFT_TOLD = 40
 

@@ -61,7 +61,7 @@ class CodeChecks:
             Tool(
                 code.tests,
                 limit_s=code.tests_limit_s,
-                way_out="name a program that exists on the target's host",
+                way_out="Name a program that exists on the target's host",
                 environment=inherited(code.target, self._site.environ) | {"PYTHONDONTWRITEBYTECODE": "1"},
                 directory=inside(tree, code.working_directory),
                 keep_bytes=64 * 1024,
@@ -95,7 +95,7 @@ class CodeChecks:
         tool = Tool(
             [code.benchmark[0], str(CALL_AGAIN), str(wanted)],
             limit_s=AGAIN_LIMIT_S,
-            way_out="the benchmark's program has to be a Python interpreter for its functions to be called",
+            way_out="The benchmark's program has to be a Python interpreter for its functions to be called",
             environment=inherited(code.target, self._site.environ) | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"},
             directory=inside(tree, code.working_directory),
             keep_bytes=64 * 1024,

@@ -1,13 +1,13 @@
 """Garbage collectors at work: observed under load, with other settings, before and after. Starts services, changes nothing that stands."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from statistics import median
 from typing import Any
 
+import psutil
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -15,21 +15,30 @@ from activities.artifacts import ArtifactStore
 from activities.changes.kind import Site
 from activities.changes.launches import launched_as
 from activities.collector_logs import PYTHON_PATH, with_agent
+from activities.collector_samples import samples_of
 from activities.errors import refuse
 from activities.finding_processes import describe, find_process, refuse_if_untouchable, through_wrappers
-from activities.heartbeats import beating
 from activities.live_collector import observe_live
+from activities.live_jvm import observe_jvm
 from activities.recording_folder import RecordingFolder, resumable
-from activities.service_runs import ServiceSample, measured, p_ms, requests_of, send, started
 from activities.subprocesses import Tool, run
 from activities.trial_measuring.sides import CommandSide
 from perfwright.analysis.changes.launches import changed_command, changed_environment
-from perfwright.analysis.gc.candidates import FLAGS, JAVA_OPTIONS, is_java, jvm_candidates, python_candidates
+from perfwright.analysis.gc.candidates import (
+    FLAGS,
+    JAVA_OPTIONS,
+    as_advice,
+    is_java,
+    jvm_candidates,
+    memory_words,
+    python_candidates,
+)
 from perfwright.analysis.gc.front import AS_IS, choose, score
 from perfwright.analysis.gc.issues import issues_of, summary_sentence
 from perfwright.analysis.gc.pauses import pause_table
 from perfwright.analysis.gc.trying import metric_of
 from perfwright.analysis.gc.tuning_results import judged
+from perfwright.models.cpu_profiling import TargetProcess
 from perfwright.models.errors import ErrorType
 from perfwright.models.gc_steps import (
     CollectorToObserve,
@@ -47,6 +56,7 @@ from perfwright.models.gc_tuning import (
     CollectorPreflight,
     GarbageCollectionRequest,
     GcCandidate,
+    GcIssue,
     GcObservation,
     GcSample,
     GcSweep,
@@ -56,10 +66,7 @@ from perfwright.models.secrets import secret_argument
 from perfwright.models.target import Target
 from perfwright.report.gc_picture import draw_front
 
-SAMPLES_FILE = "samples.jsonl"
 PAUSES_KEPT = 100_000
-PAUSES_PER_SAMPLE = 5_000
-"""Written down singly for a sample; the table is of all."""
 PROBE_S = 30.0
 MEDIA_TYPE = "application/x-ndjson"
 
@@ -76,17 +83,18 @@ class Collectors:
         target, wanted = request.target, request.request
         selector = target.process
         if selector is None:
-            raise refuse(ErrorType.INVALID_INPUT, f"{target.name} is no process", way_out="give process = { command = [...] } or a pid")
+            raise refuse(ErrorType.INVALID_INPUT, f"{target.name} is no process", way_out="Give process = { command = [...] } or a pid")
         if selector.command is None:
             return await asyncio.to_thread(_inspect_live, target, wanted)
-        if wanted.load is None:
-            told = "load: a command is observed while it serves requests; give at least load.paths"
+        takes_port = any(PORT_WORD in word for word in selector.command)
+        if wanted.load is None and takes_port:
+            told = f"load: a command with {PORT_WORD} in it is observed while it serves requests; give at least load.paths"
             raise refuse(ErrorType.INVALID_INPUT, told, way_out='`"load": {"paths": ["/"]}`')
-        if not any(PORT_WORD in word for word in selector.command):
+        if wanted.load is not None and not takes_port:
             raise refuse(
                 ErrorType.INVALID_INPUT,
                 f"the command of {target.name} holds no {PORT_WORD}: it is started several times, each on a port of its own",
-                way_out=f"write {PORT_WORD} where the command takes its port",
+                way_out=f"Write {PORT_WORD} where the command takes its port, or leave load out where it ends by itself",
             )
         self._side(target, None)
         return CollectorPreflight(runtime="unknown", version="", live=False)
@@ -101,17 +109,21 @@ class Collectors:
     async def propose_settings(self, request: SettingsToPropose) -> ProposedSettings:
         """Which pauses are worth tuning, and what could be tried."""
         wanted, seen = request.request, request.observation
-        issues = issues_of(seen, wanted.pause_target_ms, wanted.share_target)
-        fitting = await self._candidates(request) if issues else ()
+        pause_ms = wanted.pause_limit_ms(batch=seen.batch)
+        issues = issues_of(seen, pause_ms, wanted.share_target)
+        collectors = await _collectors_of(seen.executable) if issues else ()
+        fitting = self._candidates(request, issues, collectors) if issues else ()
         known = tuple(candidate.name for candidate in fitting)
         names = known if wanted.candidates is None else wanted.candidates
         return ProposedSettings(
             issues=issues,
             candidates=tuple(candidate for candidate in fitting if candidate.name in names),
             metric=metric_of(issues),
-            sentence=summary_sentence(seen, issues, wanted.pause_target_ms, wanted.share_target),
+            sentence=summary_sentence(seen, issues, pause_ms, wanted.share_target),
             refused=tuple(name for name in names if name not in known),
             known=known,
+            collectors=collectors,
+            absent=tuple(one for one in FLAGS if one not in collectors) if collectors else (),
         )
 
     @activity.defn
@@ -136,11 +148,14 @@ class Collectors:
         if selector.command is None:
             process, _ = await asyncio.to_thread(lambda: through_wrappers(find_process(selector)))
             site = Site(self._environ, self._state_folder, heartbeat=activity.heartbeat)
-            facts, pauses, seconds, memory_bytes, warnings = await observe_live(describe(process), request.request.observe_s, site)
+            running = await asyncio.to_thread(describe, process)
+            observe = observe_jvm if running.runtime == "jvm" else observe_live
+            facts, pauses, seconds, memory_bytes, warnings = await observe(running, request.request.observe_s, site)
             samples: list[GcSample] = []
-            executable = ""
+            executable, flags = await asyncio.to_thread(_java_of, process) if running.runtime == "jvm" else ("", ())
             table = pause_table(pauses, seconds)
         else:
+            flags = ()
             taken = await self._samples(request.target, request.request, (), folder)
             good = [one for one in taken if "facts" in one]
             if not good:
@@ -166,7 +181,9 @@ class Collectors:
             pauses=stored,
             memory_bytes=memory_bytes,
             live=selector.command is None,
+            batch=selector.command is not None and request.request.load is None,
             executable=executable,
+            flags=flags,
             warnings=warnings,
         )
 
@@ -178,10 +195,11 @@ class Collectors:
             raise _no_log(request.target, taken)
         scores = score(samples, wanted.memory_limit_share, wanted.throughput_limit_share)
         names = [candidate.name for candidate in request.candidates]
-        sweep = choose(scores, wanted.pause_target_ms, wanted.share_target, names)
+        pause_ms = wanted.pause_limit_ms(batch=wanted.load is None)
+        sweep = choose(scores, pause_ms, wanted.share_target, names)
         lines = "".join(one.model_dump_json() + "\n" for one in samples)
         stored = await self._artifacts.put(f"{request.artifact_prefix}/samples.jsonl", lines.encode(), MEDIA_TYPE, "Samples of the sweep")
-        drawn = draw_front(scores, sweep.chosen, wanted.pause_target_ms, 1 + wanted.memory_limit_share)
+        drawn = draw_front(scores, sweep.chosen, pause_ms, 1 + wanted.memory_limit_share)
         picture = await self._artifacts.put(f"{request.artifact_prefix}/front.svg", drawn.encode(), "image/svg+xml", "Pareto front")
         return sweep.model_copy(update={"samples": stored, "picture": picture})
 
@@ -189,26 +207,8 @@ class Collectors:
         self, target: Target, request: GarbageCollectionRequest, candidates: tuple[GcCandidate, ...], folder: RecordingFolder
     ) -> list[dict[str, Any]]:
         """One of each candidate and of what is, in every round; those of an earlier attempt are kept."""
-        taken = list(folder.lines(SAMPLES_FILE))
-        done = {(one["sample"]["candidate"], one["sample"]["round"]) for one in taken}
         sides = {AS_IS: self._side(target, None)} | {one.name: self._side(target, one) for one in candidates}
-        doing = ""
-
-        def progress() -> dict[str, Any]:
-            return {"measuring": doing, "samples": len(taken), "of": request.rounds * len(sides)}
-
-        async with beating(progress):
-            for number in range(request.rounds):
-                chance = Random(number)  # noqa: S311 an order, no secret
-                drawn = {"PYTHONHASHSEED": str(chance.getrandbits(32))}
-                for name in chance.sample(list(sides), len(sides)):
-                    if (name, number) in done:
-                        continue
-                    doing = name or "as it is"
-                    line = await _taken(name, number, sides[name], drawn, request)
-                    folder.append(SAMPLES_FILE, line)
-                    taken.append(line)
-        return taken
+        return await samples_of(sides, request, folder)
 
     def _side(self, target: Target, candidate: GcCandidate | None) -> CommandSide:
         """How the target's command is launched with the candidate. Raises InvalidInput."""
@@ -219,7 +219,7 @@ class Collectors:
             raise refuse(
                 ErrorType.INVALID_INPUT,
                 f"environment_names: not set in the worker's environment: {', '.join(missing)}",
-                way_out="set them where the host worker is started",
+                way_out="Set them where the host worker is started",
             )
         inherited = {name: self._environ[name] for name in selector.environment_names}
         command, environment = launched_as(self._state_folder, target.name, selector.command, inherited)
@@ -228,82 +228,24 @@ class Collectors:
             environment = changed_environment(environment, candidate.launch)
         return CommandSide(command, Path(selector.working_directory or "."), environment)
 
-    async def _candidates(self, request: SettingsToPropose) -> tuple[GcCandidate, ...]:
+    def _candidates(
+        self, request: SettingsToPropose, issues: Sequence[GcIssue], collectors: tuple[Collector, ...]
+    ) -> tuple[GcCandidate, ...]:
         target, seen = request.target, request.observation
+        pause_ms = request.request.pause_limit_ms(batch=seen.batch)
+        if seen.live and seen.facts.runtime == "jvm":
+            return as_advice(jvm_candidates((seen.executable or "java", *seen.flags), "", seen.facts, collectors, issues, pause_ms))
         if seen.live:
             return python_candidates(seen.facts, live=True, python_path="")
         side = self._side(target, None)
         if seen.facts.runtime == "python":
-            return python_candidates(seen.facts, live=False, python_path=with_agent(side.environment.get(PYTHON_PATH, "")))
-        collectors = await _collectors_of(seen.executable)
-        issues = issues_of(seen, request.request.pause_target_ms, request.request.share_target)
+            python_path = with_agent(side.environment.get(PYTHON_PATH, ""))
+            return python_candidates(seen.facts, live=False, python_path=python_path, batch=seen.batch)
         options = side.environment.get(JAVA_OPTIONS, "")
         if not is_java(side.argv) and (place := secret_argument(options.split())):  # a change is recorded, and holds no secret
             told = f"{JAVA_OPTIONS} of {target.name}: {place} looks like a secret, and would be recorded with a change of it"
-            raise refuse(ErrorType.INVALID_INPUT, told, way_out="hand it over by a variable of its own")
-        return jvm_candidates(side.argv, options, seen.facts, collectors, issues, request.request.pause_target_ms)
-
-
-async def _taken(name: str, number: int, side: CommandSide, drawn: Mapping[str, str], request: GarbageCollectionRequest) -> dict[str, Any]:
-    """One freshly started server under the load, as a line; where it does not come up or ends, with the reason."""
-    load = request.load
-    assert load is not None, "preflight has seen it"
-    try:
-        async with started(side, f"{name or 'the command'} (round {number + 1})", drawn) as service:
-            await service.ready(load.ready_path)
-            warm_up = requests_of(load.paths, load.warm_up_requests)
-            await send([service], [(0,)] * len(warm_up), warm_up, load.concurrency)
-            paths = requests_of(load.paths, load.requests_per_round)
-            (sample,) = await measured([service], [(0,)] * len(paths), paths, load.concurrency)
-    except ApplicationError as trouble:
-        if trouble.type not in (ErrorType.TOOL_FAILED, ErrorType.TOOL_TIMEOUT):
-            raise
-        return {"sample": _empty(name, number, trouble.message).model_dump()}
-    if sample.table is None or sample.facts is None:
-        return {"sample": _empty(name, number, "no collector wrote a log").model_dump()}
-    return {
-        "sample": _sample(name, number, sample).model_dump(),
-        "facts": sample.facts.model_dump(mode="json"),
-        "pauses": [pause.model_dump(mode="json") for pause in sample.pauses[:PAUSES_PER_SAMPLE]] if name == AS_IS else [],
-        "seconds": sample.seconds,
-        "processes": sample.processes,
-        "dropped": sample.table.dropped + max(0, len(sample.pauses) - PAUSES_PER_SAMPLE),
-        "executable": sample.executable,
-    }
-
-
-def _sample(name: str, number: int, sample: ServiceSample) -> GcSample:
-    assert sample.table is not None, "it has a log"
-    return GcSample(
-        candidate=name,
-        round=number,
-        pause_p99_ms=sample.table.p99_ms,
-        pause_max_ms=sample.table.max_ms,
-        pause_share=sample.table.share,
-        throughput_hz=sample.answers.throughput_hz,
-        p50_ms=p_ms(sample.answers, 50),
-        p99_ms=p_ms(sample.answers, 99),
-        cpu_s=sample.cpu_s,
-        memory_bytes=sample.memory_bytes,
-        errors_share=sample.answers.errors_share,
-    )
-
-
-def _empty(name: str, number: int, trouble: str) -> GcSample:
-    return GcSample(
-        candidate=name,
-        round=number,
-        pause_p99_ms=0.0,
-        pause_max_ms=0.0,
-        pause_share=0.0,
-        throughput_hz=0.0,
-        p50_ms=0.0,
-        p99_ms=0.0,
-        cpu_s=0.0,
-        memory_bytes=0.0,
-        errors_share=1.0,
-        trouble=trouble[:300],
-    )
+            raise refuse(ErrorType.INVALID_INPUT, told, way_out="Hand it over by a variable of its own")
+        return jvm_candidates(side.argv, options, seen.facts, collectors, issues, pause_ms)
 
 
 def _no_log(target: Target, taken: list[dict[str, Any]]) -> Exception:
@@ -321,11 +263,13 @@ def _inspect_live(target: Target, wanted: GarbageCollectionRequest) -> Collector
     process, _ = through_wrappers(find_process(selector))
     found = describe(process)
     refuse_if_untouchable(found)
+    if found.runtime == "jvm":
+        return _inspect_jvm(found)
     if found.runtime != "python":
         raise refuse(
             ErrorType.RUNTIME_UNSUPPORTED,
-            f"process {found.pid} ({found.program}) is no CPython: its collector takes no other settings while it runs",
-            way_out=f"give the target its command, with {PORT_WORD} in it: settings are then tried on fresh launches",
+            f"process {found.pid} ({found.program}) is no CPython and no JVM: there is no collector to observe",
+            way_out="Name the program itself, not what starts it",
         )
     if "inject" not in target.allow:
         raise refuse(
@@ -337,13 +281,35 @@ def _inspect_live(target: Target, wanted: GarbageCollectionRequest) -> Collector
     return CollectorPreflight(runtime="python", version=found.runtime_version, live=True, warnings=warnings)
 
 
+def _inspect_jvm(found: TargetProcess) -> CollectorPreflight:
+    if not found.own_namespace:
+        raise refuse(
+            ErrorType.NOT_PERMITTED,
+            f"process {found.pid} is in another container: the log of its collector is out of sight",
+            way_out="Run a host worker inside of it, or give the target its command",
+        )
+    told = (
+        "A running JVM is observed alone: jcmd switches a log of its collector on, and off again; what may help is told as flags for "
+        f"its next launch. Give the target its command (with {PORT_WORD} in it, and a load) to have them tried."
+    )
+    return CollectorPreflight(runtime="jvm", version=found.runtime_version, live=True, warnings=(told,))
+
+
+def _java_of(process: psutil.Process) -> tuple[str, tuple[str, ...]]:
+    """Its launcher, and the words about memory that it was launched with."""
+    try:
+        return process.exe(), memory_words(process.cmdline())
+    except psutil.Error:
+        return "", ()
+
+
 async def _collectors_of(executable: str) -> tuple[Collector, ...]:
     """Those that this JVM starts with."""
     if not executable:
         return ()
     found: list[Collector] = []
     for collector, flag in FLAGS.items():
-        tool = Tool([executable, flag, "-version"], limit_s=PROBE_S, way_out="install a JDK", title=f"java {flag}")
+        tool = Tool([executable, flag, "-version"], limit_s=PROBE_S, way_out="Install a JDK", title=f"java {flag}")
         with suppress(ApplicationError):
             if (await run(tool, heartbeat=lambda *_: activity.heartbeat())).returncode == 0:
                 found.append(collector)

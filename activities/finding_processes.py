@@ -9,9 +9,12 @@ import psutil
 from activities.errors import refuse
 from perfwright.models.cpu_profiling import Runtime, TargetProcess
 from perfwright.models.errors import ErrorType
+from perfwright.models.secrets import secret_argument
 from perfwright.models.target import ProcessSelector
 
 MAPS_LIMIT_BYTES = 4 * 1024 * 1024
+LISTED = 8
+CALLED_CHARACTERS = 40
 WRAPPER_DEPTH = 4
 """How many wrappers (`timeout`, `env`, a shell) in a row are looked through."""
 
@@ -85,14 +88,14 @@ def refuse_if_untouchable(target: TargetProcess) -> None:
         raise refuse(
             ErrorType.TARGET_STOPPED,
             f"process {target.pid} ({target.program}) is stopped (SIGSTOP)",
-            way_out=f"continue it with `kill -CONT {target.pid}` and start again",
+            way_out=f"Continue it with `kill -CONT {target.pid}` and start again",
         )
     tracer = tracer_of(target.pid)
     if tracer:
         raise refuse(
             ErrorType.NOT_PERMITTED,
             f"process {target.pid} ({target.program}) is already traced by pid {tracer}; one tracer at a time may attach",
-            way_out="end the debugger or profiler that holds it and start again",
+            way_out="End the debugger or profiler that holds it and start again",
         )
     if not _has_program(target.pid):
         raise refuse(ErrorType.RUNTIME_UNSUPPORTED, f"pid {target.pid} ({target.program}) is a kernel thread: it has no program to profile")
@@ -112,7 +115,7 @@ def not_permitted(pid: int) -> Exception:
     return refuse(
         ErrorType.NOT_PERMITTED,
         f"process {pid} belongs to another user or is protected; this worker (uid {os.getuid()}) may not look into it",
-        way_out="run the host worker as the target's user or root, or give it CAP_SYS_PTRACE (and see /proc/sys/kernel/yama/ptrace_scope)",
+        way_out="Run the host worker as the target's user or root, or give it CAP_SYS_PTRACE (and see /proc/sys/kernel/yama/ptrace_scope)",
     )
 
 
@@ -163,12 +166,12 @@ def _by_port(port: int) -> psutil.Process:
     listening = [c for c in psutil.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port]
     pids = {c.pid for c in listening if c.pid}
     if not listening:
-        raise refuse(ErrorType.TARGET_GONE, f"process.port: nothing listens on port {port} on this host", way_out="start the target first")
+        raise refuse(ErrorType.TARGET_GONE, f"process.port: nothing listens on port {port} on this host", way_out="Start the target first")
     if not pids:
         raise refuse(
             ErrorType.NOT_PERMITTED,
             f"process.port: port {port} is listened on by a process of another user",
-            way_out="run the host worker as that user or root, or select the process by pid or pid_file",
+            way_out="Run the host worker as that user or root, or select the process by pid or pid_file",
         )
     return _one(pids, f"process.port {port}")
 
@@ -186,7 +189,7 @@ def _by_name(name: str) -> psutil.Process:
             partial.add(process.pid)
     pids = exact or partial
     if not pids:
-        raise refuse(ErrorType.TARGET_GONE, f"process.name: no process named {name!r} on this host", way_out="start the target first")
+        raise refuse(ErrorType.TARGET_GONE, f"process.name: no process named {name!r} on this host", way_out="Start the target first")
     return _one(pids, f"process.name {name!r}")
 
 
@@ -197,8 +200,21 @@ def _one(pids: set[int], asked: str) -> psutil.Process:
         below = {child.pid for child in candidate.children(recursive=True)}
         if pids <= below | {candidate.pid}:
             return candidate
-    listed = ", ".join(f"{p.pid} ({p.name()})" for p in candidates[:8])
-    raise refuse(ErrorType.INVALID_INPUT, f"{asked} fits {len(candidates)} unrelated processes: {listed}", way_out="select one by pid")
+    listed = ", ".join(f"{candidate.pid} ({_called(candidate)})" for candidate in candidates[:LISTED])
+    more = f" and {len(candidates) - LISTED} more" if len(candidates) > LISTED else ""
+    raise refuse(
+        ErrorType.INVALID_INPUT, f"{asked} fits {len(candidates)} unrelated processes: {listed}{more}", way_out="Select one by pid"
+    )
+
+
+def _called(process: psutil.Process) -> str:
+    """`python job.py`: enough to tell it from the others, and never what may be a secret."""
+    try:
+        words = process.cmdline()[:3]
+    except psutil.Error:
+        words = []
+    known = [] if secret_argument(words) else [" ".join(word.rsplit("/", 1)[-1].split()) for word in words]
+    return " ".join(known)[:CALLED_CHARACTERS] or process.name()
 
 
 def _maps(pid: int) -> str | None:

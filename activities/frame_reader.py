@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.errors import refuse
 from activities.finding_processes import still_there
+from activities.processes_below import pids_below
 from activities.profiler_cpu import ProfilerCpu
 from activities.slice_recorder import SliceOrder, Tick
 from activities.subprocesses import RunningTool, Tool, running
@@ -74,7 +75,7 @@ class FrameReader:
         process = still_there(self._request.process)
         if process is None:
             raise self._gone()
-        below = self._request.subprocesses and bool(process.children())
+        below = self._request.subprocesses and bool(pids_below(process.pid))
         loop = asyncio.get_running_loop()
         began, cpu = loop.time(), ProfilerCpu.of_process(self._child.pid)
         ordered = {"kind": order.kind, "seconds": order.seconds, "rate_hz": order.rate_hz, "below": below, "path": str(order.path)}

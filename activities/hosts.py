@@ -68,7 +68,7 @@ async def _version(name: str, arguments: tuple[str, ...]) -> str:
     if shutil.which(program) is None:
         return ""
     try:
-        told = await run(Tool([program, *arguments], limit_s=VERSION_LIMIT_S, way_out=f"install {name}"))
+        told = await run(Tool([program, *arguments], limit_s=VERSION_LIMIT_S, way_out=f"Install {name}"))
     except ApplicationError:
         return ""
     if told.timed_out:

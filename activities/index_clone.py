@@ -32,6 +32,8 @@ DOUBTED = 1.03
 CUT_OFF_GAIN = 50.0
 CLEAR = 2.0
 """A ratio beyond it either way needs no further pair to be believed."""
+CLEAR_IN_TWO = 1.25
+"""...and one beyond this no third: measuring time is for close calls."""
 _EXECUTED = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
 _WRITTEN = "EXPLAIN (ANALYZE, WAL, TIMING OFF, FORMAT JSON) "
 _UPDATED = "SELECT coalesce(sum(n_tup_upd), 0), coalesce(sum(n_tup_hot_upd), 0) FROM pg_catalog.pg_stat_xact_user_tables"
@@ -198,7 +200,8 @@ class IndexClone:
                 without.append(self._cut_off_s * 1000)
             ratio = min(with_them) / min(without)
             # The first run reads what no run before it needed: what looks much slower is tried once more.
-            if time.monotonic() > until or ratio < 1 / CLEAR or (number > 0 and ratio > CLEAR) or (number + 1 >= PAIRS and ratio < DOUBTED):
+            clear = ratio < 1 / CLEAR or (number > 0 and not 1 / CLEAR_IN_TWO < ratio < CLEAR_IN_TWO)
+            if time.monotonic() > until or clear or (number + 1 >= PAIRS and ratio < DOUBTED):
                 break
         return max(ratio, 1 / CUT_OFF_GAIN) if query in self._cut else ratio
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity
 
 from activities.artifacts import ArtifactStore
-from activities.database_clones import DatabaseClone, database_clone, remove_clones
+from activities.database_clones import DatabaseClone, database_clone, refuse_clones, remove_clones
 from activities.errors import refuse
 from activities.heartbeats import beating
 from activities.index_clone import IndexClone
@@ -126,6 +126,8 @@ class IndexSearch:
     async def remove_clones(self, request: RemoveClones) -> ClonesRemoved:
         """Drop what a killed worker left of this target's clones."""
         async with beating(_Progress("removing clones").told):
+            if request.needed:
+                await refuse_clones(request.clone, self._environ)
             return ClonesRemoved(names=await remove_clones(request.clone, self._environ))
 
     async def _searched(

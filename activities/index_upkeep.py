@@ -18,7 +18,8 @@ from activities.heartbeats import beating
 from activities.index_catalog import read_index_rows, read_scans
 from activities.postgres_connection import STATEMENT_S, connected, reading
 from perfwright.analysis.changes.index_statements import read_name
-from perfwright.analysis.indexes.existing import existing_indexes
+from perfwright.analysis.indexes.existing import existing_indexes, masked_indexes
+from perfwright.analysis.masking.plans import masked_expression
 from perfwright.analysis.query_advice.identifiers import quoted
 from perfwright.analysis.statements.stored import decode
 from perfwright.models.database import Catalog
@@ -56,7 +57,8 @@ class IndexUpkeep:
             rows = await read_index_rows(connection)
             scans, standbys = await read_scans(connection, request.target.name)
             catalog = decode(Catalog, await self._artifacts.get(request.catalog))
-            return existing_indexes(rows, (scans,), standbys, datetime.now(UTC).isoformat(), catalog)
+            found = existing_indexes(rows, (scans,), standbys, datetime.now(UTC).isoformat(), catalog)
+            return masked_indexes(found) if request.mask_literals else found
 
     @activity.defn
     async def remove_invalid_index(self, request: RemoveInvalidIndex) -> InvalidIndexRemoved:
@@ -74,7 +76,8 @@ class IndexUpkeep:
             found = await find_index(connection, schema, name)
             if found is None:
                 return InvalidIndexRemoved(removed=True, told="it is gone")
-            if found.valid or found.full != request.definition or found.constrains or found.partitioned:
+            definition = masked_expression(found.full, "postgresql") if request.mask_literals else found.full
+            if found.valid or definition != request.definition or found.constrains or found.partitioned:
                 return InvalidIndexRemoved(removed=False, told="it is not what was on show any more: it is left alone")
             oid = await connection.fetchval("SELECT pg_catalog.to_regclass($1)::oid::bigint", request.name)
             if await connection.fetchval(_BUILT, oid):

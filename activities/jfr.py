@@ -177,7 +177,7 @@ class JfrSlices:
             return refuse(
                 ErrorType.NOT_PERMITTED,
                 f"the JVM of process {process.pid} does not let itself be attached to",
-                way_out="start it without -XX:+DisableAttachMechanism, and run the host worker as its user or root",
+                way_out="Start it without -XX:+DisableAttachMechanism, and run the host worker as its user or root",
             )
         if "AttachNotSupportedException" in said or "ermission denied" in said or "not permitted" in said:
             return not_permitted(process.pid)

@@ -78,7 +78,7 @@ async def observe_live(process: TargetProcess, seconds: float, site: Site) -> Ob
             running = still_there(process)
             if running is None:
                 raise refuse(ErrorType.TARGET_GONE, f"process {process.pid} exited while it was observed")
-            memory_bytes = max(memory_bytes, float(await asyncio.to_thread(_memory, running)))
+            memory_bytes = max(memory_bytes, float(await asyncio.to_thread(memory_bytes_of, running)))
             await asyncio.sleep(min(left_s, 0.5))
         told = await injected(process, _TAKE.format(name=NAME), site)
         taken = True
@@ -110,7 +110,8 @@ async def _taken_out(process: TargetProcess, site: Site) -> None:
     await injected(process, _TAKE.format(name=NAME), site)
 
 
-def _memory(process: psutil.Process) -> int:
+def memory_bytes_of(process: psutil.Process) -> int:
+    """PSS of the process alone; 0 where that cannot be read."""
     try:
         return int(process.memory_full_info().pss)
     except psutil.Error:

@@ -386,5 +386,5 @@ def replace(path: Path, data: bytes) -> None:
         raise refuse(
             ErrorType.STORE_UNAVAILABLE,
             f"cannot write the reading in progress to {path.parent}: {trouble.strerror}",
-            way_out="make room there, or start the host worker where it may write",
+            way_out="Make room there, or start the host worker where it may write",
         ) from None

@@ -193,7 +193,7 @@ class NodeSlices:
                 raise refuse(
                     ErrorType.TOOL_FAILED,
                     f"process {process.pid} waits in a synchronous read, which the signal that opens the inspector would break off (EINTR)",
-                    way_out="start it with --inspect=127.0.0.1:0",
+                    way_out="Start it with --inspect=127.0.0.1:0",
                 )
             activity.heartbeat({"waiting_for": "the end of a synchronous read"})
             await asyncio.sleep(0.05)
@@ -223,7 +223,7 @@ class NodeSlices:
         raise refuse(
             ErrorType.TOOL_FAILED,
             f"process {process.pid} did not open its inspector within {OPEN_LIMIT_S:.0f} s of SIGUSR1",
-            way_out="the program may handle that signal itself: start it with --inspect=127.0.0.1:0",
+            way_out="The program may handle that signal itself: start it with --inspect=127.0.0.1:0",
         )
 
     def _refuse_if_it_cannot_open(self, process: psutil.Process) -> None:
@@ -231,14 +231,14 @@ class NodeSlices:
             raise refuse(
                 ErrorType.RUNTIME_UNSUPPORTED,
                 f"process {process.pid} does not handle SIGUSR1 (--disable-sigusr1, or no inspector in it); the signal would end it",
-                way_out="start it with --inspect=127.0.0.1:0",
+                way_out="Start it with --inspect=127.0.0.1:0",
             )
         port = signal_port(process)
         if (holder := holder_of(port)) is not None and holder != process.pid:
             raise refuse(
                 ErrorType.TOOL_FAILED,
                 f"the inspector of process {process.pid} would open port {port}, which pid {holder or 'unknown'} holds",
-                way_out="free that port, or start the target with --inspect-port=0 (or --inspect=127.0.0.1:0)",
+                way_out="Free that port, or start the target with --inspect-port=0 (or --inspect=127.0.0.1:0)",
             )
 
     async def _close(self, process: psutil.Process) -> None:

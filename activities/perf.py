@@ -125,7 +125,7 @@ class PerfSlices:
             return refuse(
                 ErrorType.NOT_PERMITTED,
                 f"perf may not record process {self._request.process.pid}",
-                way_out="give the host worker CAP_PERFMON, or lower kernel.perf_event_paranoid to 1",
+                way_out="Give the host worker CAP_PERFMON, or lower kernel.perf_event_paranoid to 1",
             )
         end = f"was ended by signal {ended.signal}" if ended.signal else " | ".join(said.splitlines()[-3:])[:600]
         return refuse(ErrorType.TOOL_FAILED, f"{self.title} recorded nothing: {end}", retryable=True)

@@ -15,6 +15,7 @@ from perfwright.analysis.frames import CodeFacts, frame_origin
 SHORT_STACKS_SHARE = 0.5
 """More stacks than this that end nowhere near the start of a thread: the code has no frame pointers to follow."""
 _THREAD_STARTS = re.compile(r"^(_start|main|_?_libc_start.*|_?_clone3?|clone3?|start_thread|thread_start|ret_from_fork.*|_dl_start.*)$")
+_CRT = frozenset({"__do_global_dtors_aux", "register_tm_clones", "deregister_tm_clones", "frame_dummy"})
 _HEAD = re.compile(r"^\s*(?P<pid>\d+)/(?P<tid>\d+)\s+(?P<time>\d+\.\d+):")
 
 
@@ -59,16 +60,25 @@ def read_perf_script(builder: ProfileBuilder, taken: TakenSlice, path: Path) -> 
 def read_samples(text: Path) -> Iterator[RawSample]:
     """The samples of a `perf script --fields pid,tid,time,ip,sym,dso` text."""
     sample: RawSample | None = None
+    lost = False
     with text.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if head := _HEAD.match(line):
                 if sample:
                     yield sample
+                lost = False
                 sample = RawSample(int(head["pid"]), int(head["tid"]), float(head["time"]))
-            elif sample and (frame := read_frame(line)):
-                sample.stack.append(frame)
+            elif sample and not lost and (frame := read_frame(line)):
+                lost = bool(sample.stack) and _calls_nobody(frame)
+                if not lost:
+                    sample.stack.append(frame)
     if sample:
         yield sample
+
+
+def _calls_nobody(frame: RawFrame) -> bool:
+    """Where a register that is no frame pointer was followed: an address that nothing is mapped at, or start-up code that calls nobody."""
+    return frame.object == "[unknown]" or frame.symbol in _CRT
 
 
 def _frame_pointer_warning(samples: list[RawSample]) -> str:

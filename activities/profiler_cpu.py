@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from activities.processes_below import pids_below
+
 CPU_COUNT = psutil.cpu_count() or 1
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -41,11 +43,7 @@ class ProfilerCpu:
 
 
 def _tasks_of_tree(pid: int) -> list[Path]:
-    try:
-        pids = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    except psutil.Error:
-        return []
-    return [task for one in pids for task in _tasks_of(one)]
+    return [task for one in (pid, *pids_below(pid)) for task in _tasks_of(one)]
 
 
 def _tasks_of(pid: int) -> list[Path]:

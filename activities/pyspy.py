@@ -29,6 +29,7 @@ from activities.finding_processes import not_permitted, still_there, tracer_of
 from activities.frame_reader import PASSES as READER_PASSES
 from activities.frame_reader import FrameReader, reading
 from activities.pause_watch import state_of
+from activities.processes_below import pids_below
 from activities.profiler_cpu import ProfilerCpu
 from activities.pyspy_output import read_speedscope
 from activities.recording_cost import OverBudget
@@ -151,7 +152,7 @@ class PySpySlices:
         argv = [bundled("py-spy"), "record", "--pid", str(process.pid), "--format", "speedscope", "--full-filenames"]
         argv += ["--duration", str(max(1, round(order.seconds))), "--rate", str(max(1, round(order.rate_hz)))]
         argv += ["--output", str(order.path), *PASS_OPTIONS[order.kind]]
-        if self._request.subprocesses and process.children():
+        if self._request.subprocesses and pids_below(process.pid):
             argv.append("--subprocesses")
         return [*argv, "--nonblocking"] if order.nonblocking else argv
 
@@ -177,10 +178,10 @@ class PySpySlices:
             return refuse(
                 ErrorType.RUNTIME_UNSUPPORTED,
                 f"{self.title} does not know the interpreter of process {process.pid} ({process.runtime_version or process.program})",
-                way_out="a newer py-spy may; or profile it as native code with perf",
+                way_out="A newer py-spy may; or profile it as native code with perf",
             )
         if "No space left" in said:
-            return refuse(ErrorType.STORE_UNAVAILABLE, "py-spy could not write its samples: no space left", way_out="make room there")
+            return refuse(ErrorType.STORE_UNAVAILABLE, "py-spy could not write its samples: no space left", way_out="Make room there")
         end = f"was ended by signal {signal_number}" if signal_number else " | ".join(said.strip().splitlines()[:3])[:600]
         return refuse(ErrorType.TOOL_FAILED, f"{self.title} took no samples of process {process.pid}: {end}", retryable=True)
 

@@ -87,7 +87,7 @@ class RecordingFolder:
             raise refuse(
                 ErrorType.STORE_UNAVAILABLE,
                 f"cannot write the recording in progress to {self.path}: {trouble.strerror}",
-                way_out="make room there, or start the host worker where it may write",
+                way_out="Make room there, or start the host worker where it may write",
             ) from trouble
 
 

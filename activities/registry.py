@@ -102,10 +102,11 @@ class ActivitySets:
 def build_activities(context: WorkerContext) -> ActivitySets:
     """All activities, each built with what it needs."""
     artifacts, folder, environ = context.artifacts, context.state_folder, context.environ
+    abandoned = AbandonedChangeFinder(context.history)
     return ActivitySets(
         central=_methods(
             (
-                AbandonedChangeFinder(context.history),
+                abandoned,
                 Annotations(context.registry_file, environ),
                 CpuAnalysis(artifacts),
                 CpuOptimizing(artifacts, context.history),
@@ -113,7 +114,7 @@ def build_activities(context: WorkerContext) -> ActivitySets:
                 Gates(context.registry_file),
                 context.history,
                 IndexFindings(),
-                Leases(),
+                Leases(abandoned=abandoned),
                 QueryAnalysis(artifacts),
                 Queues(),
                 Reports(artifacts),

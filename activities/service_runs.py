@@ -99,7 +99,7 @@ class Service:
     port: int
     folder: Path
     title: str
-    secrets: Sequence[str]
+    environment: Mapping[str, str]
     window: _Window = field(default_factory=_Window)
     executable: str = ""
 
@@ -187,9 +187,7 @@ class Service:
 
     def _ended(self) -> ApplicationError:
         said = self.child.stderr.strip() or self.child.stdout.strip()
-        for value in self.secrets:
-            said = said.replace(value, "***")
-        told = f": {without_secrets(said)[-TAIL_CHARACTERS:]}" if said else ""
+        told = f": {told_without(said, self.environment)[-TAIL_CHARACTERS:]}" if said else ""
         failed: ApplicationError = refuse(
             ErrorType.TOOL_FAILED, f"{self.title} ended{told}", way_out="Run the command by hand, with a port in the place of {port}"
         )
@@ -204,16 +202,15 @@ async def started(side: CommandSide, title: str, drawn: Mapping[str, str], heart
     tool = Tool(
         [word.replace(PORT_WORD, str(port)) for word in side.argv],
         limit_s=LIFE_S,
-        way_out="name a program that exists on the target's host",
+        way_out="Name a program that exists on the target's host",
         environment={**side.environment, **drawn, **logging_environment(folder, side.environment)},
         directory=side.directory,
         keep_bytes=KEPT_BYTES,
         title=title,
     )
-    secrets = sorted((value for value in side.environment.values() if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
     try:
         async with running(tool, heartbeat=heartbeat) as child:
-            yield Service(child, port, folder, title, secrets)
+            yield Service(child, port, folder, title, side.environment)
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -276,6 +273,13 @@ def p_ms(answers: Answers, percent: int) -> float:
     if not answers.seconds:
         return 0.0
     return 1e3 * nearest_rank(sorted(answers.seconds.values()), percent)
+
+
+def told_without(said: str, environment: Mapping[str, str]) -> str:
+    """What a program said, without the values that it inherited, and without what looks like a secret."""
+    for value in sorted((value for value in environment.values() if len(value) >= SHORTEST_SECRET), key=len, reverse=True):
+        said = said.replace(value, "***")
+    return without_secrets(said)
 
 
 def free_port() -> int:

@@ -27,6 +27,7 @@ from activities.compute import in_own_process
 from activities.errors import refuse
 from activities.finding_processes import not_permitted, refuse_if_untouchable, runtime_of, still_there
 from activities.pause_watch import PROBING_INTERVAL_S, PauseWatch, thread_count
+from activities.processes_below import processes_below
 from activities.profiler_cpu import CPU_COUNT, MachineBusy
 from activities.recording_cost import OverBudget, SliceCost, held_of, next_rate
 from activities.recording_folder import RecordingFolder, nobody_comes_back
@@ -142,7 +143,6 @@ class SliceRecorder:
                     self._recording_since_s = time.time()
                 assert plan is not None, "made above where there was none"
                 for piece in self._missing(plan):
-                    self._look_at_target()
                     await self._patiently(partial(self._take, piece, plan))
                     if self._taken[-1].seconds < 0.9 * piece.seconds:
                         await self._wait_for_its_end()
@@ -197,7 +197,7 @@ class SliceRecorder:
             if runtime != known.runtime:
                 raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} now runs {process.name()}")
             refuse_if_untouchable(known.model_copy(update={"state": process.status()}))
-            return [process, *(process.children(recursive=True) if self._request.subprocesses else ())]
+            return [process, *(processes_below(process.pid) if self._request.subprocesses else ())]
         except psutil.NoSuchProcess as gone:
             raise refuse(ErrorType.TARGET_GONE, f"process {known.pid} of {self._request.target} exited") from gone
 

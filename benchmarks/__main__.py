@@ -41,7 +41,7 @@ BENCHMARKS = (
     Benchmark("throughput", 600, "200 processes of one step, against the SDK alone"),
     Benchmark("waiting_gates", 600, "1,000 processes at a gate"),
     Benchmark("report", 300, "analysis and report of 2 million samples"),
-    Benchmark("collectors", 1_800, "what the target pays for being measured"),
+    Benchmark("collectors", 3_600, "what the target pays for being measured"),
     Benchmark("python_stacks", 300, "shares of a Python program whose stacks change quickly, against its own clock"),
     Benchmark("log_reading", 300, "a 300 MB jsonlog of 5,000 statements: MB/s of one core, memory"),
     Benchmark("query_observation", 900, "what a database server pays for being observed, under pgbench"),

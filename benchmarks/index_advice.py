@@ -38,6 +38,7 @@ from benchmarks.index_results import (
     as_measured,
     gain,
     regressions,
+    told_noise,
     told_oltp,
     told_tpc_ds,
     told_tpc_h,
@@ -122,7 +123,7 @@ async def compared(server: PostgresServer, statements: Statements) -> tuple[Sear
         measuring = IndexClone(target, connection, workload.texts, CUT_OFF_S)
         choice = await choose_by_measuring(measuring, workload, found, {one.name for one in catalog.tables}, MEASURE_S)
     await _drop(server, clone)
-    _progress(f"{database}: measured")
+    _progress(f"{database}: measured: " + "; ".join(sorted(one.title for one in choice.measured.indexes)))
     clone, began = await _clone(server, database, "verifying"), time.perf_counter()
     async with connected(target, {DSN: server.dsn(clone)}, read_only=False) as connection:
         fresh = IndexClone(target, connection, workload.texts, CUT_OFF_S)
@@ -207,8 +208,8 @@ async def _prepare(
         name = index.name(names)
         await connection.execute(index.ddl(name))
         one.bytes += await connection.fetchval("SELECT pg_relation_size($1::text::regclass)", name)
-    if any(index.expression for index in one.indexes):
-        await connection.execute("ANALYZE")
+    for table in sorted({f'"{index.schema_name}"."{index.table_name}"' for index in one.indexes if index.expression}):
+        await connection.execute(f"ANALYZE {table}")
     if one.settings:
         await connection.execute(one.settings)
     for place in quick:
@@ -294,6 +295,7 @@ def _print(statements: Statements, configurations: Sequence[Configuration], sear
     if statements.writes:
         for one in configurations:
             print(f"  WAL {one.name:26}" + ", ".join(f"{name} {told.bytes} B in {told.records}" for name, told in one.written.items()))
+    print(told_noise(statements, searched, by_name))
     choice = searched.choice
     print(
         f"search {searched.search_s:.1f} s ({searched.search_cpu_s:.1f} s of CPU), {searched.found.asked} plans asked about,"

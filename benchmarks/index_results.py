@@ -1,5 +1,7 @@
 """What the benchmark of index advice says of its configurations, beside each other."""
 
+import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +15,7 @@ from perfwright.analysis.indexes.workload import Workload
 
 NOTHING, AGAIN, OURS, PAGE_COST = "no index", "no index, again", "perfwright", "random_page_cost 1.1"
 CUT_OFF_S = 2.0
+DRAWN = 200
 SLOW_CUT_OFF_S = 12.0
 
 
@@ -70,6 +73,37 @@ def gain(configurations: Mapping[str, Configuration], name: str) -> float:
 def as_measured(configurations: Mapping[str, Configuration], name: str) -> float:
     """With what the same plans differ by; of the second clone without an index that is all."""
     return geometric_mean_gain(list(verified(configurations[name], configurations[NOTHING]).values()))
+
+
+def interval(configurations: Mapping[str, Configuration], name: str) -> tuple[float, float]:
+    """Where nine of ten values of `gain` lie when its rounds are drawn anew: what the measurement itself differs by."""
+    base, one, drawn = configurations[NOTHING], configurations[name], random.Random(0)
+    rounds = len(next(iter(base.times.values()), ()))
+    found = []
+    for _ in range(DRAWN):
+        chosen = [drawn.randrange(rounds) for _ in range(rounds)]
+        sides = [
+            replace(side, times={place: [ms[round_] for round_ in chosen] for place, ms in side.times.items()}) for side in (base, one)
+        ]
+        found.append(gain({NOTHING: sides[0], name: sides[1]}, name))
+    found.sort()
+    return found[DRAWN // 20], found[-1 - DRAWN // 20]
+
+
+def told_noise(statements: Statements, searched: Searched, configurations: Mapping[str, Configuration]) -> str:
+    """How much of a difference between two runs of this benchmark comes from what was chosen, and how much from measuring it."""
+    quick = set(configurations[NOTHING].times)
+    place = searched.workload.statements
+    ratios = {place[query]: ratio for query, ratio in enumerate(searched.choice.measured.ratios)}
+    promised = [math.log(ratios.get(one, 1.0)) for one in quick]
+    verifying = [math.log(one.ratio) for query, one in searched.kept.queries.items() if place[query] in quick]
+    low, high = interval(configurations, OURS)
+    again = as_measured(configurations, AGAIN)
+    return (
+        f"selection: the search promised {math.exp(-sum(promised) / len(quick)):.2f}, its verification found"
+        f" {math.exp(-sum(verifying) / len(quick)):.2f}; this measurement: {gain(configurations, OURS):.2f}, from {low:.2f} to {high:.2f}"
+        f" by its rounds, {again:.2f} for the same clone again"
+    )
 
 
 def regressions(configurations: Mapping[str, Configuration], name: str, names: Sequence[str]) -> list[str]:

@@ -42,6 +42,8 @@ class Planted:
     """What the advice is about."""
     columns: tuple[str, ...] = ()
     """What the advice is about, in the order in which an index would have them."""
+    codemod: str = ""
+    """The codemod that mends it; empty: it needs another algorithm, or an index, from whoever knows one."""
     rules: tuple[str, ...] = ()
     """Rules of plan analysis that hold in its plan; a finding by any of them is right: `R01`."""
 

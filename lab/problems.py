@@ -11,7 +11,7 @@ SHOP = ("discount-rules", "delivery-notes", "report-dates", "stock-merge", "pict
 PROGRAMS = ("jvm-articles", "node-prices", "native-bookings")
 QUERIES = ("order-lines", "email-lookup", "product-search", "carrier-turnover", "payment-pauses", "order-feed", "price-comparison")
 DATABASE = (*QUERIES, "order-list", "customer-orders-index", "server-settings")
-COLLECTED = ("recommender-visits", "price-lists")
+COLLECTED = ("recommender-visits", "price-lists", "stocktaking")
 NAMES = SHOP + PROGRAMS + DATABASE + COLLECTED
 
 Version = TypeVar("Version")

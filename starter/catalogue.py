@@ -163,7 +163,8 @@ PROCESSES: tuple[ProcessEntry, ...] = (
         name="GarbageCollectionTuning",
         category="Memory",
         question="Which collector settings meet the pause target without costing memory or throughput?",
-        targets="a command that serves HTTP, on CPython or the JVM (9 or newer); a running CPython process whose entry allows `inject`",
+        targets="a command on CPython or the JVM (9 or newer) that serves HTTP or ends by itself; a running CPython whose entry allows "
+        "`inject`; a running JVM, to be observed alone",
         models="perfwright.models.gc_tuning",
         request_name="GarbageCollectionRequest",
         details_name="GcDetails",
@@ -174,14 +175,21 @@ PROCESSES: tuple[ProcessEntry, ...] = (
             ),
             (
                 "Observe the collector before",
-                "every pause of fresh servers under the load, by cause, or of the running process by callbacks",
+                "every pause of fresh servers under the load or of runs, by cause; of a running process by callbacks, of a JVM by its log",
             ),
             (
                 "Find pause issues and candidates",
                 "causes over the targets; thresholds, freeze, collectors that this java has, heap, regions",
             ),
-            ("Sweep candidates", "each started fresh in turns under the same load: p99 pause, throughput, memory, and their Pareto front"),
-            ("Try", "the chosen candidate against what is, with guards on memory, throughput, latency and errors; kept or undone"),
+            (
+                "Sweep candidates",
+                "each started fresh in turns under the same load, or run: p99 pause, throughput, memory, and their Pareto front",
+            ),
+            (
+                "Try",
+                "the chosen candidate against what is, with guards on memory, throughput, latency and errors; kept or undone. On a running "
+                "CPython one candidate after the other, with a guard on memory",
+            ),
             ("Observe the collector after", "the same again, with what is kept"),
             ("Write the configuration down", "what is set, what it reached, how its owner writes it down, how it is taken back"),
             ("Write the report", "HTML, Markdown, JSON"),
@@ -307,5 +315,4 @@ def find_process(name: str) -> ProcessEntry:
     for entry in PROCESSES:
         if name in (entry.name, entry.slug):
             return entry
-    names = [entry.name for entry in PROCESSES]
-    raise UnknownProcess(f'no process "{name[:100]}"{nearest(name, [*names, *(entry.slug for entry in PROCESSES)])}')
+    raise UnknownProcess(f'no process "{name[:100]}"{nearest(name, [entry.name for entry in PROCESSES])}')

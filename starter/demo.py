@@ -37,6 +37,8 @@ from workflows.plugin.plugin import PerfwrightPlugin
 
 LAB = ("--load", "--duration", "600")
 TOP = 8
+PLACE_CHARACTERS = 90
+"""A statement is a place, too, and may be long."""
 SAY_EVERY_S = 2.0
 
 
@@ -166,7 +168,8 @@ def _told(stack: Stack, result: ProcessResult[Any]) -> list[str]:
     lines = [f"  {result.verdict}: {result.summary}"]
     for finding in result.findings[:TOP]:
         where = finding.locations[0].title if finding.locations else ""
-        lines.append(f"    {finding.severity:<11}  {finding.title}" + (f"  [{where}]" if where and where not in finding.title else ""))
+        shown = where if len(where) <= PLACE_CHARACTERS else where[: PLACE_CHARACTERS - 1] + "…"
+        lines.append(f"    {finding.severity:<11}  {finding.title}" + (f"  [{shown}]" if where and where not in finding.title else ""))
     if result.report.html is not None:
         lines.append(f"  report: {_path_of(stack, result.report.html.uri)}")
     lines.append(
@@ -178,7 +181,12 @@ def _told(stack: Stack, result: ProcessResult[Any]) -> list[str]:
 def _path_of(stack: Stack, uri: str) -> Path | str:
     assert stack.config is not None
     file = stack.config.parent / "artifacts" / uri
-    return file if file.is_file() else uri
+    return _from_here(file) if file.is_file() else uri
+
+
+def _from_here(file: Path) -> Path:
+    """As it is written in this folder: what is printed can be pasted."""
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 def naming(problem: Planted, findings: Sequence[Finding]) -> Finding | None:
@@ -227,14 +235,17 @@ def beside_statement(problem: Planted, result: ProcessResult[QueryPerformanceDet
 
 
 def _by_hand(stack: Stack) -> str:
+    ours = _from_here(Path(sys.prefix, "bin", "perfwright"))
+    temporal = "temporal" if shutil.which("temporal") else stack.temporal_cli
     return f"""
 Here the lab's policy let the review gates pass. To answer one by hand, give an environment of perfwright.toml `review = "ask"`; a run
 then waits at its gate, and any of these answers it:
-  perfwright gates
-  perfwright approve cpu-profiling-investigation/shop profile_review --comment "looks right"
-  temporal workflow signal --address {stack.server.address} --workflow-id cpu-profiling-investigation/shop \\
+  {ours} gates
+  {ours} approve cpu-profiling-investigation/shop profile_review --comment "looks right"
+  {temporal} workflow signal --address {stack.server.address} --workflow-id cpu-profiling-investigation/shop \\
     --name approve --input '{{"gate": "profile_review", "by": "you"}}'
-  or the signal button of the UI, with the text that the run's current details show"""
+  or the signal button of the UI, with the text that the run's current details show
+`make demo KEEP=1` leaves everything running; `{ours} up` shows these runs again."""
 
 
 if __name__ == "__main__":

@@ -84,9 +84,13 @@ class ProcessFailed(NotCarriedOut):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; nearest: shop, shop-db`, or the names there are when none is near and they are few; capital letters do not matter."""
+    """`; nearest: shop, shop-db`, or the names there are when none is near and they are few.
+
+    What begins like that comes first; capital letters do not matter.
+    """
     by_lower = {word.lower(): word for word in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    near = [word for word in by_lower if len(name) > 2 and word.startswith(name.lower())][:3]
+    near = near or difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
     if near:
         return f"; nearest: {', '.join(by_lower[word] for word in near)}"
     names = sorted(by_lower.values())

@@ -16,12 +16,23 @@ from temporalio.worker import Worker
 from starter.search_attributes import ensure_search_attributes
 from starter.temporal_cli import find_temporal_cli
 from tests.needs import require
+from tests.scheduling import UnitsInOrder, in_good_order
 from workflows.plugin.plugin import PerfwrightPlugin
 
 RunningWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 SERVER_STARTS = 3
 FORGETS_SOON = 'history.transferProcessorUpdateAckInterval="1s"'
 """A server removes a run that it is told to delete when it has noted that nothing is left to do for it: every 30 s if it is not told."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes
+        items[:] = [items[index] for index in in_good_order([item.nodeid for item in items])]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> UnitsInOrder:
+    return UnitsInOrder(config, log)
 
 
 @pytest.fixture(scope="session")

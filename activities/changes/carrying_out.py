@@ -121,9 +121,11 @@ class CarryingOut:
                 raise refused(record.target, f"{record.title} does not stand there: {standing.word} {standing.told}".strip())
             return _outcome(await self._moved(record, "kept", ("applied", "kept")), standing)
 
-    async def switch(self, change_id: str, *, on: bool) -> None:
+    async def switch(self, change_id: str, *, on: bool, again: bool = False) -> None:
         """To the other state and back, while it is measured; the record stays as it is, so that whatever interrupts this, it is undone or
-        stands as its record says. Raises TargetRefused where it is undone already, or somebody else has changed it meanwhile."""
+        stands as its record says. `again`: carried out also where it seems to stand so, because an earlier attempt may have been killed
+        between the change and the reload after it. Raises TargetRefused where it is undone already, or somebody else has changed it
+        meanwhile."""
         record = await self._known(change_id)
         async with turn(record.target, self._site):
             record = await self._known(change_id)
@@ -132,7 +134,7 @@ class CarryingOut:
             if record.state not in ("applied", "kept") or standing.word in ("foreign", "gone"):
                 told = f"{record.title} is {record.state} and cannot be switched: {standing.word} {standing.told}".strip()
                 raise refused(record.target, told)
-            if standing.word == wanted:
+            if standing.word == wanted and not again:
                 return
             await (kind.apply if on else kind.revert)(record, self._site)
             standing = await kind.look(record, self._site)

@@ -91,9 +91,9 @@ class FileEdits:
         undo = only(record.undo, FileUndo)
         if not undo.reload or record.target.reload_command is None:
             return
-        tool = Tool(record.target.reload_command, limit_s=RELOAD_LIMIT_S, way_out="correct reload_command in the registry")
+        tool = Tool(record.target.reload_command, limit_s=RELOAD_LIMIT_S, way_out="Correct reload_command in the registry")
         ended = await run(tool, heartbeat=lambda elapsed_s, _: site.heartbeat({"reloading_s": elapsed_s}))
-        ended.require_success(way_out="correct reload_command in the registry, or what it runs")
+        ended.require_success(way_out="Correct reload_command in the registry, or what it runs")
 
 
 class _Found:

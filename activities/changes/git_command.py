@@ -9,7 +9,7 @@ from activities.subprocesses import Tool, run
 from activities.tool import ToolRun
 
 LIMIT_S = 120.0
-WAY_OUT = "install git (Debian: git)"
+WAY_OUT = "Install git (Debian: git)"
 LOCKED_TRIES = 20
 """A git that was stopped with a killed worker may hold a ref for moments."""
 _SETTINGS = (

@@ -17,6 +17,7 @@ from activities.changes.index_facts import (
 from activities.changes.kind import NotAllowed, Prepared, Site, only, passed, refused
 from activities.changes.postgres_session import changing, refuse_unsuited
 from perfwright.analysis.changes.index_statements import IndexStatement, NotAnIndex, concurrently, read_create, read_name
+from perfwright.analysis.masking.plans import masked_expression
 from perfwright.analysis.query_advice.identifiers import literal, quoted
 from perfwright.models.change import Change, IndexSpec
 from perfwright.models.target import Operation
@@ -42,6 +43,7 @@ class Indexes:
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         spec = only(order.spec, IndexSpec)
         undo, size_bytes = await self._prepared(order, site)
+        statement = masked_expression(undo.statement, "postgresql") if order.mask_literals else undo.statement
         name = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
         drop = f"DROP INDEX CONCURRENTLY {name}"
         creates = undo.action == "create"
@@ -49,8 +51,8 @@ class Indexes:
             change=Change(
                 kind="sql",
                 title=f"{'Create' if creates else 'Drop'} index {name}",
-                apply=f"{undo.statement if creates else drop};",
-                undo=f"{drop if creates else undo.statement};",
+                apply=f"{statement if creates else drop};",
+                undo=f"{drop if creates else statement};",
                 risk="observe",
                 undo_cost="moments" if creates else f"the index is built again ({_told(size_bytes)}): about as long as its first build",
                 spec=spec,
@@ -67,7 +69,7 @@ class Indexes:
 
     async def check(self, order: ChangeOrder, site: Site) -> tuple[ChangeCheck, ...]:
         undo, _ = await self._prepared(order, site)
-        return (passed("statement", undo.statement),)
+        return (passed("statement", masked_expression(undo.statement, "postgresql") if order.mask_literals else undo.statement),)
 
     async def prepare(self, order: ChangeOrder, site: Site) -> Prepared:
         undo, _ = await self._prepared(order, site)
@@ -215,7 +217,9 @@ async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str) -> 
 def _standing(undo: IndexUndo, found: FoundIndex) -> Standing:
     same = (found.table_oid, found.definition, found.unique) == (undo.table_oid, undo.definition, undo.unique)
     if not same or found.constrains:
-        return Standing(word="foreign", told=f"another index of that name stands there: {found.full[:300]}")
+        return Standing(
+            word="foreign", told=f"another index of that name stands there: {masked_expression(found.full, 'postgresql')[:300]}"
+        )
     if not found.valid:
         return Standing(word="partial", told="an invalid index is left of an attempt")
     return Standing(word="changed" if undo.action == "create" else "before", told=_told(found.size_bytes))

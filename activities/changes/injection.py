@@ -121,12 +121,12 @@ async def injected(process: TargetProcess, code: str, site: Site) -> Any:
         raise refuse(
             ErrorType.NOT_PERMITTED,
             f"process {process.pid} is traced by pid {tracer}; one tracer at a time may attach",
-            way_out="end the debugger or profiler that holds it and start again",
+            way_out="End the debugger or profiler that holds it and start again",
         )
     raise refuse(
         ErrorType.TOOL_FAILED,
         f"the main thread of process {process.pid} does not come back to the interpreter (a long call of an extension?)",
-        way_out="try again when it does; nothing was changed",
+        way_out="Try again when it does; nothing was changed",
         retryable=True,
     )
 
@@ -154,7 +154,7 @@ async def _touchable(process: TargetProcess, site: Site) -> None:
         raise refuse(
             ErrorType.NOT_PERMITTED,
             f"process {process.pid} is in another container: code is never injected across namespaces",
-            way_out="run a host worker inside of it, or change how it is launched",
+            way_out="Run a host worker inside of it, or change how it is launched",
         )
     if found.runtime != "python":
         raise refuse(ErrorType.RUNTIME_UNSUPPORTED, f"process {process.pid} ({found.program}) runs no CPython")
@@ -196,12 +196,13 @@ async def _attach(process: TargetProcess, folder: Path, order: Path, site: Site)
         await asyncio.to_thread(script.write_text, _SCRIPT.format(waits=waits))
         tool = Tool(
             [
-                *("gdb", "-nx", "-q", "-batch", "-iex", "set auto-load off", "-iex", "set debuginfod enabled off"),
+                # The script tells the types of what it calls, so no debug information is read: the process is held for a third of the time.
+                *("gdb", "-nx", "-q", "-batch", "--readnever", "-iex", "set auto-load off", "-iex", "set debuginfod enabled off"),
                 *("-iex", "set index-cache enabled off", "-p", str(process.pid), "-x", script.name),
             ],
             directory=Path(ours),
             limit_s=GDB_S,
-            way_out="install gdb on the target's host (Debian: gdb)",
+            way_out="Install gdb on the target's host (Debian: gdb)",
             stop_signal=signal.SIGCONT,
             stop_grace_s=GDB_S,
         )

@@ -113,7 +113,7 @@ async def _run_command(record: UndoRecord, site: Site) -> str:
     """What is wrong with it; empty: it ended well."""
     if record.target.restart_command is None:
         raise refused(record.target, "there is no restart_command any more", way_out="Give it in the registry")
-    tool = Tool(record.target.restart_command, limit_s=COMMAND_LIMIT_S, way_out="correct restart_command in the registry", stop_grace_s=10)
+    tool = Tool(record.target.restart_command, limit_s=COMMAND_LIMIT_S, way_out="Correct restart_command in the registry", stop_grace_s=10)
     ended = await run(tool, heartbeat=lambda elapsed_s, _: site.heartbeat({"restarting_s": elapsed_s}))
     if ended.returncode == 0 and not ended.timed_out:
         return ""

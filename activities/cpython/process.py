@@ -15,13 +15,13 @@ from random import Random
 from activities.cpython.codes import Codes
 from activities.cpython.elf import ElfFile
 from activities.cpython.layout import THREAD_BYTES, Layout, layout_of
-from activities.cpython.memory import ProcessMemory, Unreadable
+from activities.cpython.memory import MOST_PIECES, ProcessMemory, Unreadable
 from activities.cpython.objects import Objects
 from activities.cpython.stacks import Gone, Stack, ThreadStack
 from activities.cpython.threads import OsThread, host_ids
 
 MOST_INTERPRETERS, MOST_THREADS = 64, 20_000
-ASKED_BY_LOT = 24
+ASKED_BY_LOT = 6
 """Threads that have not run within the last second are asked whether they run as many at a time."""
 CHECKS = 5
 """The process runs while it is looked at: a check that fails is made again."""
@@ -147,13 +147,14 @@ class PythonProcess:
         heads: dict[int, tuple[int, int]] = {}
         gils: dict[int, None] = {}
         found: dict[int, tuple[int, int]] = {}
+        states = self._copied_states() if all_of_them else {}
         interpreter = memory.word(self._runtime + layout.interpreters_head)
         while interpreter and len(heads) < MOST_INTERPRETERS:
             at = interpreter + layout.threads_head
             newest = address = memory.word(at)
             gils[self._runtime + layout.gil if layout.gil_is_global else memory.word(interpreter + layout.gil)] = None
             while address and address not in found and len(found) < MOST_THREADS:
-                state = memory.read(address, THREAD_BYTES)
+                state = states.get(address) or memory.read(address, THREAD_BYTES)
                 thread_id, native = (struct.unpack_from("<Q", state, offset)[0] for offset in (layout.thread_id, layout.native_thread_id))
                 if not all_of_them and address in self._threads and self._threads[address].stack.native_id == native:
                     break
@@ -169,6 +170,18 @@ class PythonProcess:
         if new := [address for address in found if address not in self._threads]:
             self._add(new, found)
         self._heads, self._gils = heads, tuple(gils)
+
+    def _copied_states(self) -> dict[int, bytes]:
+        """States of the known threads, hundreds of them by one call; none where one of them is not there any more."""
+        found: dict[int, bytes] = {}
+        known = list(self._threads)
+        for start in range(0, len(known), MOST_PIECES):
+            part = known[start : start + MOST_PIECES]
+            if self._memory.gather([word for address in part for word in (address, THREAD_BYTES)]) < THREAD_BYTES * len(part):
+                return {}
+            copied = bytes(self._memory.bytes[: THREAD_BYTES * len(part)])
+            found |= {address: copied[at * THREAD_BYTES : (at + 1) * THREAD_BYTES] for at, address in enumerate(part)}
+        return found
 
     def _add(self, addresses: list[int], found: dict[int, tuple[int, int]]) -> None:
         here = host_ids(self.pid)

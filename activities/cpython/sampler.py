@@ -22,6 +22,8 @@ from activities.cpython.stacks import Stack
 from activities.cpython.tree import LOOKS_AT_NEW, ProcessTree
 
 LOOK_EVERY_S, LOOK_AGAIN_S = 1.0, 0.2
+LOOK_SHARE = 0.003
+"""Of a core, for looks: with hundreds of threads they get rarer, not dearer."""
 MOST_FRAMES = 20_000_000
 """In one slice's file: about 100 MB."""
 
@@ -92,7 +94,11 @@ class Slice:
             profiles.append({"type": "sampled", "name": title, "unit": "none", "samples": stacks})
         frames = [{"name": function, "file": file, "line": line} for function, file, line in self._frames]
         with self.path.open("w", encoding="utf-8", errors="replace") as file:
-            json.dump({"shared": {"frames": frames}, "profiles": profiles}, file)
+            # `dumps` is C, `dump` is not: a profile at a time, so that not all of it is text at once
+            file.write(f'{{"shared": {{"frames": {json.dumps(frames)}}}, "profiles": [')
+            for number, profile in enumerate(profiles):
+                file.write((", " if number else "") + json.dumps(profile))
+            file.write("]}")
 
 
 def record(tree: ProcessTree, order: dict[str, Any], chance: Random) -> dict[str, Any]:
@@ -102,9 +108,9 @@ def record(tree: ProcessTree, order: dict[str, Any], chance: Random) -> dict[str
     """
     one = Slice(tree, order)
     cpu_before_s = time.process_time()
-    began = looked = due = time.monotonic()
+    began = due = time.monotonic()
     end = began + one.seconds
-    tree.look(below=one.below)
+    look_due = look(tree, one.below)
     while tree.root in tree.processes:
         due += chance.uniform(0.5, 1.5) / one.rate_hz
         if told_to_stop(min(due, end) - time.monotonic()) or due >= end:
@@ -112,9 +118,9 @@ def record(tree: ProcessTree, order: dict[str, Any], chance: Random) -> dict[str
         one.tick()
         now = time.monotonic()
         due = max(due, now - 1 / one.rate_hz)
-        if one.lost or now - looked >= LOOK_EVERY_S:
-            looked, one.lost = now, False
-            tree.look(below=one.below)
+        if one.lost or now >= look_due:
+            one.lost = False
+            look_due = look(tree, one.below)
     seconds = time.monotonic() - began
     one.write()
     return {
@@ -126,6 +132,13 @@ def record(tree: ProcessTree, order: dict[str, Any], chance: Random) -> dict[str
         "gone": tree.root not in tree.processes,
         "unread": [f"process {pid}: {why}" for pid, why in tree.unread.items()][:5],
     }
+
+
+def look(tree: ProcessTree, below: bool) -> float:
+    """Look at threads and processes; gives when to look again."""
+    began_s, now = time.thread_time(), time.monotonic()
+    tree.look(below=below)
+    return now + max(LOOK_EVERY_S, (time.thread_time() - began_s) / LOOK_SHARE)
 
 
 def told_to_stop(within_s: float) -> bool:

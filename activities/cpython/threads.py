@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-MOST_OPEN = 400
+MOST_OPEN = 800
 """Files of threads that are kept open; the others are opened each time."""
 
 
@@ -48,10 +48,15 @@ class OsThread:
     def has_run(self) -> bool:
         """Whether it was put on a CPU since this was last asked; True where the kernel does not count that."""
         try:
-            with open(f"{self._folder}/schedstat", "rb", buffering=0) as file:  # noqa: PTH123  asked of every thread every second
-                counted = file.read(128)
+            file = os.open(f"{self._folder}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return True
+        try:
+            counted = os.read(file, 128)
+        except OSError:
+            return True
+        finally:
+            os.close(file)
         before, self._switched_in = self._switched_in, counted
         return counted != before
 

@@ -54,7 +54,7 @@ class Benchmarks:
         assert isinstance(measurement, BenchmarkMeasurement), "the kind is chosen by its spec"
         async with opened_sides(order, record, site, measurement.command, measurement.working_directory) as sides:
             limit_s = min(measurement.run_limit_s, max(LEAST_LIMIT_S, order.request.budget_s))
-            rounds = (_Runs if measurement.protocol == "run" else _Slices)(sides, limit_s)
+            rounds = _Runs(sides, limit_s, measurement.one_core) if measurement.protocol == "run" else _Slices(sides, limit_s)
             await rounds.warm_up()
             yield rounds
 
@@ -71,7 +71,7 @@ class _Rounds:
         return Tool(
             given.argv,
             limit_s=limit_s,
-            way_out="name a program that exists on the target's host",
+            way_out="Name a program that exists on the target's host",
             environment={**given.environment, **environment},
             directory=given.directory,
             keep_bytes=KEPT_BYTES,
@@ -94,6 +94,10 @@ class _Runs(_Rounds):
     run_s = 0.0
     """Of a run of A, started and ended."""
 
+    def __init__(self, sides: Sides, limit_s: float, one_core: bool) -> None:
+        super().__init__(sides, limit_s)
+        self._one_core = one_core
+
     async def warm_up(self) -> None:
         """Files are read and compiled once before anything counts; a side that does not work is known at once. Raises ToolFailed."""
         for side in ("A", "B"):
@@ -105,7 +109,7 @@ class _Runs(_Rounds):
         began = time.perf_counter()
         order: tuple[Side, Side] = ("A", "B") if plan.first == "A" else ("B", "A")
         drawn = {"PYTHONHASHSEED": str(plan.hash_seed), PADDING: "x" * plan.padding_bytes}
-        took = {side: await self._run(side, plan.core, drawn) for side in order}
+        took = {side: await self._run(side, plan.core if self._one_core else None, drawn) for side in order}
         values = {name: (took["A"][name], took["B"][name]) for name in took["A"]}
         return Round(values=values, wall_s=time.perf_counter() - began)
 
@@ -169,7 +173,7 @@ class _Slices(_Rounds):
         return Tool(
             side.argv,
             limit_s=ROUND_SLICES * 2 * self.limit_s,
-            way_out="name a program that exists on the target's host",
+            way_out="Name a program that exists on the target's host",
             environment=side.environment,
             directory=Path(side.directory),
             keep_bytes=KEPT_BYTES,

@@ -123,6 +123,6 @@ def _inherited(target: Target, site: Site) -> dict[str, str]:
         raise refuse(
             ErrorType.INVALID_INPUT,
             f"environment_names: not set in the worker's environment: {', '.join(missing)}",
-            way_out="set them where the host worker is started",
+            way_out="Set them where the host worker is started",
         )
     return {name: site.environ[name] for name in names}

@@ -11,10 +11,12 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
+from typing import Any
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
@@ -148,6 +150,15 @@ async def make_traffic(dsn: str, *, rate_per_s: float, duration_s: float, most_c
     return tally.summary(rate_per_s, time.perf_counter() - start)
 
 
+async def _until_stopped(traffic: Coroutine[Any, Any, dict[str, object]]) -> dict[str, object] | None:
+    """The summary; None when a signal ended it, which cancels between two steps: SystemExit in the middle of one leaves a session open."""
+    making = asyncio.create_task(traffic)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, making.cancel)
+    await asyncio.wait([making])
+    return None if making.cancelled() else making.result()
+
+
 async def _work(backlog: asyncio.Queue[tuple[float, str, Call] | None], tally: Tally) -> None:
     while (item := await backlog.get()) is not None:
         due, kind, call = item
@@ -181,7 +192,8 @@ def main() -> None:
     stop_by_signal()
     try:
         made = make_traffic(dsn, rate_per_s=options.rate, duration_s=options.duration, most_calls=options.calls, seed=options.seed)
-        print(json.dumps(asyncio.run(made)), flush=True)
+        if (summary := asyncio.run(_until_stopped(made))) is not None:
+            print(json.dumps(summary), flush=True)
     except (OSError, ValueError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         sys.exit(f"lab.database.traffic: no traffic was made: {type(error).__name__}")
 

@@ -145,7 +145,7 @@ def verdict_of(details: CpuOptimizationDetails, gates: Sequence[QualityGate]) ->
     """Nothing to change is a pass unless a goal was set; candidates of which none could be told from noise are inconclusive."""
     if any(gate.outcome == "failed" for gate in gates):
         return "failed"
-    tried_ones = [one for one in details.candidates if one.trial is not None]
+    tried_ones = [one for one in (*details.candidates, details.workers) if one is not None and one.trial is not None]
     if tried_ones and all(_undecided(one) for one in tried_ones):
         return "inconclusive"
     return "passed"
@@ -158,7 +158,14 @@ def _undecided(one: CandidateResult) -> bool:
 
 
 def summary_of(target: str, details: CpuOptimizationDetails) -> str:
-    """One sentence that a reader who stops here takes away."""
+    """What a reader who stops here takes away: a sentence on the code, and one on workers where they were looked at."""
+    if details.workers is None:
+        return _code_summary(target, details)
+    won = f": {details.workers.gain_share:.1%} less wall-clock time" if details.workers.gain_share is not None else ""
+    return f"{_code_summary(target, details)} {details.workers.candidate.title}: {details.workers.end}{won}."
+
+
+def _code_summary(target: str, details: CpuOptimizationDetails) -> str:
     kept = [one for one in details.candidates if one.end == "kept"]
     if kept and details.gain_share is not None:
         between = (

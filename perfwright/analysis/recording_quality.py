@@ -10,6 +10,8 @@ MAX_FAILED_SHARE = 0.1
 """Samples that the tool could not take: above a tenth they are no accident, and the rest may not be a fair sample."""
 IDLE_CORES = 0.1
 """A program that uses less is idle as far as profiling goes: thirty seconds of it are three seconds of samples."""
+NO_CPU_FREE = 0.95
+"""Where others want the CPUs as well, a program that used little may only have had little."""
 
 
 def quality_gates(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse, running_samples: int) -> tuple[QualityGate, ...]:
@@ -30,7 +32,14 @@ def _enough_samples(stacks: StackProfile, request: CpuProfilingRequest, usage: P
     if samples < request.min_samples:
         seconds = sum(one.seconds for one in stacks.passes)
         cores = usage.user_share + usage.system_share
-        idle = f" The target used {cores:.2f} cores: an idle program gives few samples; load it meanwhile." if cores < IDLE_CORES else ""
+        idle = ""
+        if cores < IDLE_CORES:
+            starved = usage.machine_busy_share >= NO_CPU_FREE and usage.involuntary_switches_hz > usage.voluntary_switches_hz
+            idle = (
+                f" The target got {cores:.2f} cores of a machine that had none free: measure when others are quiet."
+                if starved
+                else f" The target used {cores:.2f} cores: an idle program gives few samples; load it meanwhile."
+            )
         longer = math.ceil(seconds * request.min_samples / samples) if samples else 0
         note = (f"About {longer} s would be enough at this rate." if 0 < longer <= 3_600 else "Longer, or under load.") + idle
     return QualityGate(
@@ -82,7 +91,12 @@ def _overhead(stacks: StackProfile, request: CpuProfilingRequest, usage: Process
     within = observed is not None and at_least <= request.overhead_budget_share
     note = "What the profiler cost could not be measured." if observed is None else ""
     if observed is not None and not within:
-        note = "The target was disturbed: record fewer passes, at a lower rate, or with a larger budget."
+        note = (
+            "The target was disturbed: record fewer passes, at a lower rate, or with a larger budget."
+            if at_least - taken > taken
+            else f"The profiler took {cores or 0.0:.1%} of a core where no CPU was free: record longer (its start costs most), at a lower "
+            "rate, or with a larger budget."
+        )
     elif observed is not None and observed > request.overhead_budget_share:
         note = f"Between {at_least:.1%} and what was observed: not surely above the budget."
     return QualityGate(

@@ -12,6 +12,7 @@ from perfwright.models.secrets import secret_argument
 from perfwright.models.target import SECRETS_BY_ENVIRONMENT, Argument, Target, TargetName
 from perfwright.models.trial_run import TrialResult
 from perfwright.models.vocabulary import Input, Model, Share
+from perfwright.models.worker_counts import WorkerCount
 
 PROCESS = "CpuOptimizationImplementation"
 CANDIDATES_AT_MOST = 12
@@ -65,6 +66,8 @@ class CpuOptimizationRequest(Input):
     """Whether the target's `change_command` is asked for one more change, after the generated candidates."""
     submissions_s: Annotated[float, Field(ge=0.0, le=2_592_000.0)] = 0.0
     """Seconds to wait, after that, for a change that people submit (`perfwright submit`); what was submitted before is tried anyway."""
+    workers: WorkerCount | None = None
+    """A count of workers in the launch of the target, and of the benchmark, that may be raised where cores are left."""
     given_gain_share: Annotated[float, Field(ge=0.01, le=0.9)] = 0.05
     """Gain that the trial of a change which was submitted, or made by the command, has to be able to see."""
     review_deadline_s: Annotated[float, Field(ge=1.0, le=2_592_000.0)] = 86_400.0
@@ -387,6 +390,10 @@ class CpuOptimizationDetails(Model):
     gain_low: float | None = None
     gain_high: float | None = None
     pull_request: ArtifactRef | None = None
+    workers: CandidateResult | None = None
+    """Another count of workers, measured by wall-clock time; None: none was tried."""
+    workers_left: str = ""
+    """Why none was."""
     warnings: tuple[str, ...] = ()
 
 

@@ -3,12 +3,14 @@
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.finding import Finding, Recommendation
 from perfwright.models.gc_tuning import (
+    Collector,
     CollectorPreflight,
     GarbageCollectionRequest,
     GcCandidate,
     GcIssue,
     GcObservation,
     GcSweep,
+    TriedCandidate,
 )
 from perfwright.models.quality import QualityGate
 from perfwright.models.result import Verdict
@@ -52,6 +54,10 @@ class ProposedSettings(Model):
     """Candidates that the request named and that do not exist."""
     known: tuple[str, ...] = ()
     """All that would fit, by name, whether the request names them or not."""
+    collectors: tuple[Collector, ...] = ()
+    """JVM: those that this java starts with."""
+    absent: tuple[Collector, ...] = ()
+    """JVM: those that it does not start with."""
 
 
 class SweepOrder(Model):
@@ -73,6 +79,8 @@ class TuningToJudge(Model):
     proposed: ProposedSettings
     sweep: GcSweep | None = None
     chosen: GcCandidate | None = None
+    tried: tuple[TriedCandidate, ...] = ()
+    """All that had a trial; `chosen` is the last of them."""
     trial: TrialResult | None = None
     after: GcObservation | None = None
     artifact_prefix: str

@@ -4,6 +4,7 @@ They stand here and not in the process's file because the command line builds fo
 """
 
 import json
+import math
 from statistics import median
 from typing import Annotated, Any, Literal, Self
 
@@ -13,12 +14,13 @@ from perfwright.models.artifact import ArtifactRef
 from perfwright.models.change import InterpreterSpec, LaunchSpec
 from perfwright.models.secrets import secret_argument
 from perfwright.models.target import SECRETS_BY_ENVIRONMENT, Argument, InlineTarget, TargetName
-from perfwright.models.trial_run import TrialResult
+from perfwright.models.trial_run import TrialEnd, TrialResult
 from perfwright.models.vocabulary import Input, Model, Share
 from perfwright.models.workload import Workload
 
 PROCESS = "GarbageCollectionTuning"
 PORT_WORD = "{port}"
+PAUSE_TARGET_MS = 10.0
 
 OVERRIDABLE: dict[str, str] = {
     "pause_target_ms": "p99 of noticed pauses to get below",
@@ -52,17 +54,19 @@ class GarbageCollectionRequest(Input):
     """Which collector settings meet the pause target without costing memory or throughput?"""
 
     target: TargetName | InlineTarget
-    """Name of a target in the registry: a command with `{port}` in it, or a running CPython process whose entry allows `inject`."""
+    """Name of a target in the registry: a command, a running CPython process whose entry allows `inject`, or a running JVM."""
     load: ServiceLoad | None = None
-    """Requests for a command that serves HTTP; needed where the target is a command."""
+    """Requests for a command that serves HTTP on `{port}`; a command without a load is run to its end, again and again."""
+    run_limit_s: Annotated[float, Field(ge=1.0, le=3_600.0)] = 300.0
+    """Seconds that one run of a command that ends by itself may take."""
     workload: Workload | None = None
     """Command that loads a running target while it is observed."""
     probe: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = None
     """Command that exercises a running target and prints what it cost as its last line: decides whether a live change is kept."""
     observe_s: Annotated[float, Field(ge=1.0, le=3_600.0)] = 20.0
     """Seconds to observe a running target."""
-    pause_target_ms: Annotated[float, Field(gt=0.0, le=60_000.0)] = 10.0
-    """p99 of the pauses that can be noticed (1 ms and longer)."""
+    pause_target_ms: Annotated[float, Field(gt=0.0, le=60_000.0)] | None = None
+    """p99 of the pauses that can be noticed (1 ms and longer): 10 when not given; a command that ends by itself has no such target then."""
     share_target: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     """Share of the time that may be spent in pauses."""
     memory_limit_share: Share = 0.10
@@ -95,6 +99,12 @@ class GarbageCollectionRequest(Input):
     @property
     def target_name(self) -> str:
         return self.target if isinstance(self.target, str) else self.target.slug
+
+    def pause_limit_ms(self, *, batch: bool) -> float:
+        """The target for the p99 pause. Nobody waits in a program that ends by itself: only what all pauses take together counts there."""
+        if self.pause_target_ms is not None:
+            return self.pause_target_ms
+        return math.inf if batch else PAUSE_TARGET_MS
 
     def revised(self, overrides: dict[str, Any]) -> "GarbageCollectionRequest":
         """The request with a person's overrides, validated as a whole; raises ValidationError."""
@@ -151,6 +161,8 @@ class CollectorFacts(Model):
     """JVM: heap used after each collection, thinned to at most 64."""
     full_share: float | None = None
     """Of the pause time: CPython's generation 2, a JVM's full collections."""
+    settable: tuple[str, ...] = ()
+    """A running JVM: flags about its heap that it takes while it runs (`manageable`), with their values."""
 
 
 class PauseLine(Model):
@@ -196,7 +208,10 @@ class GcCandidate(Model):
 
 
 class GcSample(Model):
-    """One freshly started server under the load."""
+    """One freshly started server under the load, or one run of a command that ends by itself.
+
+    Of a run, its time stands for all latencies, and the runs that fit into a second are the throughput.
+    """
 
     candidate: str
     """Empty: as it is."""
@@ -224,9 +239,13 @@ class GcObservation(Model):
     """Every pause, as JSON lines."""
     memory_bytes: float = 0.0
     live: bool = False
-    """Of a running process: by injected callbacks."""
+    """Of a running process: CPython by injected callbacks, a JVM by a log that is switched on and off."""
+    batch: bool = False
+    """Of runs of a command that ends by itself."""
     executable: str = ""
     """Of a JVM: its launcher."""
+    flags: tuple[str, ...] = ()
+    """A running JVM: words about memory that it was launched with."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -240,6 +259,12 @@ class GcObservation(Model):
         """Likewise the share of the time in pauses."""
         rounds = [one.pause_share for one in self.samples if not one.trouble]
         return median(rounds) if rounds else self.table.share
+
+    @property
+    def typical_run_ms(self) -> float:
+        """Of runs of a command that ends by itself: how long one takes."""
+        runs = [one.p50_ms for one in self.samples if not one.trouble]
+        return median(runs) if runs else 0.0
 
 
 class GcIssue(Model):
@@ -292,9 +317,15 @@ class CollectorPreflight(Model):
     version: str
     live: bool
     """A running process; else a command that is started fresh each time."""
-    collectors: tuple[Collector, ...] = ()
-    """JVM: those that this java starts with."""
     warnings: tuple[str, ...] = ()
+
+
+class TriedCandidate(Model):
+    """What a trial said of one candidate on a running process."""
+
+    candidate: str
+    end: TrialEnd
+    reason: str
 
 
 class GcDetails(Model):
@@ -304,8 +335,14 @@ class GcDetails(Model):
     before: GcObservation | None = None
     issues: tuple[GcIssue, ...] = ()
     candidates: tuple[GcCandidate, ...] = ()
+    collectors: tuple[Collector, ...] = ()
+    """JVM: those that this java starts with, what it uses now included."""
+    absent: tuple[Collector, ...] = ()
+    """JVM: those that this java does not start with."""
     sweep: GcSweep | None = None
     chosen: GcCandidate | None = None
+    tried: tuple[TriedCandidate, ...] = ()
+    """On a running process, in order; `trial` is the last of them."""
     trial: TrialResult | None = None
     after: GcObservation | None = None
     configuration: ArtifactRef | None = None

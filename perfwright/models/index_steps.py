@@ -15,6 +15,8 @@ class ReadExistingIndexes(Model):
 
     target: Target
     catalog: ArtifactRef
+    mask_literals: bool = False
+    """Definitions have no values; the undo of a drop is recorded with them when it is made."""
 
 
 class ClonePlan(Model):
@@ -67,6 +69,8 @@ class RemoveClones(Model):
     """Drop whatever clones of this target are left."""
 
     clone: ClonePlan
+    needed: bool = False
+    """Clones are made later: where that is refused, it is told now, before anything is observed."""
 
 
 class ClonesRemoved(Model):
@@ -83,6 +87,8 @@ class RemoveInvalidIndex(Model):
     """Schema and name, as SQL writes them."""
     definition: str
     lock_timeout_s: float = 2.0
+    mask_literals: bool = False
+    """Whether `definition` is without values."""
 
 
 class InvalidIndexRemoved(Model):

@@ -247,6 +247,12 @@ def lease_workflow_id(resource: str) -> str:
     return f"{name[:200]}~{hashlib.sha256(resource.encode()).hexdigest()[:32]}"
 
 
+def target_of(resource: str) -> str | None:
+    """The target's name; None of a host."""
+    kind, _, name = resource.partition("/")
+    return name if kind == "target" else None
+
+
 def summary_of(text: str) -> str:
     """Cut to what fits into a summary."""
     return text.encode()[:SUMMARY_LIMIT_BYTES].decode(errors="ignore")

@@ -1,5 +1,7 @@
 """What is examined. Workflow inputs carry a target's *name*; secrets stay in the worker's environment."""
 
+from hashlib import sha256
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -16,6 +18,8 @@ Argument = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 SECRETS_BY_ENVIRONMENT = "put it into a variable of the worker's environment and name that in environment_names"
 LOCAL_HOST = "local"
 """The host of targets that name none: served by a worker started without `--host`."""
+CODE_OPTIONS = ("-c", "-e", "--eval")
+"""After which interpreters take a program's text."""
 INLINE_ENVIRONMENT = "inline"
 """The environment of targets given in the input instead of the registry."""
 
@@ -72,9 +76,21 @@ class InlineTarget(Input):
 
     @property
     def slug(self) -> str:
-        """The name used in workflow ids: `pid-4711`, `port-8700`, `command-python`."""
-        word = self.process.title if self.process.command is None else f"command {self.process.command[0].rsplit('/', 1)[-1]}"
-        return "".join(c if c.isalnum() or c in "._-" else "-" for c in word)[:63]
+        """The name used in workflow ids: `pid-4711`, `port-8700`, `command-python-job.py`."""
+        word = self.process.title if self.process.command is None else f"command {_program(self.process.command)}"
+        return "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "-" for c in word)[:63]
+
+
+def _program(command: tuple[str, ...]) -> str:
+    """`python job.py`, `python -m pip`, `java Main`: what runs. Two scripts of one interpreter are two targets, each with its history."""
+    program, *rest = command
+    words = [program.rsplit("/", 1)[-1]]
+    for before, word in pairwise([program, *rest]):
+        if not word.startswith("-") and "=" not in word:
+            # Code in the command line has no name of its own.
+            words.append(sha256(word.encode()).hexdigest()[:8] if before in CODE_OPTIONS else word.rstrip("/").rsplit("/", 1)[-1])
+            break
+    return " ".join(words)
 
 
 class InlineDatabase(Input):

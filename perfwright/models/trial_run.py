@@ -31,6 +31,8 @@ class BenchmarkMeasurement(Model):
     """Below the worktree, or the target's own."""
     run_limit_s: float = 600.0
     """Of one run, or of one slice."""
+    one_core: bool = True
+    """Whole runs: both sides of a round on one drawn core. Not for what counts the cores it has, as a JVM does to choose its collector."""
 
 
 class ServiceMeasurement(Model):
@@ -75,7 +77,7 @@ class QueriesMeasurement(Model):
 class SwitchedMeasurement(Model):
     """A running target that is switched between both states by applying and undoing the change, again and again.
 
-    Metrics: `value`, what the probe gave.
+    Metrics: `value`, what the probe gave; `rss_bytes` of a target that is a running process, beside the least it held without the change.
     """
 
     kind: Literal["switched"] = "switched"
@@ -159,6 +161,8 @@ class TrialRequest(Model):
     ask_change: bool = True
     """False where the parent's own gate has approved exactly this change (see `approved_digest`)."""
     approved_digest: str = ""
+    mask_literals: bool = False
+    """Whether values of SQL are left out of what is told of the change."""
     """Of the description (`ChangeDescription.digest`) that a person approved at the parent's gate; another one is asked about again."""
     ask_keep: bool = True
     """False: measured and undone, for sweeps and comparisons; what is wanted is then tried with a gate."""

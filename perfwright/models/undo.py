@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from perfwright.models.change import Change, ChangeSpec
+from perfwright.models.lease import LeaseTicket
 from perfwright.models.target import Target
 from perfwright.models.undo_data import UndoData
 from perfwright.models.vocabulary import Input, Model, Name
 
+UNDO_JANITOR = "UndoJanitor"
+"""The workflow that undoes what has no living owner."""
 UndoState = Literal["recorded", "applied", "kept", "reverted", "conflict"]
 OPEN_STATES: tuple[UndoState, ...] = ("recorded", "applied")
 """Somebody is responsible for it; without a living owner it is undone."""
@@ -42,6 +45,8 @@ class ChangeOrder(Model):
     target: Target
     spec: ChangeSpec
     owner: ChangeOwner = ChangeOwner()
+    mask_literals: bool = False
+    """Whether what is told of it is without values; the record of its undo has them."""
 
 
 class ChangeDescription(Model):
@@ -190,6 +195,8 @@ class JanitorRequest(Input):
     """Seconds since the owner closed, at least: its last steps may still go on."""
     deadline_s: Annotated[float, Field(ge=1.0, le=2_592_000.0)] = 86_400.0
     """Seconds that the question waits for a person."""
+    ticket: LeaseTicket | None = None
+    """The lease of a run that waits until the target is as it was; None: the janitor takes leases itself."""
 
 
 class JanitorReport(Model):

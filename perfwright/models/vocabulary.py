@@ -62,7 +62,9 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 """A fraction of one."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+NAME_IN_WORDS = "letters, digits, dots, dashes and underscores, beginning with a letter or digit, at most 63"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """Names of targets, hosts and environments: letters, digits, dot, dash and underscore, at most 63 characters."""
 
 ShortText = Annotated[str, StringConstraints(max_length=2_000)]

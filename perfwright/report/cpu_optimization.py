@@ -21,6 +21,9 @@ def report_extras(details: CpuOptimizationDetails) -> ReportExtras:
             if one.trial and one.trial.evidence and one.trial.evidence.picture
         ]
         figures.append(_checks(details.candidates))
+    measured = details.workers.trial.evidence if details.workers and details.workers.trial else None
+    if details.workers and measured and measured.picture:
+        figures.append(PictureFigure(title=f"Rounds of: {details.workers.candidate.title}", data=measured.picture))
     if details.left_alone:
         figures.append(_left_alone(details.left_alone))
     return ReportExtras(figures=tuple(figures), facts=tuple(_facts(details)), warnings=details.warnings)
@@ -122,6 +125,10 @@ def _facts(details: CpuOptimizationDetails) -> list[Fact]:
     if details.base_tests:
         told = f"pass in {seconds(details.base_tests.seconds)}" if details.base_tests.passed else details.base_tests.told
         facts.append(Fact(label="Tests of the commit itself", value=told))
+    if details.workers:
+        facts.append(Fact(label=details.workers.candidate.title, value=f"{details.workers.end}: {details.workers.reason}"))
+    if details.workers_left:
+        facts.append(Fact(label="More workers", value=f"not tried: {details.workers_left}"))
     if details.branch:
         facts.append(Fact(label="Branch", value=f"{details.branch}, at {details.tip[:12]}: one commit for each change that was kept"))
     facts += [

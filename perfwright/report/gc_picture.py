@@ -12,8 +12,10 @@ LEAST_MS = 0.01
 
 
 def draw_front(scores: Sequence[GcScore], chosen: str, pause_target_ms: float, memory_limit_ratio: float) -> str:
-    """Self-contained; the pause on a logarithmic scale. Candidates that could not be measured are left out."""
+    """Self-contained; the pause on a logarithmic scale. Candidates that could not be measured are left out; an infinite target is none."""
     drawn = [one for one in scores if one.throughput_ratio > 0]
+    if math.isinf(pause_target_ms):
+        pause_target_ms = max(LEAST_MS, *(one.pause_p99_ms for one in drawn))
     xs = [math.log10(max(LEAST_MS, one.pause_p99_ms)) for one in drawn] + [math.log10(pause_target_ms)]
     ys = [one.memory_ratio for one in drawn] + [memory_limit_ratio, 1.0]
     x0, x1, y0, y1 = min(xs) - 0.15, max(xs) + 0.15, min(ys) - 0.08, max(ys) + 0.08

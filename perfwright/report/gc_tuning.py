@@ -1,6 +1,6 @@
 """What GarbageCollectionTuning adds to the report: pauses by cause, the front of candidates, what the trial saw, before and after."""
 
-from perfwright.models.gc_tuning import GcDetails, GcObservation, GcScore, GcSweep
+from perfwright.models.gc_tuning import GcDetails, GcObservation, GcScore, GcSweep, TriedCandidate
 from perfwright.models.report import Column, Fact, Figure, PictureFigure, ReportExtras, TableFigure
 from perfwright.models.trial_run import TrialResult
 from perfwright.report.words import share, size
@@ -16,6 +16,8 @@ def report_extras(details: GcDetails) -> ReportExtras:
             caption = "Orange: chosen. Blue: on the front. Grey: dominated, or dearer than allowed. Large: more throughput."
             figures.append(PictureFigure(title="Candidates: p99 pause, memory, throughput", caption=caption, data=details.sweep.picture))
         figures.append(_candidates(details, details.sweep))
+    if len(details.tried) > 1:
+        figures.append(_tried_table(details.tried))
     if details.trial and details.trial.evidence and details.trial.evidence.medians:
         figures.append(_trial_table(details.trial))
     if details.after:
@@ -46,7 +48,7 @@ def _pause_table(title: str, seen: GcObservation) -> TableFigure:
 def _candidates(details: GcDetails, sweep: GcSweep) -> TableFigure:
     return TableFigure(
         title="Candidates",
-        caption="Medians over freshly started servers; memory and throughput to as it is, within the same round.",
+        caption="Medians over fresh starts; memory and throughput to as it is, within the same round.",
         columns=(
             Column(title="Settings"),
             Column(title="p99 pause ms", numeric=True),
@@ -76,6 +78,15 @@ def _row(score: GcScore, chosen: str) -> tuple[str | float, ...]:
         f"{score.p99_ms:.1f}",
         f"{score.cpu_s:.2f}",
         told,
+    )
+
+
+def _tried_table(tried: tuple[TriedCandidate, ...]) -> TableFigure:
+    return TableFigure(
+        title="Tried on the running process, in this order",
+        caption="Each was taken off again before the next.",
+        columns=(Column(title="Settings"), Column(title="End"), Column(title="Why")),
+        rows=tuple((one.candidate, one.end, one.reason) for one in tried),
     )
 
 
@@ -111,8 +122,16 @@ def _facts(details: GcDetails) -> list[Fact]:
         if runtime.full_share is not None:
             oldest = "oldest generation" if runtime.runtime == "python" else "full collections"
             facts.append(Fact(label=f"Pause time in the {oldest}", value=share(runtime.full_share)))
-        how = "callbacks in the running process" if seen.live else f"{len(seen.samples)} freshly started servers under the load"
+        runs = "runs to the end" if seen.batch else "freshly started servers under the load"
+        how = f"{len(seen.samples)} {runs}"
+        if seen.live:
+            how = "a log of the running JVM, switched on and off" if runtime.runtime == "jvm" else "callbacks in the running process"
         facts.append(Fact(label="Observed", value=how))
+        if details.collectors:
+            absent = f"; not present: {', '.join(details.absent)}" if details.absent else ""
+            facts.append(Fact(label="Collectors of this java", value=f"{', '.join(details.collectors)}{absent}"))
+        if runtime.settable:
+            facts.append(Fact(label="Settable while it runs", value=", ".join(runtime.settable)))
         if seen.table.dropped:
             facts.append(Fact(label="Not written down singly", value=f"{seen.table.dropped:,} collections: the log is bounded"))
     if details.sweep:

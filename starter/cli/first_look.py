@@ -86,13 +86,17 @@ def _refuse_without_up(process: str) -> None:
 
 def _pid_of(name: str) -> int:
     """Looked up here and not by the worker, which would find this very command by its `--name`."""
+    from pydantic import ValidationError
     from temporalio.exceptions import ApplicationError
 
     from activities.finding_processes import find_process
     from perfwright.models.target import ProcessSelector
-    from starter.refusals import NotCarriedOut
+    from starter.refusals import InvalidRequest, NotCarriedOut
+    from workflows.plugin.mistakes import describe_mistakes
 
     try:
         return find_process(ProcessSelector(name=name)).pid
+    except ValidationError as error:
+        raise InvalidRequest("perfwright cpu", [f"--{mistake}" for mistake in describe_mistakes(error, ProcessSelector)]) from None
     except ApplicationError as refused:
         raise NotCarriedOut(refused.message) from None

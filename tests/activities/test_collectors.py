@@ -8,7 +8,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.artifacts import ArtifactStore
-from activities.collectors import SAMPLES_FILE, Collectors
+from activities.collector_samples import SAMPLES_FILE
+from activities.collectors import Collectors
 from activities.recording_folder import RecordingFolder
 from perfwright.models.change import LaunchSpec
 from perfwright.models.gc_steps import CollectorToObserve, SettingsToPropose, SweepOrder
@@ -114,3 +115,59 @@ async def test_a_java_that_cannot_be_asked_has_no_other_collectors(collectors: C
     order = SettingsToPropose(target=TARGET, request=REQUEST, observation=observation)
     proposed = await ActivityEnvironment().run(collectors.propose_settings, order)
     assert [one.name for one in proposed.candidates] == ["G1 regions of 4 MiB", "G1 regions of 8 MiB", "heap of 128 MiB"]
+    assert proposed.collectors == () and proposed.absent == ()
+
+
+async def test_collectors_that_this_java_lacks_are_named(collectors: Collectors, tmp_path: Path) -> None:
+    """A build without Shenandoah: the others are candidates, and it is told as absent."""
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\ncase $1 in *Shenandoah*) echo Unrecognized >&2; exit 1;; esac\n")
+    java.chmod(0o755)
+    observation = seen(G1, humongous_allocation=[5.0] * 600).model_copy(update={"executable": str(java)})
+    order = SettingsToPropose(target=TARGET, request=REQUEST, observation=observation)
+    proposed = await ActivityEnvironment().run(collectors.propose_settings, order)
+    assert proposed.collectors == ("Serial", "Parallel", "G1", "ZGC") and proposed.absent == ("Shenandoah",)
+    assert [one.name for one in proposed.candidates][-3:] == ["Serial", "Parallel", "ZGC"]
+
+
+RUN = """
+import gc, os, sys
+with open(os.environ["STARTS"], "a") as file: file.write("x")
+if os.environ.get("BROKEN"): raise SystemExit("cannot be")
+for _ in range(7): gc.collect()
+"""
+BATCH = TARGET.model_copy(update={"process": ProcessSelector(command=(sys.executable, "-c", RUN), environment_names=("STARTS",))})
+
+
+async def test_a_command_that_ends_by_itself(collectors: Collectors, tmp_path: Path) -> None:
+    """Run whole, once a round: every collection of every run counts, the interpreter's last one as well, with the run's time, CPU and
+    memory; nobody waits, so no pause is long."""
+    asked = REQUEST.model_copy(update={"load": None})
+    order = CollectorToObserve(target=BATCH, request=asked, artifact_prefix="x/before")
+    observation: GcObservation = await ActivityEnvironment().run(collectors.observe_collector, order)
+    assert observation.batch and starts(tmp_path) == 3
+    full = next(line for line in observation.table.lines if line.cause == "full generation")
+    assert full.count == 3 * (7 + 1)
+    for one in observation.samples:
+        assert one.p50_ms == pytest.approx(1e3 / one.throughput_hz) and one.cpu_s > 0 and one.memory_bytes > 1e6
+    slow = seen(full_generation=[90.0] * 2).model_copy(update={"batch": True})
+    proposed = await ActivityEnvironment().run(
+        collectors.propose_settings, SettingsToPropose(target=BATCH, request=asked, observation=slow)
+    )
+    assert proposed.issues == () and "the target is 5 % of the time" in proposed.sentence
+    slow = seen(full_generation=[90.0] * 20).model_copy(update={"batch": True})
+    proposed = await ActivityEnvironment().run(
+        collectors.propose_settings, SettingsToPropose(target=BATCH, request=asked, observation=slow)
+    )
+    assert [issue.over for issue in proposed.issues] == ["share"]
+    assert proposed.known[-1] == "collector off" and not [name for name in proposed.known if "freeze" in name]
+
+
+async def test_a_run_that_fails_is_told(collectors: Collectors, tmp_path: Path) -> None:
+    """With what it said; what is goes on."""
+    broken = GcCandidate(name="broken", why="", launch=LaunchSpec(environment={"BROKEN": "1"}))
+    asked = REQUEST.model_copy(update={"load": None})
+    order = SweepOrder(target=BATCH, request=asked, candidates=(broken,), artifact_prefix="x")
+    sweep: GcSweep = await ActivityEnvironment().run(collectors.sweep_settings, order)
+    (score,) = (one for one in sweep.scores if one.candidate == "broken")
+    assert not sweep.chosen and not score.allowed and "cannot be" in score.note

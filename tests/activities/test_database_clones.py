@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.database_clones import PREFIX, database_clone, remove_clones
+from activities.database_clones import PREFIX, database_clone, refuse_clones, remove_clones
 from activities.postgres_connection import connected
 from perfwright.models.index_steps import ClonePlan
 from tests.databases import TARGET, VARIABLE, fresh_database, postgres
@@ -100,6 +100,8 @@ async def test_what_may_not_be_cloned(source: Source, tmp_path: Path) -> None:
         with pytest.raises(ApplicationError, match=words) as refused:
             async with database_clone(plan, "one", environ, tmp_path):
                 pass
+        with pytest.raises(ApplicationError, match=words):  # a run is told before it observes anything
+            await refuse_clones(plan, environ)
         assert refused.value.non_retryable and "humble" not in str(refused.value).replace("'humble'", "")
     assert not await source.clones()
     await source.connection.execute("DROP ROLE humble")

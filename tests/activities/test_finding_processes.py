@@ -85,14 +85,14 @@ def test_a_pid_file_without_a_pid_is_told(content: str, tmp_path: Path) -> None:
 
 
 def test_an_ambiguous_name_lists_the_candidates() -> None:
-    """A name that fits unrelated processes is refused with their pids."""
+    """A name that fits unrelated processes is refused with their pids and what each runs."""
     marker = f"marker-{os.getpid()}"
     code = f"import sys; sys.stdin.read()  # {marker}"
     with program(sys.executable, "-c", code) as one, program(sys.executable, "-c", code) as two:
         with pytest.raises(ApplicationError, match="fits 2 unrelated processes") as trouble:
             find_process(ProcessSelector(name=marker))
-        assert str(one.pid) in str(trouble.value)
-        assert str(two.pid) in str(trouble.value)
+        assert f"{one.pid} (python" in str(trouble.value) and f"{two.pid} (python" in str(trouble.value)
+        assert "-c import sys" in str(trouble.value)
 
 
 def test_a_server_with_workers_is_its_parent() -> None:

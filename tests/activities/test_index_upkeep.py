@@ -8,11 +8,15 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.artifacts import ArtifactStore
+from activities.changes.indexes import Indexes
+from activities.changes.kind import Site
 from activities.index_upkeep import IndexUpkeep
 from activities.postgres_catalog import read_catalog_of
 from perfwright.analysis.statements.stored import MEDIA_TYPE, encode
+from perfwright.models.change import IndexSpec
 from perfwright.models.index_steps import ReadExistingIndexes, ReadIndexUse, RemoveInvalidIndex
 from perfwright.models.index_strategy import ExistingIndexes
+from perfwright.models.undo import ChangeOrder
 from tests.databases import TARGET, VARIABLE, fresh_database, observed_postgres, postgres18, server
 from tests.postgres import PostgresServer
 
@@ -56,6 +60,39 @@ async def test_an_invalid_index_is_told_and_removed_once(server: PostgresServer,
         assert (await run(activities, "remove_invalid_index", order)).told == "dropped"
         assert (await run(activities, "remove_invalid_index", order)).told == "it is gone"
         assert await connection.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = 't'") == 2
+
+
+async def test_values_in_definitions_are_not_shown(server: PostgresServer, tmp_path: Path) -> None:
+    """Where literals are masked: not in what is told of an index, nor in what a drop would do and undo; the record of the undo has them,
+    and an invalid index is still known again."""
+    secret = "wensleydale"
+    more = (
+        f"CREATE INDEX part ON t (n) WHERE kind::text <> '{secret}'",
+        f"CREATE INDEX whole ON t (n, kind) WHERE kind::text <> '{secret}'",
+    )
+    async with fresh_database(server, *TABLES, *more) as connection:
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY broken ON t (kind) WHERE kind::text <> '{secret}'")
+        store = ArtifactStore(f"file://{tmp_path}/artifacts")
+        environ = {VARIABLE: server.dsn(await connection.fetchval("SELECT current_database()::text"))}
+        activities = IndexUpkeep(store, environ, tmp_path)
+        catalog = await store.put("catalog.json.gz", encode(await read_catalog_of(connection)), MEDIA_TYPE)
+        asked = ReadExistingIndexes(target=TARGET, catalog=catalog, mask_literals=True)
+        found: ExistingIndexes = await run(activities, "read_existing_indexes", asked)
+        noted = {one.name: one for one in found.noted}
+        assert secret not in found.model_dump_json() and "<> '?'" in noted["public.part"].definition and noted["public.part"].undo
+
+        order = ChangeOrder(change_id="drop", target=TARGET, spec=IndexSpec(drop="public.part"), mask_literals=True)
+        site = Site(environ, tmp_path)
+        told = [await Indexes().describe(order, site), *await Indexes().check(order, site)]
+        assert not any(secret in one.model_dump_json() for one in told)
+        assert secret in (await Indexes().prepare(order, site)).undo.model_dump_json()
+
+        definition = noted["public.broken"].definition
+        gone = RemoveInvalidIndex(target=TARGET, name="public.broken", definition=definition, mask_literals=True)
+        other = gone.model_copy(update={"definition": definition.replace("(kind)", "(n)")})
+        assert not (await run(activities, "remove_invalid_index", other)).removed
+        assert (await run(activities, "remove_invalid_index", gone)).told == "dropped"
 
 
 async def test_use_is_told_by_name(server: PostgresServer, tmp_path: Path) -> None:

@@ -101,7 +101,6 @@ async def test_jcmd_missing(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mo
     assert trouble.value.type == "ToolMissing"
 
 
-@pytest.mark.measuring
 @needs("java", "javac", "jcmd")
 async def test_the_planted_method_of_an_attached_jvm(bench: Bench, scratch: Path) -> None:
     """The method that takes the time of a JVM that was started without any flag is found, and lines are not promised.
@@ -119,7 +118,6 @@ async def test_the_planted_method_of_an_attached_jvm(bench: Bench, scratch: Path
     assert (stacks.end, stacks.warnings) == ("complete", ())
 
 
-@pytest.mark.measuring
 @needs("java", "javac", "jcmd")
 async def test_waits_are_off_cpu(bench: Bench, locks: list[str]) -> None:
     """Waits for monitors and locks are in the off-CPU pass of a JVM launched with exact positions; the hot loop is on-CPU with its line."""

@@ -91,7 +91,6 @@ def inspectors(pid: int) -> list[str]:
     return [found for address in listening(psutil.Process(pid)) if (found := ask_inspector(address))]
 
 
-@pytest.mark.measuring
 async def test_the_planted_line_and_a_closed_inspector(bench: Bench) -> None:
     """The lab's program spends most of its time in one line; afterwards no port of it listens any more."""
     executable, script, *rest = build("node").command(120)
@@ -109,7 +108,6 @@ async def test_the_planted_line_and_a_closed_inspector(bench: Bench) -> None:
     assert stacks.end == "complete"
 
 
-@pytest.mark.measuring
 async def test_an_es_module_with_a_server(bench: Bench, tmp_path: Path) -> None:
     """An ES module is profiled as well; the inspector is closed again, and the program's own server is left alone."""
     (tmp_path / "shop.mjs").write_text(MODULE)

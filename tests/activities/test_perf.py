@@ -112,7 +112,6 @@ async def test_perf_missing(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mo
     assert trouble.value.type == "ToolMissing"
 
 
-@pytest.mark.measuring
 @needs("perf", "gcc")
 async def test_the_planted_line_of_a_compiled_program(bench: Bench) -> None:
     """The lab's C program spends most of its time in one loop: its function, file and line are told."""
@@ -129,7 +128,6 @@ async def test_the_planted_line_of_a_compiled_program(bench: Bench) -> None:
     assert (stacks.end, stacks.warnings) == ("complete", ())
 
 
-@pytest.mark.measuring
 @needs("perf", "gcc")
 @pytest.mark.parametrize("flags", [("-fno-omit-frame-pointer",), ("-fno-omit-frame-pointer", "-no-pie")], ids=["pie", "no-pie"])
 async def test_inlined_functions_are_put_back(bench: Bench, tmp_path: Path, flags: tuple[str, ...]) -> None:
@@ -152,7 +150,6 @@ async def test_missing_frame_pointers_are_told(bench: Bench, tmp_path: Path) -> 
     assert "without frame pointers" in stacks.warnings[0]
 
 
-@pytest.mark.measuring
 @needs("perf", "gcc")
 @pytest.mark.parametrize("flag", ["-fno-omit-frame-pointer", "-fomit-frame-pointer"])
 async def test_where_a_compiled_program_waits(bench: Bench, tmp_path: Path, flag: str) -> None:
@@ -172,7 +169,6 @@ async def test_where_a_compiled_program_waits(bench: Bench, tmp_path: Path, flag
     assert {"lock", "I/O", "sleep"} <= {KINDS[number] for number in waited.kind}
 
 
-@pytest.mark.measuring
 @needs("perf", "gcc")
 async def test_a_program_that_only_runs_does_not_wait(bench: Bench, tmp_path: Path) -> None:
     """On a machine busy with others it is put off its CPU again and again, and none of that is a wait."""
@@ -183,7 +179,6 @@ async def test_a_program_that_only_runs_does_not_wait(bench: Bench, tmp_path: Pa
     assert sum(waited.count) < 0.02 * waited.rate_hz * waited.seconds
 
 
-@pytest.mark.measuring
 @needs("perf", "gcc")
 async def test_a_program_that_switches_all_the_time(bench: Bench, tmp_path: Path) -> None:
     """Two threads that hand one byte over and over: both places are named, from a bounded part of what there is to record."""
@@ -195,7 +190,6 @@ async def test_a_program_that_switches_all_the_time(bench: Bench, tmp_path: Path
     assert asks + answers > 0.98
 
 
-@pytest.mark.measuring
 @needs("perf")
 async def test_kernel_time_has_kernel_frames(bench: Bench) -> None:
     """A program that mostly makes system calls shows what the kernel does for it."""

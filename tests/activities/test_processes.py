@@ -149,7 +149,6 @@ async def test_a_saturated_thread_is_told_from_waiting_ones(bench: Bench) -> Non
     assert {"recorded_s", "of_s", "cpu_cores", "threads"} <= set(bench.beats[-1])
 
 
-@pytest.mark.measuring
 async def test_switches_are_those_of_all_threads(bench: Bench) -> None:
     """Threads that wait and wake make switches, whichever thread they are; the process's own figure knows only its main thread."""
     with pattern("io") as target:
@@ -157,7 +156,6 @@ async def test_switches_are_those_of_all_threads(bench: Bench) -> None:
     assert use.voluntary_switches_hz > 50, "four threads are woken twenty times a second"
 
 
-@pytest.mark.measuring
 async def test_children_are_counted(bench: Bench) -> None:
     """Work that is done in child processes is the target's."""
     with pattern("forks") as target:

@@ -321,6 +321,6 @@ async def test_a_full_disk_is_told(bench: Bench, target: int, tiny_disk: Path) -
                 file.flush()
 
     bench.state = tiny_disk
-    with pytest.raises(ApplicationError, match="make room there") as trouble:
+    with pytest.raises(ApplicationError, match="Make room there") as trouble:
         await record(bench, Tally(fill), recording(target, "py-spy"))
     assert (trouble.value.type, trouble.value.non_retryable) == ("StoreUnavailable", False)

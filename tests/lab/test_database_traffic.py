@@ -1,5 +1,6 @@
 """The shop's traffic, on the server that the wheel brings."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -79,6 +80,31 @@ async def test_the_password_is_written_nowhere(told: dict[str, Any]) -> None:
     files = [file for file in Path(told["log"]).parent.rglob("*") if file.is_file()]
     assert len(files) > 100
     assert not [file for file in files if password.encode() in file.read_bytes()]
+
+
+def test_traffic_ends_quietly(told: dict[str, Any]) -> None:
+    """Stopped in the middle of calls it ends at once, with nothing to read."""
+    command = [sys.executable, "-m", "lab.database.traffic", "--rate", "80", "--duration", "60"]
+    with subprocess.Popen(command, cwd=ROOT, env=told["environment"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
+        before = calls_of(told)
+        while calls_of(told) < before + 20:
+            assert made.poll() is None
+        made.terminate()
+        out, err = made.communicate(timeout=30)
+    assert (made.returncode, out, err) == (0, b"", b"")
+
+
+def calls_of(told: dict[str, Any]) -> int:
+    """How many of the traffic's statements the server has counted."""
+
+    async def count() -> int:
+        connection = await asyncpg.connect(told["dsn"])
+        try:
+            return int(await connection.fetchval("SELECT sum(calls) FROM pg_stat_statements WHERE query ~ 'FROM products'"))
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
 
 
 def test_traffic_is_the_same_for_a_seed() -> None:

@@ -58,8 +58,8 @@ async def test_processes_are_described(command: Command) -> None:
     assert "duration_s" in text.out and "30.0" in text.out and "profile_review" in text.out
     assert schema.json["properties"]["rate_hz"]["maximum"] == 999
     PROCESSES[0].request.model_validate_json(json.dumps(example.json))
-    unknown = await command("describe", "CpuProfiling")
-    assert unknown.code == 2 and f"nearest: {NAME}" in unknown.err
+    unknown = await command("describe", "CpuProf")
+    assert unknown.code == 2 and f"nearest: {NAME}." in unknown.err
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])

@@ -8,6 +8,7 @@ from typing import Any
 from temporalio.api.workflowservice.v1 import GetClusterInfoRequest
 from temporalio.client import Client
 
+from activities.abandoned_changes import AbandonedChangeFinder
 from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.context import WorkerContext
@@ -89,7 +90,8 @@ async def abandoning(client: Client, queue: str, host: str, name: str, environme
     (folder / "perfwright.toml").write_text(REGISTRY.format(name=name, environment=environment, host=host, root=root))
     context = await WorkerContext.open(folder / "perfwright.toml", host, environ={}, working_directory=folder)
     activities = build_activities(context)
-    central = [one for one in activities.central if not isinstance(one.__self__, Leases)] + lease_activities()  # type: ignore[attr-defined]
+    central = [one for one in activities.central if not isinstance(one.__self__, Leases)]  # type: ignore[attr-defined]
+    central += lease_activities(abandoned=AbandonedChangeFinder(context.history))
     try:
         async with AsyncExitStack() as running:
             await running.enter_async_context(run_worker(client, queue, workflows=[*WORKFLOWS, Measuring], activities=central))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.abandoned_changes import AbandonedChangeFinder
 from activities.leases import Leases
 from perfwright.models.lease import LeaseSettings
 from tests.workflows.lease_processes import Measuring
@@ -18,8 +19,8 @@ QUICK = LeaseSettings(watch_every_s=0.1, watch_for_s=20, look_every_s=0.3, settl
 """An impatient lease: what takes minutes in production takes a second here."""
 
 
-def lease_activities(settings: LeaseSettings = QUICK) -> list:
-    leases = Leases(settings)
+def lease_activities(settings: LeaseSettings = QUICK, abandoned: AbandonedChangeFinder | None = None) -> list:
+    leases = Leases(settings, abandoned)
     return [leases.acquire_leases, leases.release_leases, leases.watch_holders]
 
 

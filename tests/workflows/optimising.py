@@ -53,14 +53,22 @@ def lab_repository(folder: Path) -> Path:
     return folder
 
 
+ENVIRONMENTS = '[environments.trusting]\nreview = "auto"\nchange = "auto"\nkeep = "auto"\n\n[environments.reviewing]\nreview = "auto"\n\n'
+"""In `trusting` nobody is asked, in `reviewing` only whether something is changed and kept."""
+
+
 def target(name: str, host: str, repository: Path, environment: str, variables: tuple[str, ...] = (), more: str = "") -> str:
-    """A registry entry, with an environment `trusting` in which nobody is asked."""
+    """A registry entry with its environments."""
+    return ENVIRONMENTS + entry(name, host, repository, environment, variables, more)
+
+
+def entry(name: str, host: str, repository: Path, environment: str, variables: tuple[str, ...] = (), more: str = "") -> str:
+    """A registry entry alone."""
     process = f"process = {{ command = [{PYTHON!r}], environment_names = {[*variables]!r} }}\n".replace("'", '"') if variables else ""
-    entry = (
+    where = (
         f'kind = "repository"\nurl = "file://{repository}"\nenvironment = "{environment}"\nhost = "{host}"\nrepository = "{repository}"\n'
     )
-    trusting = '[environments.trusting]\nreview = "auto"\nchange = "auto"\nkeep = "auto"\n\n[environments.reviewing]\nreview = "auto"\n\n'
-    return f"{trusting}[targets.{name}]\n{entry}{more}{process}"
+    return f"[targets.{name}]\n{where}{more}{process}"
 
 
 async def answer(handle: Handle, gate: str, action: str = "approve", revision: int = 1, **more: Any) -> None:
@@ -100,8 +108,8 @@ async def optimising(
 ) -> AsyncIterator[WorkflowHandle[Any, OptimizationResult]]:
     """Workers, and a run that has been started; the target has a name of the test's own."""
     name = f"optimised-{task_queue[-12:]}"
-    entry = target(name, host, repository, environment, tuple(environ or ()), more)
-    async with workers(client, task_queue, host, folder, entry, environ=environ):
+    registered = target(name, host, repository, environment, tuple(environ or ()), more)
+    async with workers(client, task_queue, host, folder, registered, environ=environ):
         yield await client.start_workflow(
             CpuOptimizationImplementation.__name__,
             {"target": name} | request,

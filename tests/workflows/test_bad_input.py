@@ -55,7 +55,7 @@ FIELDS: dict[str, list[Fields]] = {
         Fields(
             {"target": "shop", "parts": [{"size_bytes": 1}, {"size_bytes": 0, "color": "red"}]}, ["parts[1].size_bytes", "parts[1].color"]
         ),
-        Fields({"target": "x" * 100_000}, ["target", "pattern", "…"]),
+        Fields({"target": "x" * 100_000}, ["target: a name is needed", "at most 63", "…"]),
         Fields({"target": "shop", "password": "hunter2-hunter2"}, ["password", "(not shown)"]),
     ],
     "CpuOptimizationImplementation": [

@@ -12,13 +12,14 @@ from tests.workflows.tuning import JVM_LOAD, PYTHON_LOAD, GcResult, answer, jvm_
 
 pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(900)]
 
-ASKED: dict[str, Any] = {"rounds": 3, "trial_budget_s": 150.0}
+ASKED: dict[str, Any] = {"rounds": 2, "trial_budget_s": 100.0}
+"""What every candidate and collector does in a sweep is seen in test_garbage_collection_batch.py, whose runs are short."""
 
 
 async def test_long_collections_of_a_python_service_are_mended(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """The p99 pause falls to a fifth or less for at most a tenth more memory, proven by a trial, and the next launch has it."""
     async with tuning(client, task_queue, host_name, tmp_path, python_command()) as tuned:
-        handle = await tuned.start(load=PYTHON_LOAD, **ASKED)
+        handle = await tuned.start(load=PYTHON_LOAD, candidates=["thresholds 10000, 10, 10", "freeze"], **ASKED)
         trial = await tuned.trial(handle)
         change = await answer(trial, "change")
         assert "PERFWRIGHT_GC_SETTINGS" in change
@@ -53,7 +54,8 @@ async def test_a_sound_python_service_is_left_alone(client: Client, task_queue: 
 @needs("javac")
 async def test_humongous_allocations_of_a_jvm_are_mended(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """They are named as the cause, and the settings that are kept leave none of them and half of the time in pauses at most."""
-    asked = ASKED | {"share_target": 0.08, "memory_limit_share": 0.25, "throughput_limit_share": 0.25, "trial_budget_s": 240.0}
+    asked = ASKED | {"share_target": 0.08, "memory_limit_share": 0.25, "throughput_limit_share": 0.25, "trial_budget_s": 120.0}
+    asked |= {"candidates": ["G1 regions of 4 MiB", "G1 regions of 8 MiB"]}
     async with tuning(client, task_queue, host_name, tmp_path, jvm_command()) as tuned:
         handle = await tuned.start(load=JVM_LOAD, **asked)
         trial = await tuned.trial(handle)

@@ -21,6 +21,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 import workflows
 from perfwright.models.cpu_profiling import CpuProfilingRequest
 from perfwright.models.queues import host_queue, probe_queue
+from perfwright.models.target import InlineTarget, ProcessSelector
 from tests.conftest import run_worker
 from tests.workflows.plugin_samples import (
     CallsFailing,
@@ -59,6 +60,28 @@ def test_mistakes_name_fields_and_what_is_allowed() -> None:
     assert any(line.startswith("target.process.prot: no such field; did you mean port? (allowed: pid, port, name") for line in told)
     assert any(line.startswith("rate: no such field; did you mean rate_hz?") for line in told)
     assert not any("InlineTarget" in line or "constrained" in line for line in told)
+
+
+def test_one_mistake_is_told_once() -> None:
+    """A name that is none, and a list whose items are refused, are one line each: nothing that only follows from it stands beside."""
+    told = mistakes_in(CpuProfilingRequest, {"target": "a\x07b", "passes": ("x",)})
+    assert [line.partition(":")[0] for line in told] == ["target", "passes[0]"]
+    assert "letters, digits" in told[0] and "pattern" not in told[0]
+    assert mistakes_in(CpuProfilingRequest, {"target": "shop", "passes": ()})[0].startswith("passes: ")
+    assert len(mistakes_in(CpuProfilingRequest, {"target": 7})) == 2
+
+
+def test_two_programs_of_one_interpreter_are_two_targets() -> None:
+    """What is compared with an earlier run, and kept from running twice, is the program and not its interpreter."""
+    commands = [
+        ("python", "a.py"),
+        ("python", "-u", "/srv/b.py", "--n", "3"),
+        ("python", "-m", "c"),
+        ("python", "-c", "1"),
+        ("python", "-c", "2"),
+    ]
+    slugs = [InlineTarget(process=ProcessSelector(command=command)).slug for command in commands]
+    assert slugs[:3] == ["command-python-a.py", "command-python-b.py", "command-python-c"] and len(set(slugs)) == 5
 
 
 def test_mistakes_are_bounded() -> None:

@@ -10,7 +10,7 @@ from tests.needs import needs
 from tests.workflows.trying import CONFIGURATION, FAST, SLOW, Lab, answer, result_of, trying
 from tests.workflows.watching_runs import open_gate
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from temporalio.client import Client
 
+from activities.abandoned_changes import AbandonedChangeFinder
 from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.context import WorkerContext
@@ -179,14 +181,16 @@ def registry(name: str, host: str, folder: Path, environment: str = "lab", more:
 async def trying(
     client: Client, queue: str, host: str, name: str, folder: Path, environment: str = "lab", more: str = "", **options: Any
 ) -> AsyncIterator[Lab]:
-    """Workers with everything, impatient leases, and one target."""
+    """Workers with everything, impatient leases, and one target. No instructions are counted: that takes seconds, and has tests of its own."""
     furnish(folder)
     (folder / "perfwright.toml").write_text(registry(name, host, folder, environment, more))
     context = await WorkerContext.open(folder / "perfwright.toml", host, environ=options.pop("environ", {}), working_directory=folder)
     activities = build_activities(context)
-    central = [one for one in activities.central if not isinstance(one.__self__, Leases)] + lease_activities()  # type: ignore[attr-defined]
+    central = [one for one in activities.central if not isinstance(one.__self__, Leases)]  # type: ignore[attr-defined]
+    central += lease_activities(abandoned=AbandonedChangeFinder(context.history))
     try:
         async with AsyncExitStack() as running:
+            running.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", 0.0))
             await running.enter_async_context(run_worker(client, queue, workflows=[*WORKFLOWS, Measuring], activities=central, **options))
             await running.enter_async_context(run_worker(client, host_queue(host), activities=activities.host))
             yield Lab(client, queue, name, context, folder)

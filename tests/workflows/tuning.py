@@ -13,6 +13,7 @@ from temporalio.client import Client, RPCError, WorkflowExecutionStatus, Workflo
 from temporalio.service import RPCStatusCode
 
 from activities.context import WorkerContext
+from activities.service_runs import free_port
 from lab.programs import build
 from perfwright.models.gc_tuning import GcDetails
 from perfwright.models.result import ProcessResult
@@ -32,9 +33,35 @@ PYTHON_LOAD: dict[str, Any] = {
 JVM_LOAD: dict[str, Any] = {
     "paths": [f"/list/{branch}" for branch in range(20)],
     "ready_path": "/ready",
-    "requests_per_round": 800,
-    "warm_up_requests": 200,
+    "requests_per_round": 500,
+    "warm_up_requests": 150,
 }
+
+
+HOARDER = """
+import gc, os, sys
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+live = [[n] for n in range(150_000)]
+held = b"x" * (1_000_000 * int(os.environ.get("HELD_MB", "0")))
+latest = deque(maxlen=60)
+gc.collect()
+class Knot:
+    def __init__(self):
+        self.me, self.load = self, bytearray(3_000)
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path != "/ready":
+            for _ in range(0 if self.path == "/calm" else 150): Knot()
+            if self.path == "/remembered": latest.append([{"n": [n]} for n in range(480)])
+            kept = [[n] for n in range(2_000)]
+        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+    def log_message(self, *arguments): pass
+print("ready", flush=True)
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+"""Its garbage hangs together in circles and is heavy: what is collected rarely piles up."""
 
 
 def python_command() -> tuple[str, ...]:
@@ -43,6 +70,23 @@ def python_command() -> tuple[str, ...]:
 
 def jvm_command() -> tuple[str, ...]:
     return (*build("gc-jvm").head, "{port}")
+
+
+def batch_command() -> tuple[str, ...]:
+    return (sys.executable, "-m", "lab.gc.stocktaking")
+
+
+@asynccontextmanager
+async def serving(words: Sequence[str]) -> AsyncIterator[tuple[int, int]]:
+    """A service that was started by others: pid and port. `words` are given the port, and say `ready`."""
+    port = free_port()
+    program = await asyncio.create_subprocess_exec(*words, str(port), cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert program.stdout and await program.stdout.readline() == b"ready\n"
+        yield program.pid, port
+    finally:
+        program.kill()
+        await program.wait()
 
 
 @dataclass(frozen=True)
@@ -63,9 +107,9 @@ class Tuned:
             result_type=GcResult,
         )
 
-    async def trial(self, handle: Handle) -> Handle:
-        """The run's trial, once it has begun: its id holds the run's own."""
-        child = self.client.get_workflow_handle(f"{handle.id}/trial/{(await handle.describe()).run_id}/1")
+    async def trial(self, handle: Handle, number: int = 1) -> Handle:
+        """The run's trial of that number, once it has begun: its id holds the run's own."""
+        child = self.client.get_workflow_handle(f"{handle.id}/trial/{(await handle.describe()).run_id}/{number}")
 
         async def begun() -> bool:
             if (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
@@ -86,6 +130,13 @@ class Tuned:
         return [file.read_text() for file in sorted(folder.glob("*"))] if folder.exists() else []
 
 
+def registered(name: str, host: str, process: str | Sequence[str], *, environment: str = "lab", allow: str = "") -> str:
+    """The registry's entry. `process`: a command, or the inside of the inline table."""
+    if not isinstance(process, str):
+        process = f'command = {json.dumps(list(process))}, working_directory = "{ROOT}", environment_names = ["LAB_PROBLEMS"]'
+    return target(name, host, process, environment=environment, allow=allow)
+
+
 @asynccontextmanager
 async def tuning(
     client: Client,
@@ -100,9 +151,7 @@ async def tuning(
 ) -> AsyncIterator[Tuned]:
     """`process`: a command, or the inside of the registry's inline table."""
     name = f"tuned-{host[-8:]}"
-    if not isinstance(process, str):
-        process = f'command = {json.dumps(list(process))}, working_directory = "{ROOT}", environment_names = ["LAB_PROBLEMS"]'
-    entry = target(name, host, process, environment=environment, allow=allow)
+    entry = registered(name, host, process, environment=environment, allow=allow)
     async with workers(client, task_queue, host, folder, entry, environ={"LAB_PROBLEMS": problems}) as context:
         yield Tuned(client, task_queue, name, context)
 

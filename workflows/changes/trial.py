@@ -112,7 +112,13 @@ class Trial(HumanGates, LeaseHolder):
         self.about(target, "Describe")
         self._request = self._request.model_copy(update={"target": target})
         owner = ChangeOwner(workflow_id=info.workflow_id, first_run_id=info.first_execution_run_id, run_id=info.run_id)
-        self._order = ChangeOrder(change_id=self._reference.change_id, target=target, spec=self._request.change, owner=owner)
+        self._order = ChangeOrder(
+            change_id=self._reference.change_id,
+            target=target,
+            spec=self._request.change,
+            owner=owner,
+            mask_literals=self._request.mask_literals,
+        )
         self._changing: ActivityOptions = {**CHANGE, "task_queue": host_queue(target.host)}
 
     async def _look_up(self) -> None:

@@ -3,8 +3,8 @@
 look -> of each target: lease -> undo, the latest first
      -> in production, and where the owner's server is not known: a run of its own asks a person first
 
-Started by a Temporal schedule that the worker ensures, and by hand. It is what undoes the change of a run that was terminated, or lost
-with its server.
+Started by a Temporal schedule that the worker ensures, by the lease of a target that would be given on (`activities/leases.py`), and by
+hand. It is what undoes the change of a run that was terminated, or lost with its server.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from temporalio.workflow import ParentClosePolicy
 
 from activities.abandoned_changes import AbandonedChangeFinder
 from activities.changing import Changing
-from perfwright.analysis.changes.abandoned import by_target, needs_asking, question_about
+from perfwright.analysis.changes.abandoned import by_target, janitor_id, needs_asking, question_about
 from perfwright.analysis.gate_answers import told
-from perfwright.models.lease import summary_of
+from perfwright.models.lease import LeaseTicket, summary_of
 from perfwright.models.queues import host_queue
 from perfwright.models.target import Target
 from perfwright.models.undo import (
@@ -56,7 +56,7 @@ class UndoJanitor(HumanGates, LeaseHolder):
             if request.ask and not await self._may_undo(changes, request):
                 report = report.model_copy(update={"refused": (*report.refused, *(change.change_id for change in changes))})
                 continue
-            report = await self._undo(target, changes, report)
+            report = await self._undo(target, changes, report, request.ticket)
         await self.finish()
         self.phase("Finished")
         self.say(report.summary)
@@ -79,19 +79,23 @@ class UndoJanitor(HumanGates, LeaseHolder):
             await workflow.start_child_workflow(
                 UndoJanitor.run,
                 request.model_copy(update={"target": target.name, "ask": True}),
-                id=f"undo-janitor/{target.name}",
+                id=janitor_id(target.name),
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 static_summary=summary_of(f"Ask whether abandoned changes of {target.name} are undone"),
             )
-        self.say(f"{target.name}: a person is asked, by undo-janitor/{target.name}")
+        self.say(f"{target.name}: a person is asked, by {janitor_id(target.name)}")
 
     async def _may_undo(self, changes: Sequence[AbandonedChange], request: JanitorRequest) -> bool:
         decision = await self.ask(question_about(UNDO_GATE, changes), deadline_s=request.deadline_s, max_revisions=0)
         return decision.outcome == "approved" and self.begin_apply(UNDO_GATE).outcome == "approved"
 
-    async def _undo(self, target: Target, changes: Sequence[AbandonedChange], report: JanitorReport) -> JanitorReport:
+    async def _undo(
+        self, target: Target, changes: Sequence[AbandonedChange], report: JanitorReport, ticket: LeaseTicket | None
+    ) -> JanitorReport:
+        """Under a ticket it is leased what that covers: its holder has the rest."""
+        resources = target.resources if ticket is None else tuple(ticket.tokens)
         try:
-            async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+            async with target_lease(self, resources, ticket=ticket, on_waiting=self.waits_for_lease):
                 for change in changes:
                     report = await self._undo_one(change, report)
         except LeaseLost as lost:

@@ -3,7 +3,8 @@
 preflight, the commit's own tests -> profile (of an earlier run, or CpuProfilingInvestigation over the benchmark as a child)
 -> hot functions in the repository -> lease -> their calls recorded -> candidates -> gate `approach`
 -> one after the other, each on top of what was kept: syntax, tests, calls made again -> Trial, with its own gate `keep`
--> changes that people or the team's command gave, likewise -> branch, text of a pull request -> report -> findings review -> history
+-> changes that people or the team's command gave, likewise -> Trial of another count of workers, where one is named
+-> branch, text of a pull request -> report -> findings review -> history
 """
 
 from typing import Any
@@ -58,7 +59,15 @@ from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.submission import ChangeCommandOrder, ProducedChange
 from perfwright.models.target import Target
 from perfwright.models.workload import Workload
-from workflows.cpu.cpu_optimization_trying import Optimising, changing_on, checked_code, on_host, recording_s, tried_candidate
+from workflows.cpu.cpu_optimization_trying import (
+    Optimising,
+    changing_on,
+    checked_code,
+    on_host,
+    recording_s,
+    tried_candidate,
+    tried_workers,
+)
 from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.hosts import reach_host
@@ -107,7 +116,7 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
         hot = await self._locate(code, hot_paths)
         details = details.model_copy(update={"hot_functions": hot.functions})
         if not hot.functions:
-            return self._result(request, code.target, details)
+            return self._result(request, code.target, await self._try_workers(request, code, details))
         calls = await self._record_calls(code, hot)
         found = await self._find_candidates(request, code, hot, calls)
         details = details.model_copy(update={"left_alone": found.left_alone, "warnings": (calls.note,) if calls.note else ()})
@@ -121,6 +130,7 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
                 summary = f"The approach was refused by {decision.by}: {decision.comment}; nothing was changed."
                 return self._result(request, code.target, details, "rejected", summary)
         details = await self._try_all(request, code, details, approved, hot, calls)
+        details = await self._try_workers(request, code, details)
         return await self._with_pull_request(request, code, details)
 
     async def _preflight(self, request: CpuOptimizationRequest) -> tuple[str, CodeBase]:
@@ -165,7 +175,7 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
                 CpuProfilingRequest(
                     target=request.target,
                     duration_s=request.profile_s,
-                    passes=("on_cpu",),
+                    passes=("on_cpu",) if request.workers is None else ("on_cpu", "gil"),
                     overhead_budget_share=OVERHEAD_SHARE,
                     instead=Workload(command=code.repeated, working_directory=folder, environment_names=names),
                     top=TOP,
@@ -314,6 +324,15 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
         return await self._try_given(
             request, code, details, calls, made.spec, "A change of the change command", "the change command", number
         )
+
+    async def _try_workers(
+        self, request: CpuOptimizationRequest, code: CodeBase, details: CpuOptimizationDetails
+    ) -> CpuOptimizationDetails:
+        if request.workers is None:
+            return details
+        seen = self._investigated.details if self._investigated else None
+        result, why = await tried_workers(self, code, request, seen)
+        return details.model_copy(update={"workers": result, "workers_left": why})
 
     async def _with_pull_request(self, request: CpuOptimizationRequest, code: CodeBase, details: CpuOptimizationDetails) -> Result:
         won, low, high = together_won(details.candidates)

@@ -22,9 +22,11 @@ from perfwright.models.cpu_optimization import (
     Stacked,
     StackOrder,
 )
+from perfwright.models.cpu_profiling import CpuProfilingDetails
 from perfwright.models.lease import summary_of
 from perfwright.models.queues import host_queue
 from perfwright.models.trial_run import BenchmarkMeasurement, TrialEvidence, TrialRequest, TrialResult
+from perfwright.models.worker_proposals import WorkersProposed, WorkersQuery
 from workflows.changes.trial import Trial
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, target_lease
@@ -83,7 +85,6 @@ async def trial_of(
 
     `noise`: of an earlier trial of this run, which measured the same benchmark.
     """
-    info = workflow.info()
     asked = TrialRequest(
         target=code.target,
         title=candidate.title,
@@ -102,15 +103,58 @@ async def trial_of(
         deadline_s=request.review_deadline_s,
         seed=number,
     )
+    return await trial_run(asked, str(number))
+
+
+async def trial_run(asked: TrialRequest, name: str) -> TrialResult:
+    """A trial of this run; `name` tells it from its others."""
+    info = workflow.info()
     result: TrialResult = await workflow.execute_child_workflow(
         Trial.run,
         asked,
-        id=f"{info.workflow_id}/trial/{info.run_id}/{number}",
+        id=f"{info.workflow_id}/trial/{info.run_id}/{name}",
         parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
         static_summary=summary_of(asked.title),
     )
     stop_if_cancelled()
     return result
+
+
+async def tried_workers(
+    process: Optimising, code: CodeBase, request: CpuOptimizationRequest, seen: CpuProfilingDetails | None
+) -> tuple[CandidateResult | None, str]:
+    """Another count of workers in a trial of its own, with its gates `change` and `keep`; none, and why."""
+    assert request.workers is not None, "the caller has looked"
+    with process.step("Look for cores that more workers could use", "analysis") as step:
+        proposed: WorkersProposed = await workflow.execute_activity_method(
+            CpuOptimizing.propose_worker_count,
+            WorkersQuery(
+                code=code, workers=request.workers, usage=seen.usage if seen else None, utilisation=seen.utilisation if seen else None
+            ),
+            summary=f"Would {code.target.title} be quicker with more workers?",
+            **COMPUTE,
+        )
+        step.note = (proposed.candidate.title if proposed.candidate else proposed.why)[:400]
+    candidate = proposed.candidate
+    if candidate is None or proposed.launch is None:
+        return None, proposed.why
+    with process.step(f"Trial of {candidate.id}"[:120], "benchmarking") as step:
+        asked = TrialRequest(
+            target=code.target,
+            title=candidate.title,
+            change=proposed.launch,
+            measurement=BenchmarkMeasurement(command=code.benchmark, run_limit_s=code.benchmark_limit_s, one_core=False),
+            metric="wall_s",
+            guards=(memory_guard(request),),
+            budget_s=request.trial_s,
+            wanted_effect=wanted_effect(candidate, request),
+            expected=f"at most {candidate.gain_share:.1%} of the wall-clock time: {candidate.reasoning}"[:4_000],
+            deadline_s=request.review_deadline_s,
+        )
+        result = await trial_run(asked, "workers")
+        step.note = f"{result.end}: {result.reason}"[:400]
+    process.say(f"{candidate.title}: {step.note}"[:300])
+    return tried(candidate, Checked(), result), ""
 
 
 async def tried_candidate(

@@ -32,7 +32,12 @@ async def described(
         if one.action == "remove invalid":
             found.append(one)
             continue
-        order = ChangeOrder(change_id=f"{workflow.info().run_id}/described-{number}", target=target, spec=spec_of(one, request))
+        order = ChangeOrder(
+            change_id=f"{workflow.info().run_id}/described-{number}",
+            target=target,
+            spec=spec_of(one, request),
+            mask_literals=bool(request.mask_literals),
+        )
         description: ChangeDescription = await workflow.execute_activity_method(
             Changing.describe_change, order, summary=summary_of(f"What exactly would be done: {one.ddl}"), **asking(on=target.host)
         )
@@ -60,7 +65,13 @@ async def invalid_removed(request: IndexStrategyRequest, target: Target, one: In
     options: ActivityOptions = {**CHANGE, "task_queue": host_queue(target.host)}
     removed: InvalidIndexRemoved = await workflow.execute_activity_method(
         IndexUpkeep.remove_invalid_index,
-        RemoveInvalidIndex(target=target, name=one.name, definition=definition, lock_timeout_s=request.lock_timeout_s),
+        RemoveInvalidIndex(
+            target=target,
+            name=one.name,
+            definition=definition,
+            lock_timeout_s=request.lock_timeout_s,
+            mask_literals=bool(request.mask_literals),
+        ),
         summary=summary_of(f"Drop {one.name}, which a failed build left"),
         **options,
     )

@@ -79,7 +79,7 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
             request = request.decided(target.environment)
             observation = await self._observe(request, target, database)
             grouped, existing = await together(
-                self._group(request, target, database, observation), self._look_at_existing(target, observation)
+                self._group(request, target, database, observation), self._look_at_existing(request, target, observation)
             )
             details = IndexStrategyDetails(
                 database=database,
@@ -141,7 +141,7 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
                 limit_mb=request.clone_limit_mb,
                 limit_s=request.clone_limit_s,
             )
-            await self._remove_clones(target)
+            await self._remove_clones(target, needed=True)
             step.note = f"{database.system} {database.version}"
         for missing in database.not_seen:
             self.say(missing.sentence)
@@ -196,11 +196,11 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
             step.note = f"{len(grouped.chosen)} of {grouped.statements:,} shapes"
         return grouped
 
-    async def _look_at_existing(self, target: Target, observation: Observation) -> ExistingIndexes:
+    async def _look_at_existing(self, request: IndexStrategyRequest, target: Target, observation: Observation) -> ExistingIndexes:
         with self.step("Look at existing indexes", "analysis") as step:
             existing: ExistingIndexes = await workflow.execute_activity_method(
                 IndexUpkeep.read_existing_indexes,
-                ReadExistingIndexes(target=target, catalog=observation.catalog.catalog),
+                ReadExistingIndexes(target=target, catalog=observation.catalog.catalog, mask_literals=bool(request.mask_literals)),
                 summary=f"Find duplicate, redundant, unused, invalid and bloated indexes of {target.title}",
                 **asking(on=target.host),
             )
@@ -316,11 +316,11 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
                 self.say(step.note)
         return details.model_copy(update={"use": use})
 
-    async def _remove_clones(self, target: Target) -> None:
+    async def _remove_clones(self, target: Target, *, needed: bool = False) -> None:
         """What killed workers left."""
         removed: ClonesRemoved = await workflow.execute_activity_method(
             IndexSearch.remove_clones,
-            RemoveClones(clone=self._clone),
+            RemoveClones(clone=self._clone, needed=needed),
             summary=f"Drop clones of {target.title} that are left",
             **asking(on=target.host),
         )

@@ -1,7 +1,8 @@
 """Which collector settings meet the pause target without costing memory or throughput?
 
-preflight -> lease -> current behaviour under load -> pause issues -> objective -> lease -> sweep -> front -> Trial of the chosen candidate
-(its own gates: change, keep) -> lease -> monitor after -> configuration document -> report -> findings review -> record in the history
+preflight -> lease -> current behaviour under load -> pause issues -> objective -> lease -> sweep -> front -> Trial of the chosen candidate,
+or on a running CPython of one candidate after the other (its own gates: change, keep) -> lease -> monitor after -> configuration document
+-> report -> findings review -> record in the history
 """
 
 from typing import Any
@@ -31,6 +32,7 @@ from perfwright.models.gc_tuning import (
     GcDetails,
     GcObservation,
     GcSweep,
+    TriedCandidate,
 )
 from perfwright.models.lease import summary_of
 from perfwright.models.result import ProcessResult
@@ -78,14 +80,16 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
 
             if proposed.candidates and not before.live:
                 sweep = await self._sweep(target, request, proposed)
-            chosen = self._chosen(before, proposed, sweep)
-            trial = (
-                await self._try(target, request, before, proposed, sweep, chosen)
-                if chosen is not None and self._can_try(request, before)
-                else None
-            )
+            chosen, trial, tried = None, None, list[TriedCandidate]()
+            for chosen in self._to_try(before, proposed, sweep):
+                if not self._can_try(request, chosen):
+                    break
+                trial = await self._try(target, request, before, proposed, sweep, chosen, trial, len(tried) + 1)
+                tried.append(TriedCandidate(candidate=chosen.name, end=trial.end, reason=trial.reason))
+                if not self._goes_on(trial):
+                    break
             after = await self._observe(target, request, "after") if trial is not None and trial.kept else None
-            return await self._conclude(request, target, run, found, before, proposed, sweep, chosen, trial, after)
+            return await self._conclude(request, target, run, found, before, proposed, sweep, chosen, trial, after, tuple(tried))
 
     async def _preflight(self, request: GarbageCollectionRequest) -> tuple[Target, str, CollectorPreflight]:
         with self.step("Preflight", "validation"):
@@ -111,7 +115,7 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
         self.phase("Observation" if when == "before" else "Monitoring")
         prefix = f"{artifact_folder(target.name)}/{when}"
         live = target.process is not None and target.process.command is None
-        seconds = request.observe_s if live else request.rounds * SERVER_S
+        seconds = request.observe_s if live else request.rounds * self._sample_s(request)
         seen: GcObservation | None = None
         with self.step(f"Observe the collector {when}", "profiling" if when == "before" else "monitoring") as step:
             try:
@@ -149,7 +153,7 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
     async def _sweep(self, target: Target, request: GarbageCollectionRequest, proposed: ProposedSettings) -> GcSweep:
         self.phase("Sweep")
         prefix = f"{artifact_folder(target.name)}/sweep"
-        seconds = request.rounds * (len(proposed.candidates) + 1) * SERVER_S
+        seconds = request.rounds * (len(proposed.candidates) + 1) * self._sample_s(request)
         sweep: GcSweep | None = None
         with self.step("Sweep candidates", "benchmarking") as step:
             try:
@@ -176,15 +180,19 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
         proposed: ProposedSettings,
         sweep: GcSweep | None,
         chosen: GcCandidate,
+        earlier: TrialResult | None,
+        number: int,
     ) -> TrialResult:
+        """`earlier`: of another candidate on the same process; its A against A holds for this one as well."""
         self.phase("Trial")
         info = workflow.info()
         with self.step(f"Try {chosen.name}", "implementation") as step:
-            asked = trial_of(request, target, chosen, before, proposed, sweep, f"{artifact_folder(target.name)}/trial")
+            prefix = f"{artifact_folder(target.name)}/trial" + (f"-{number}" if number > 1 else "")
+            asked = trial_of(request, target, chosen, before, proposed, sweep, prefix, earlier.noise if earlier else None)
             result: TrialResult = await workflow.execute_child_workflow(
                 Trial.run,
                 asked,
-                id=f"{info.workflow_id}/trial/{info.run_id}/1",
+                id=f"{info.workflow_id}/trial/{info.run_id}/{number}",
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 static_summary=summary_of(asked.title),
             )
@@ -205,6 +213,7 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
         chosen: GcCandidate | None = None,
         trial: TrialResult | None = None,
         after: GcObservation | None = None,
+        tried: tuple[TriedCandidate, ...] = (),
         refused: str = "",
     ) -> Result:
         known = TuningToJudge(
@@ -215,6 +224,7 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
             proposed=proposed,
             sweep=sweep,
             chosen=chosen,
+            tried=tried,
             trial=trial,
             after=after,
             artifact_prefix=artifact_folder(target.name),
@@ -230,8 +240,11 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
             before=before,
             issues=proposed.issues,
             candidates=proposed.candidates,
+            collectors=proposed.collectors,
+            absent=proposed.absent,
             sweep=sweep,
             chosen=chosen,
+            tried=tried if before.live else (),
             trial=trial,
             after=after,
             configuration=judged.document,
@@ -260,15 +273,24 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
         return await close(self, result, run)
 
     @staticmethod
-    def _chosen(before: GcObservation, proposed: ProposedSettings, sweep: GcSweep | None) -> GcCandidate | None:
-        """Of the sweep the best; of a running process the first, because each look at another would change it."""
-        if sweep is not None:
-            return next((one for one in proposed.candidates if one.name == sweep.chosen), None)
-        return proposed.candidates[0] if before.live and proposed.candidates else None
+    def _sample_s(request: GarbageCollectionRequest) -> float:
+        return SERVER_S if request.load is not None else request.run_limit_s
 
     @staticmethod
-    def _can_try(request: GarbageCollectionRequest, before: GcObservation) -> bool:
-        return not before.live or request.probe is not None
+    def _to_try(before: GcObservation, proposed: ProposedSettings, sweep: GcSweep | None) -> tuple[GcCandidate, ...]:
+        """Of the sweep the best; on a running process one after the other, because each look at one changes it."""
+        if sweep is not None:
+            return tuple(one for one in proposed.candidates if one.name == sweep.chosen)
+        return proposed.candidates if before.live else ()
+
+    @staticmethod
+    def _can_try(request: GarbageCollectionRequest, chosen: GcCandidate) -> bool:
+        return chosen.launch is not None or (chosen.interpreter is not None and request.probe is not None)
+
+    @staticmethod
+    def _goes_on(trial: TrialResult) -> bool:
+        """To the next candidate: this one was measured, was not good enough, and is off again."""
+        return trial.end == "undone" and trial.evidence is not None and not any(one.outcome == "rejected" for one in trial.decisions)
 
     def _patience(self, request: GarbageCollectionRequest, revisions: int | None = None, known: tuple[str, ...] = ()) -> dict[str, Any]:
         return {

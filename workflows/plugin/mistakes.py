@@ -10,9 +10,14 @@ What came is cut to 60 characters and never shown where it may be a secret: thes
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from perfwright.models.vocabulary import NAME_IN_WORDS, NAME_PATTERN
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SHOWN_CHARACTERS = 60
 LISTED_MISTAKES = 20
@@ -49,14 +54,19 @@ def _json_type(value: object) -> str:
 def describe_mistakes(error: ValidationError, model: object = None) -> list[str]:
     """All mistakes, one line each, at most twenty; `model` is the type that was asked for, to name the fields it has."""
     lines: dict[str, None] = {}
-    for mistake in error.errors(include_url=False, include_context=True):
-        where = _place(mistake["loc"])
+    mistakes = error.errors(include_url=False, include_context=True)
+    places = [_place(mistake["loc"]) for mistake in mistakes]
+    for mistake, where in zip(mistakes, places, strict=True):
+        if _only_follows(mistake, where, mistakes, places):
+            continue
         name = where or (model.__name__ if isinstance(model, type) else "input")
         what = mistake["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")[:300]
         if mistake["type"] == "missing":
             lines[f"{name}: missing"] = None
         elif mistake["type"] == "extra_forbidden":
             lines[f"{name}: {_no_such_field(str(mistake['loc'][-1]), mistake['loc'], model)}"] = None
+        elif mistake["type"] == "string_pattern_mismatch" and mistake["ctx"]["pattern"] == NAME_PATTERN:
+            lines[f"{name}: a name is needed: {NAME_IN_WORDS} (got {shown(mistake['input'], name)})"] = None
         elif mistake["type"] in ("value_error", "assertion_error"):
             lines[what if where and what.startswith(where) else f"{name}: {what}"] = None
         else:
@@ -65,6 +75,14 @@ def describe_mistakes(error: ValidationError, model: object = None) -> list[str]
     if len(told) > LISTED_MISTAKES:
         told[LISTED_MISTAKES:] = [f"and {len(told) - LISTED_MISTAKES} more mistakes"]
     return told
+
+
+def _only_follows(mistake: "ErrorDetails", where: str, mistakes: Sequence["ErrorDetails"], places: Sequence[str]) -> bool:
+    """What no one need be told beside another line: that a text is no object where it is a text that is wrong, and that a list is too
+    short where its items are what was refused."""
+    if mistake["type"] in ("model_type", "model_attributes_type") and isinstance(mistake["input"], str):
+        return any(there == where and other["type"].startswith("string_") for other, there in zip(mistakes, places, strict=True))
+    return mistake["type"] == "too_short" and any(there.startswith(f"{where}[") for there in places)
 
 
 def _place(location: Sequence[str | int]) -> str:

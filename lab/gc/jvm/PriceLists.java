@@ -8,7 +8,7 @@ import java.util.List;
 import java.util.concurrent.Executors;
 import java.util.zip.CRC32;
 
-/** Serves the price lists of branches as CSV with a checksum before it: {@code java PriceLists PORT}. */
+/** Serves checksums of the price lists of branches: {@code java PriceLists PORT}; or prints them so often: {@code java PriceLists print TIMES}. */
 public final class PriceLists {
     private static final int BRANCHES = 20;
     private static final int ARTICLES = 4_000;
@@ -36,6 +36,16 @@ public final class PriceLists {
         boolean planted = Arrays.stream(problems.split(",")).map(String::strip).anyMatch(name -> name.equals("all") || name.equals("price-lists"));
         System.setProperty("sun.net.httpserver.nodelay", "true"); // else every answer waits 40 ms for an acknowledgement
         PriceLists lists = new PriceLists(planted);
+        if (arguments[0].equals("print")) {
+            long sum = 0;
+            for (int time = 0; time < Integer.parseInt(arguments[1]); time++) {
+                for (int branch = 0; branch < BRANCHES; branch++) {
+                    sum += lists.checksum(branch);
+                }
+            }
+            System.out.println(sum);
+            return;
+        }
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])), 64);
         server.createContext("/ready", exchange -> {
             exchange.sendResponseHeaders(200, -1);

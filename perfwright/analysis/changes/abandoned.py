@@ -7,6 +7,7 @@ from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.undo import AbandonedChange
 
 SHOWN = 20
+SHOWN_IN_LINE = 3
 
 
 def by_target(changes: Iterable[AbandonedChange]) -> list[list[AbandonedChange]]:
@@ -36,6 +37,18 @@ def question_about(gate: str, changes: Sequence[AbandonedChange]) -> GateQuestio
         exact_change="\n".join(f"undo {change.change_id}: {change.title} ({change.state})" for change in shown) + more,
         risk="reload",
     )
+
+
+def told_abandoned(changes: Sequence[AbandonedChange]) -> str:
+    """In one line: what stands there, and why nobody is responsible."""
+    words = [f"{change.title} ({change.reason})" for change in changes[:SHOWN_IN_LINE]]
+    more = [f"{len(changes) - SHOWN_IN_LINE} more"] if len(changes) > SHOWN_IN_LINE else []
+    return "; ".join([*words, *more])
+
+
+def janitor_id(target: str) -> str:
+    """Of the run that undoes, or asks about, changes of one target: there is one at a time."""
+    return f"undo-janitor/{target}"
 
 
 def _many(changes: Sequence[AbandonedChange]) -> str:

@@ -3,7 +3,7 @@
 libcst keeps every space and comment, so that what is not replaced stays byte for byte as it was.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -70,6 +70,8 @@ class Code:
         except cst.ParserSyntaxError as wrong:
             raise SyntaxError(str(wrong)) from None
         self.module = self._wrapper.module
+        self.taken: set[str] = set()
+        """Names that were given out by `unused`."""
         self._positions = self._wrapper.resolve(PositionProvider)
         self._parents = self._wrapper.resolve(ParentNodeProvider)
 
@@ -135,21 +137,17 @@ class Code:
     @cached_property
     def imports(self) -> dict[str, str]:
         """Name in this module -> what it is: `re` -> `re`, `datetime` -> `datetime.datetime`. Only names that are bound once."""
-        found: dict[str, str] = {}
-        for node in walk(self.module):
-            if isinstance(node, cst.Import):
-                for alias in node.names:
-                    full = dotted(alias.name) or ""
-                    found[alias.evaluated_alias or full.partition(".")[0]] = full if alias.asname else full.partition(".")[0]
-            elif (
-                isinstance(node, cst.ImportFrom)
-                and node.module is not None
-                and not node.relative
-                and not isinstance(node.names, cst.ImportStar)
-            ):
-                for alias in node.names:
-                    found[alias.evaluated_alias or alias.evaluated_name] = f"{dotted(node.module)}.{alias.evaluated_name}"
-        return {name: full for name, full in found.items() if name not in self.bound}
+        found: dict[str, set[str]] = {}
+        for name, full in _imported(walk(self.module)):
+            found.setdefault(name, set()).add(full)
+        # one name for two things (`try: import re2 as re`) is known as neither
+        return {name: min(full) if len(full) == 1 else "" for name, full in found.items() if name not in self.bound}
+
+    @cached_property
+    def at_the_top(self) -> dict[str, str]:
+        """The same of the imports that stand before everything that is put at the top of the module."""
+        known = dict(_imported(one for line in self.module.body[: _top_end(self.module.body)] if _is_import(line) for one in walk(line)))
+        return {name: full for name, full in known.items() if self.imports.get(name) == full}
 
     @cached_property
     def bound(self) -> set[str]:
@@ -162,8 +160,10 @@ class Code:
         return frozenset(node.value for node in walk(self.module) if isinstance(node, cst.Name))
 
     def unused(self, wanted: str) -> str:
-        """`wanted`, or with a number behind it where that occurs already."""
-        return next(name for name in (wanted, *(f"{wanted}_{number}" for number in range(2, 1_000))) if name not in self.words)
+        """`wanted`, or with a number behind it where that occurs already, or was taken from here."""
+        new = next(name for name in (wanted, *(f"{wanted}_{number}" for number in range(2, 1_000))) if name not in self.words | self.taken)
+        self.taken.add(new)
+        return new
 
     def full_name(self, node: cst.CSTNode) -> str:
         """`datetime.datetime.strptime` for `datetime.strptime` below `from datetime import datetime`; empty: no import is behind it."""
@@ -171,16 +171,21 @@ class Code:
         if name is None:
             return ""
         root, dot, rest = name.partition(".")
-        return f"{self.imports[root]}{dot}{rest}" if root in self.imports else ""
+        return f"{self.imports[root]}{dot}{rest}" if root in self.imports and not self.imports_all else ""
 
     def is_builtin(self, name: str) -> bool:
         """Whether the module leaves this builtin alone."""
-        return name not in self.bound and name not in self.imports
+        return name not in self.bound and name not in self.imports and not self.imports_all
+
+    @cached_property
+    def imports_all(self) -> bool:
+        """Whether `from x import *` may bind any name."""
+        return any(isinstance(node, cst.ImportStar) for node in walk(self.module))
 
     def is_free(self, full: str) -> bool:
         """Whether the last part of `functools.wraps` is bound to nothing else here."""
         name = full.rpartition(".")[2]
-        return name not in self.bound and self.imports.get(name, full) == full
+        return name not in self.bound and self.imports.get(name, full) == full and not self.imports_all
 
     def edited(
         self,
@@ -197,7 +202,7 @@ class Code:
         new: dict[str, list[str]] = {}
         for full in imports:
             source, _, name = full.rpartition(".")
-            if self.imports.get(name) != full:
+            if self.at_the_top.get(name) != full:
                 new.setdefault(source, []).append(name)
         return _with_imports(module, [f"from {source} import {', '.join(names)}\n" for source, names in new.items()]).code
 
@@ -220,7 +225,7 @@ class _Editing(cst.CSTTransformer):
 
 def _with_top(module: cst.Module, texts: Sequence[str]) -> cst.Module:
     body = list(module.body)
-    last = max((number for number, one in enumerate(body) if _is_import_or_docstring(one, number)), default=-1)
+    last = max((number for number, one in enumerate(body[: _top_end(body)]) if _is_import_or_docstring(one, number)), default=-1)
     new: list[_Statement] = []
     for text in texts:
         new += cst.parse_module(text, module.config_for_parsing).body
@@ -236,15 +241,35 @@ def _with_top(module: cst.Module, texts: Sequence[str]) -> cst.Module:
 def _with_imports(module: cst.Module, texts: Sequence[str]) -> cst.Module:
     """At the end of the first block of imports."""
     body = list(module.body)
-    place = next((number for number, one in enumerate(body) if _is_import(one) and not _is_future(one)), None)
+    front = body[: _top_end(body)]
+    place = next((number for number, one in enumerate(front) if _is_import(one) and not _is_future(one)), None)
     if place is None:
-        place = sum(1 for number, one in enumerate(body) if _is_import_or_docstring(one, number))
+        place = sum(1 for number, one in enumerate(front) if _is_import_or_docstring(one, number))
     else:
         place += 1
         while place < len(body) and _is_import(body[place]) and not body[place].leading_lines:
             place += 1
     body[place:place] = [one for text in texts for one in cst.parse_module(text, module.config_for_parsing).body]
     return module.with_changes(body=body)
+
+
+def _top_end(body: Sequence[cst.CSTNode]) -> int:
+    """How many statements come before the first function or class: what is to be known to these has to stand there."""
+    return next((number for number, one in enumerate(body) if isinstance(one, cst.FunctionDef | cst.ClassDef)), len(body))
+
+
+def _imported(nodes: Iterable[cst.CSTNode]) -> Iterator[tuple[str, str]]:
+    """Name and what it is; `.x` for what comes from the package itself."""
+    for node in nodes:
+        if isinstance(node, cst.Import):
+            for alias in node.names:
+                full = dotted(alias.name) or ""
+                first = full.partition(".")[0]
+                yield alias.evaluated_alias or first, full if alias.asname else first
+        elif isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
+            source = "." * len(node.relative) + ((dotted(node.module) or "") if node.module is not None else "")
+            for alias in node.names:
+                yield alias.evaluated_alias or alias.evaluated_name, f"{source}.{alias.evaluated_name}"
 
 
 def _apart(one: _Statement) -> _Statement:

@@ -53,7 +53,7 @@ def _propose(code: Code, function: cst.FunctionDef, hot: HotCode, name: str) -> 
             return Left(code.lines(node)[0], f"`{name}` is used as more than a queue")
         method = above.attr.value
         if method == "pop" and _takes_first(call):
-            if not _is_not_empty(code, call, name):
+            if not _is_not_empty(code, function, call, name):
                 return Left(code.lines(call)[0], f"`{name}` may be empty when it is taken from")
             replacements[call] = call.with_changes(func=above.with_changes(attr=cst.Name("popleft")), args=[])
             share, taken = max(share, hot.share_of(*code.lines(call))), code.lines(call)[0]
@@ -75,7 +75,7 @@ def _takes_first(call: cst.Call) -> bool:
     return call.func.attr.value == "pop" and len(call.args) == 1 and call.args[0].keyword is None and _is_zero(call.args[0].value)
 
 
-def _is_not_empty(code: Code, call: cst.Call, name: str) -> bool:
+def _is_not_empty(code: Code, function: cst.FunctionDef, call: cst.Call, name: str) -> bool:
     """Whether it is in the first statement of `while name:`, and the only thing there that takes from it."""
     statement = code.statement(call)
     block = code.parent(statement)
@@ -87,7 +87,7 @@ def _is_not_empty(code: Code, call: cst.Call, name: str) -> bool:
         or loop.body.body[0] is not statement
     ):
         return False
-    if not isinstance(statement, cst.SimpleStatementLine):
+    if not isinstance(statement, cst.SimpleStatementLine) or code.loops(call, function)[0] is not loop:
         return False
     return sum(1 for one in walk(statement) if isinstance(one, cst.Name) and one.value == name) == 1
 

@@ -48,6 +48,15 @@ def own_containers(code: Code, function: cst.FunctionDef) -> set[str]:
     return {name for name, new in made.items() if new and name not in parameters and not _escapes(code, function, name)}
 
 
+def is_list(code: Code, function: cst.FunctionDef, name: str) -> bool:
+    """Whether everything that is assigned to the name is made right there as a list."""
+    values = [one.value for one in walk(function.body) if isinstance(one, cst.Assign | cst.AnnAssign) and name in bound_names(one)]
+    return bool(values) and all(
+        isinstance(value, cst.List | cst.ListComp) or (isinstance(value, cst.Call) and dotted(value.func) in ("list", "sorted"))
+        for value in values
+    )
+
+
 def _is_new(code: Code, value: cst.BaseExpression) -> bool:
     if isinstance(value, cst.List | cst.Dict | cst.Set | cst.ListComp | cst.SetComp | cst.DictComp):
         return True
@@ -141,11 +150,36 @@ def _why_this_one(code: Code, node: cst.CSTNode, container: str, last: str, own:
                 return "elements of something that may be it are assigned"
         if isinstance(node, cst.AugAssign) and isinstance(node.target, cst.Name) and not alone and not _counts(code, node):
             return f"`{node.target.value}` may be it and is extended in place"
-    if isinstance(node, cst.Yield | cst.Await) and not alone:
+        if isinstance(node, cst.AugAssign) and isinstance(node.operator, cst.MultiplyAssign) and targets and not alone:
+            return "something that may be it is multiplied in place"
+    if not alone and (isinstance(node, cst.Yield | cst.Await) or is_asynchronous(node)):
         return "other code runs in between (yield or await)"
+    if not alone and isinstance(node, cst.With):
+        return "other code runs where `with` is entered and left"
     if isinstance(node, cst.Call):
         return _why_this_call(code, node, container, own)
     return ""
+
+
+def is_asynchronous(node: cst.CSTNode) -> bool:
+    """`async for`, `async with`, or a comprehension with `async for`."""
+    return isinstance(node, cst.For | cst.With | cst.CompFor) and node.asynchronous is not None
+
+
+def is_assigned(code: Code, node: cst.CSTNode) -> bool:
+    """Whether it is a target, or part of one, of an assignment, a loop, `with` or `del`."""
+    below = node
+    for above in code.parents(node):
+        if isinstance(above, cst.AssignTarget | cst.Del | cst.AsName):
+            return True
+        if isinstance(above, cst.AugAssign | cst.AnnAssign | cst.For | cst.CompFor):
+            return above.target is below
+        if not isinstance(above, cst.Element | cst.StarredElement | cst.Tuple | cst.List | cst.Subscript | cst.Attribute):
+            return False
+        if isinstance(above, cst.Subscript | cst.Attribute) and above.value is not below:
+            return False
+        below = above
+    return False
 
 
 def _why_this_call(code: Code, call: cst.Call, container: str, own: set[str]) -> str:
@@ -153,13 +187,49 @@ def _why_this_call(code: Code, call: cst.Call, container: str, own: set[str]) ->
         receiver, method = dotted(call.func.value), call.func.attr.value
         if receiver == container:
             return "" if method in GROWING_METHODS | READING_METHODS else f"`.{method}()` is called on it"
-        if container in own or receiver in own or method in READING_METHODS:
-            return ""
+        if container in own or receiver in own or (method in READING_METHODS and (call.args or method != "join")):
+            return ""  # without arguments `join` waits for a thread
         return f"`{receiver or '...'}.{method}()` may change it"
     if container in own:
         return ""
     name = call.func.value if isinstance(call.func, cst.Name) else "..."
-    return "" if name in PURE_BUILTINS and code.is_builtin(name) else f"`{name}()` may change it"
+    if name not in PURE_BUILTINS or not code.is_builtin(name):
+        return f"`{name}()` may change it"
+    if any(arg.keyword is not None and arg.keyword.value == "key" and not _is_reading(code, arg.value) for arg in call.args):
+        return f"the key function of `{name}()` may change it"
+    return ""
+
+
+def _is_reading(code: Code, function: cst.BaseExpression) -> bool:
+    """A lambda, whose body is looked at by itself, or a builtin that only reads."""
+    if isinstance(function, cst.Name):
+        return function.value in PURE_BUILTINS and code.is_builtin(function.value)
+    return isinstance(function, cst.Lambda) or dotted(function) in ("str.lower", "str.upper", "str.casefold")
+
+
+def _why_its_source(code: Code, loop: cst.For | cst.CompFor, container: str, own: set[str]) -> str:
+    """What a loop goes over is worked out between its turns where it is an iterator over the list: `iter(seen.pop, None)`."""
+    root = container.partition(".")[0]
+    for node in walk(loop.iter):
+        if isinstance(node, cst.Call) and any(isinstance(one, cst.Name) and one.value == root for one in walk(node)):
+            name = node.func.value if isinstance(node.func, cst.Name) else ""
+            if name not in PURE_BUILTINS and (why := _why_this_call(code, node, container, own - {container})):
+                return why
+    return ""
+
+
+def _is_used_at_once(code: Code, comprehension: cst.BaseComp) -> bool:
+    """Whether nothing else runs while it does: a generator is worked out by whoever takes from it, and when."""
+    if not isinstance(comprehension, cst.GeneratorExp):
+        return True
+    above = code.parent(comprehension)
+    call = code.parent(above) if isinstance(above, cst.Arg) else None
+    if not isinstance(call, cst.Call):
+        return False
+    if isinstance(call.func, cst.Attribute):
+        return call.func.attr.value == "join"
+    lazy = {"enumerate", "reversed", "zip"}
+    return isinstance(call.func, cst.Name) and call.func.value in PURE_BUILTINS - lazy and code.is_builtin(call.func.value)
 
 
 def _counts(code: Code, node: cst.AugAssign) -> bool:
@@ -179,19 +249,27 @@ def steady_loop(code: Code, function: cst.FunctionDef, loops: list[Loop | cst.Co
     """The outermost loop in which the list stays the same one, or why there is none."""
     chosen: Loop | cst.CompFor | None = None
     why = ""
-    root = container.partition(".")[0]
+    root, own = container.partition(".")[0], own_containers(code, function)
     for loop in loops:
         pieces: list[cst.CSTNode] = [loop.body] if isinstance(loop, cst.For) else [loop]
         if isinstance(loop, cst.For | cst.CompFor) and root in names_in_target(loop.target):
-            why = why or f"`{root}` is another one in each turn"
-            break
-        if isinstance(loop, cst.CompFor):
+            why = f"`{root}` is another one in each turn"
+        elif isinstance(loop, cst.For | cst.CompFor) and (why := _why_its_source(code, loop, container, own)):
+            pass
+        elif isinstance(loop, cst.For) and is_asynchronous(loop) and container not in own:
+            why = "other code runs in between (async for)"
+        elif isinstance(loop, cst.CompFor):
             comprehension = next(one for one in code.parents(loop) if isinstance(one, cst.BaseComp))
             pieces = [comprehension]
             if root in bound_names(comprehension):
-                why = why or f"`{root}` is another one in each turn"
-                break
-        if why := why_it_may_change(code, function, pieces, container):
+                why = f"`{root}` is another one in each turn"
+            elif not _is_used_at_once(code, comprehension):
+                return "it is looked into by a generator, whenever that is asked"
+        if why := why or why_it_may_change(code, function, pieces, container):
             break
         chosen = loop
-    return chosen if chosen is not None else why
+    if chosen is None:
+        return why
+    # what is made once is made before the statement of that loop, so that a loop of the same statement around it must not change it either
+    outside = loops[loops.index(chosen) + 1 :]
+    return why if outside and code.statement(outside[0]) is code.statement(chosen) else chosen

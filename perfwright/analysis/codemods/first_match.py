@@ -15,7 +15,14 @@ no statement of the function assigns the attribute that is the key.
 import libcst as cst
 
 from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, bound_names, dotted, walk
-from perfwright.analysis.codemods.effects import own_containers, why_it_may_change
+from perfwright.analysis.codemods.effects import (
+    PURE_BUILTINS,
+    READING_METHODS,
+    is_asynchronous,
+    is_list,
+    own_containers,
+    why_it_may_change,
+)
 
 NAME = "first match by dictionary"
 GAIN = 0.95
@@ -50,7 +57,7 @@ class {name}:
             else:
                 return None
         for element in listed:
-            if element.{key} == wanted:
+            if {same}:
                 return element
         return None
 '''
@@ -66,8 +73,8 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
     return None
 
 
-def _searched(loop: cst.For) -> tuple[str, str, cst.BaseExpression, cst.If] | None:
-    """List, key, what is wanted, and the `if`; None: it is another kind of loop."""
+def _searched(loop: cst.For) -> tuple[str, str, cst.BaseExpression, cst.If, bool] | None:
+    """List, key, what is wanted, the `if`, and whether the key stands first in it; None: it is another kind of loop."""
     listed = loop.iter.value if isinstance(loop.iter, cst.Name) else None
     if listed is None or not isinstance(loop.target, cst.Name) or loop.asynchronous or len(loop.body.body) != 1:
         return None
@@ -86,7 +93,7 @@ def _searched(loop: cst.For) -> tuple[str, str, cst.BaseExpression, cst.If] | No
         if isinstance(key, cst.Attribute) and isinstance(key.value, cst.Name) and key.value.value == loop.target.value:
             name = dotted(wanted)
             if name is not None and name.partition(".")[0] != loop.target.value:
-                return listed, key.attr.value, wanted, test
+                return listed, key.attr.value, wanted, test, key is compared.left
     return None
 
 
@@ -100,6 +107,7 @@ def _propose(
     key: str,
     wanted: cst.BaseExpression,
     test: cst.If,
+    key_first: bool,
 ) -> Edited | Left:
     assert isinstance(loop.target, cst.Name) and isinstance(test.body, cst.IndentedBlock), "the caller has looked"
     first, last = code.lines(loop)
@@ -125,7 +133,7 @@ def _propose(
         source=code.edited(
             {loop: cst.FlattenSentinel([line, found])},
             {code.statement(outer): [f"{firsts} = {helper}({listed})\n"]},
-            [HELPER.format(name=helper, key=key)],
+            [HELPER.format(name=helper, key=key, same=f"element.{key} == wanted" if key_first else f"wanted == element.{key}")],
         ),
         title=f"Find elements of `{listed}` by their `{key}` in a dictionary",
         reasoning=f"`{listed}` is made in `{function.name.value}`, only grows, and is handed to nobody before it returns; nothing assigns "
@@ -147,7 +155,11 @@ _ASSIGNING = cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.Del
 def _why_not(code: Code, function: cst.FunctionDef, loop: cst.For, outer: cst.For | cst.While, listed: str, key: str) -> str:
     if listed not in own_containers(code, function):
         return "others may change it, or it is more than a list made here"
+    if not is_list(code, function, listed):
+        return "it is another container than a list"
     if why := why_it_may_change(code, function, [outer], listed):
+        return why
+    if why := _why_keys_may_change(code, outer, listed, key):
         return why
     assert isinstance(loop.target, cst.Name), "the caller has looked"
     element = loop.target.value
@@ -173,6 +185,26 @@ def _why_not(code: Code, function: cst.FunctionDef, loop: cst.For, outer: cst.Fo
     if {element, listed} & bound_names(loop.body):
         return f"`{element}` is bound again"
     return ""
+
+
+def _why_keys_may_change(code: Code, outer: cst.For | cst.While, listed: str, key: str) -> str:
+    """What is in the list is known to others than this function: whatever runs in the loop may give it another key."""
+    if any(isinstance(one, cst.FunctionDef | cst.ClassDef) and one.name.value == key for one in walk(code.module)):
+        return f"`{key}` is a function here, which may give another key each time"
+    for node in walk(outer):
+        if isinstance(node, cst.Yield | cst.Await | cst.With) or is_asynchronous(node):
+            return "other code runs in the loop, which may change keys"
+        if not isinstance(node, cst.Call) or _only_reads(code, node, listed):
+            continue
+        if not any(isinstance(above, cst.Call) and dotted(above.func) == f"{listed}.append" for above in code.parents(node)):
+            return f"`{code.module.code_for_node(node.func)[:60]}()` is called in the loop, which may change keys"
+    return ""
+
+
+def _only_reads(code: Code, call: cst.Call, listed: str) -> bool:
+    if isinstance(call.func, cst.Attribute):
+        return call.func.attr.value in READING_METHODS or dotted(call.func.value) == listed
+    return isinstance(call.func, cst.Name) and call.func.value in PURE_BUILTINS and code.is_builtin(call.func.value)
 
 
 def _is_last(loop: cst.For, node: cst.CSTNode) -> bool:

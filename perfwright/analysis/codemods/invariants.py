@@ -8,7 +8,7 @@ made list or set on to somebody who could change it is left alone.
 import libcst as cst
 
 from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, dotted, walk
-from perfwright.analysis.codemods.effects import PURE_BUILTINS, steady_loop
+from perfwright.analysis.codemods.effects import PURE_BUILTINS, is_assigned, steady_loop
 
 NAME = "hoisted invariant"
 GAIN = 0.9
@@ -61,7 +61,7 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
         if isinstance(found, str):
             left = left or Left(first, f"`{container}`: {found}")
             continue
-        name = code.unused(f"{container.rpartition('.')[2]}_{node.func.value}") + (f"_{len(replacements) + 1}" if replacements else "")
+        name = code.unused(f"{container.rpartition('.')[2]}_{node.func.value}")
         before.setdefault(code.statement(found), []).append(f"{name} = {helper}({node.func.value})\n")
         replacements[node] = node.with_changes(func=cst.Attribute(cst.Name(name), cst.Name("of")))
         share = hot.share_of(first, last)
@@ -86,13 +86,13 @@ def _stays_here(code: Code, node: cst.Call) -> bool:
     if isinstance(above, cst.For | cst.CompFor):
         return above.iter is node
     if isinstance(above, cst.Subscript) and above.value is node:
-        holder = code.parent(above)
-        return not isinstance(holder, cst.AssignTarget | cst.AugAssign | cst.Del)
+        return not is_assigned(code, above)
     if isinstance(above, cst.Arg):
         call = code.parent(above)
         return (
             isinstance(call, cst.Call)
             and isinstance(call.func, cst.Name)
-            and call.func.value in PURE_BUILTINS - {"iter", "reversed", "enumerate", "zip"}
+            and call.func.value in PURE_BUILTINS - {"reversed", "enumerate", "zip"}
+            and (call.func.value not in ("max", "min") or len(call.args) == 1)  # of several it gives one itself
         )
     return False

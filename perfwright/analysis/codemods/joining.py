@@ -57,6 +57,8 @@ def _propose(code: Code, function: cst.FunctionDef, hot: HotCode, loop: cst.For 
         return Left(first, "it may be looked at after an exception")
     if any(isinstance(one, cst.Yield | cst.Await) for one in walk(loop)) or {"locals", "vars", "eval", "exec"} & code.words:
         return Left(first, "it may be looked at from outside")
+    if begin.trailing_whitespace.comment is not None and "type:" in begin.trailing_whitespace.comment.value:
+        return Left(code.lines(begin)[0], f"a comment says what type `{name}` has")
     for node in added:
         if not _is_text(node.value):
             return Left(code.lines(node)[0], f"`{code.module.code_for_node(node.value)[:60]}` may be no text")

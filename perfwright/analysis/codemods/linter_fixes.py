@@ -1,22 +1,36 @@
 """Fixes that ruff offers for its rules about performance, of hot lines only, one candidate for a function.
 
-ruff itself says which of them may change what a program does in rare cases; the tests, the calls made again and the trial decide.
+Fixes that are known to change a result or an exception are left alone, whatever ruff calls them; of the others the tests, the calls made
+again and the trial decide.
 """
 
 import ast
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode
+from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left
 from perfwright.analysis.codemods.linter_edits import LinterEdit, Span
 from perfwright.analysis.codemods.proposals import Proposal, touches_world
 
 NAME = "ruff"
+_LEFT: Mapping[tuple[str, str], str] = {
+    ("FURB192", ""): "of nothing, `min` raises another exception than the first of a sorted list",
+    ("C419", ""): "a generator stops at the first answer: what comes behind it would not raise, or not be done, any more",
+    ("C413", "reversed"): "elements that are equal would come in another order",
+    ("C414", "sorted"): "what cannot be sorted would raise no exception any more",
+    ("C416", "dict"): "`dict` of a dictionary whose keys are pairs is another one",
+    ("FURB163", ""): "the last digit may be another one",
+    ("FURB116", ""): "negative numbers would look different",
+    ("FURB166", ""): "texts without the prefix would be read differently",
+    ("FURB129", ""): "the file would be read while the loop runs",
+}
+"""Rule and a word of its message -> what else would change with its fix; these are left alone."""
 GAIN = 0.3
 """Of the time of its line, most that replacing a loop by a comprehension and the like was seen to win."""
 
 
 def linter_proposals(source: str, hot: Sequence[HotCode], edits: Sequence[LinterEdit]) -> list[Proposal]:
-    """One proposal for each function that has a fix on a hot line. Raises SyntaxError."""
+    """One proposal for each function that has a fix on a hot line; or why none of its fixes is taken. Raises SyntaxError."""
     found: list[Proposal] = []
     if not edits:
         return found
@@ -33,8 +47,11 @@ def linter_proposals(source: str, hot: Sequence[HotCode], edits: Sequence[Linter
             and one.share_of(edit.line, edit.last_line) > 0
             and all(first <= s.start[0] <= last for s in edit.spans)
         ]
-        taken, spans = _apart(mine)
+        taken, spans = _apart([edit for edit in mine if not _why_left(edit)])
         if not taken:
+            if mine:
+                left = Left(mine[0].line, f"{mine[0].rule}: {_why_left(mine[0])}")
+                found.append(Proposal(NAME, code.qualified(function), left, touches_world(code, function)))
             continue
         new = _applied(source, spans)
         try:
@@ -53,6 +70,10 @@ def linter_proposals(source: str, hot: Sequence[HotCode], edits: Sequence[Linter
     return found
 
 
+def _why_left(edit: LinterEdit) -> str:
+    return next((why for (rule, word), why in _LEFT.items() if edit.rule == rule and word in edit.told), "")
+
+
 def _apart(edits: Sequence[LinterEdit]) -> tuple[list[LinterEdit], list[Span]]:
     """Those that do not touch each other, in order."""
     taken: list[LinterEdit] = []
@@ -66,7 +87,7 @@ def _apart(edits: Sequence[LinterEdit]) -> tuple[list[LinterEdit], list[Span]]:
 
 def _applied(source: str, spans: Sequence[Span]) -> str:
     starts = [0]
-    for line in source.splitlines(keepends=True):
+    for line in re.split(r"(?<=\n)|(?<=\r)(?!\n)", source):  # as ruff counts them: a form feed ends none
         starts.append(starts[-1] + len(line))
     for span in sorted(spans, key=lambda one: one.start, reverse=True):
         begin, end = (starts[line - 1] + column - 1 for line, column in (span.start, span.end))

@@ -33,7 +33,7 @@ class {name}:
         if listed is not self._listed:
             self._listed, self._known, self._plain = listed, set(), 0
             return value in listed
-        if type(listed) not in (list, tuple) or type(value) not in self.PLAIN or self._plain < 0:
+        if type(listed) not in (list, tuple) or type(value) not in self.PLAIN or not 0 <= self._plain <= len(listed):
             return value in listed
         if self._plain < len(listed):
             new = listed[self._plain :]
@@ -74,15 +74,14 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
         statement = code.statement(found)
         key = (container, id(statement))
         if key not in lookups:
-            lookups[key] = code.unused(f"{container.rpartition('.')[2]}_members") + (f"_{len(lookups) + 1}" if lookups else "")
+            lookups[key] = code.unused(f"{container.rpartition('.')[2]}_members")
             before.setdefault(statement, []).append(f"{lookups[key]} = {helper}()\n")
         call = cst.Call(
             cst.Attribute(cst.Name(lookups[key]), cst.Name("have")),
             [cst.Arg(node.left, comma=cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))), cst.Arg(test.comparator)],
-            lpar=node.lpar,
-            rpar=node.rpar,
         )
-        replacements[node] = call if isinstance(test.operator, cst.In) else cst.UnaryOperation(cst.Not(), call)
+        new = call if isinstance(test.operator, cst.In) else cst.UnaryOperation(cst.Not(), call)
+        replacements[node] = new.with_changes(lpar=node.lpar, rpar=node.rpar)
         share = hot.share_of(first, last)
         line, gain = (first, share) if share >= gain else (line, gain)
     if not replacements:

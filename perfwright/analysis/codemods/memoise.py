@@ -43,7 +43,10 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode, words_of_reposi
         return None
     if function.decorators:
         return Left(line, "it is decorated: what it is after that is not known here")
-    if any(default.default is not None and not _is_plain(default.default) for default in function.params.params):
+    if any(
+        default.default is not None and not _is_plain(default.default)
+        for default in (*function.params.posonly_params, *function.params.params)
+    ):
         return Left(line, "a default is not plain")
     if why := why_not_pure(code, function, words_of_repository):
         return Left(line, why)

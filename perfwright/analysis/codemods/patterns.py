@@ -6,7 +6,10 @@ Kept equal: `re.search(p, text, flags)` is `re.compile(p, flags).search(text)` w
 constant pattern is compiled here first, to see that it can be.
 """
 
+import functools
+import operator
 import re
+import warnings
 
 import libcst as cst
 
@@ -35,7 +38,7 @@ def {name}(pattern, flags=0):
 
 def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Left | None:
     """Every call of `re` in the function that brings its pattern along. None: there is none."""
-    if code.imports.get("re") != "re":
+    if code.imports.get("re") != "re" or code.imports_all:
         return None
     replacements: dict[cst.CSTNode, cst.CSTNode] = {}
     top: list[str] = []
@@ -56,11 +59,14 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
             continue
         pattern, flags = arguments.get("pattern"), arguments.get("flags")
         written = code.module.code_for_node(flags.value) if flags else ""
-        if pattern is None or "DEBUG" in written or "LOCALE" in written or "re.L" in written.split("|"):
-            left = left or Left(first, f"`re.{method}` has no pattern, or flags that depend on more than it")
+        if pattern is None or (written and not set(written.replace(" ", "").split("|")) <= _FLAGS):
+            left = left or Left(first, f"`re.{method}` has no pattern, or flags that may depend on more than it (DEBUG, LOCALE)")
             continue
-        if _is_constant(pattern.value) and (not written or set(written.replace(" ", "").split("|")) <= _FLAGS):
-            if trouble := _trouble(pattern.value):
+        if code.at_the_top.get("re") != "re":
+            left = left or Left(first, "`re` is not imported at the top of the module")
+            continue
+        if _is_constant(pattern.value):
+            if trouble := _trouble(pattern.value, written):
                 left = left or Left(first, trouble)
                 continue
             made = f"re.compile({code.module.code_for_node(pattern.value)}{f', {written}' if written else ''})"
@@ -125,12 +131,15 @@ def _is_constant(node: cst.BaseExpression) -> bool:
     return isinstance(node, cst.SimpleString)
 
 
-def _trouble(node: cst.BaseExpression) -> str:
+def _trouble(node: cst.BaseExpression, flags: str) -> str:
     assert isinstance(node, cst.SimpleString | cst.ConcatenatedString), "the caller has looked"
     value = node.evaluated_value
+    given = functools.reduce(operator.or_, (re.RegexFlag[one.strip().removeprefix("re.")] for one in flags.split("|") if flags), re.NOFLAG)
     try:
-        re.compile(value or "")
-    except (re.error, OverflowError, RecursionError) as wrong:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            re.compile(value or "", given)
+    except (re.error, ValueError, OverflowError, RecursionError, Warning) as wrong:
         return f"the pattern is wrong, which is only to be told when it is used: {wrong}"
     return ""
 

@@ -68,10 +68,33 @@ def find_proposals(source: str, hot: Sequence[HotCode], spoken: frozenset[str] =
         function = code.function(one.function, one.line)
         if function is None:
             continue
+        unreadable = why_unreadable(code, function)
         for name, propose in CODEMODS.items():
+            code.taken.clear()
             if only in ("", name) and (outcome := propose(code, function, one, spoken)) is not None:
+                if unreadable and isinstance(outcome, Edited):
+                    outcome = Left(outcome.line, unreadable)
                 found.append(Proposal(name, code.qualified(function), outcome, touches_world(code, function)))
     return found
+
+
+_LOOKING = frozenset({"locals", "vars", "eval", "exec", "_getframe", "currentframe", "getsource", "settrace"})
+_COMPILING = frozenset({"numba", "jax", "torch", "tensorflow", "cython", "taichi", "triton", "pythran", "cupy", "warp"})
+
+
+def why_unreadable(code: Code, function: cst.FunctionDef) -> str:
+    """Why the function's text says less than is needed: it looks at its own names, or something else than Python runs it."""
+    for node in walk(function):
+        if isinstance(node, cst.Name) and node.value in _LOOKING:
+            return f"it looks at itself (`{node.value}`)"
+        if isinstance(node, cst.Call) and dotted(node.func) == "dir" and not node.args:
+            return "it looks at itself (`dir`)"
+    for one in (function, *code.parents(function)):
+        for decorator in one.decorators if isinstance(one, cst.FunctionDef | cst.ClassDef) else ():
+            called = decorator.decorator.func if isinstance(decorator.decorator, cst.Call) else decorator.decorator
+            if code.full_name(called).partition(".")[0] in _COMPILING:
+                return f"`{dotted(called)}` compiles its source"
+    return ""
 
 
 def touches_world(code: Code, function: cst.FunctionDef) -> bool:
@@ -88,5 +111,10 @@ def touches_world(code: Code, function: cst.FunctionDef) -> bool:
 
 def unified_patch(path: str, old: str, new: str) -> str:
     """As `git apply` takes it; empty where nothing differs."""
-    compared = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{path}", f"b/{path}")
+    compared = difflib.unified_diff(_lines(old), _lines(new), f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in compared)
+
+
+def _lines(text: str) -> list[str]:
+    """As git counts them: a form feed or a separator of paragraphs ends none."""
+    return [line + "\n" for line in text.split("\n")[:-1]] + ([last] if (last := text.rpartition("\n")[2]) else [])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from perfwright.analysis.codemods.code_reading import Code, bound_names, dotted, walk, words
+from perfwright.analysis.codemods.code_reading import Code, bound_names, dotted, names_in_target, walk, words
 
 PURE_CALLS = frozenset(
     {
@@ -33,8 +33,7 @@ PURE_CALLS = frozenset(
         ),
     }
 )
-"""By full name. Each returns something that cannot be changed; `Decimal` as well, though its rounding has a context: only its constructor,
-which is exact."""
+"""By full name. Each returns something that cannot be changed; `Decimal` as well: its arithmetic has a context, see DECIMAL_CONTEXT."""
 PURE_BUILTINS = words(
     "abs ascii bin bool bytes chr divmod float format frozenset hex int len max min oct ord pow range repr round str sum tuple"
 )
@@ -51,14 +50,21 @@ PURE_METHODS = words(
 )
 """Of str, bytes, int, dates and matches; each returns something that cannot be changed."""
 LISTING_METHODS = frozenset({"split", "rsplit", "splitlines", "groups"})
+_HANDING_ON = frozenset({"max", "min", "sum", "tuple"})
+"""Builtins that give what is in their arguments, or one of these."""
 PATTERN_METHODS = frozenset({"match", "fullmatch", "search"})
 FOLLOWS_LOCALE = "setlocale"
 """Where a program calls it, `%b` and the like mean different things at different times."""
+DECIMAL_CONTEXT = ("getcontext", "setcontext", "localcontext", "DefaultContext")
+"""Where a program speaks of these, arithmetic of decimals may round in one way now and in another way later."""
 _HARMLESS = (
     *(cst.Name, cst.Attribute, cst.Integer, cst.Float, cst.SimpleString, cst.ConcatenatedString, cst.FormattedString),
     *(cst.FormattedStringExpression, cst.FormattedStringText, cst.BinaryOperation, cst.BooleanOperation, cst.Comparison),
     *(cst.UnaryOperation, cst.IfExp, cst.Tuple, cst.Subscript, cst.Call, cst.NamedExpr),
 )
+
+
+_BINDING = cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.NamedExpr | cst.For | cst.CompFor | cst.Del
 
 
 @dataclass
@@ -70,6 +76,12 @@ class _Reading:
     seen: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
     """Own names that only hold what cannot be changed."""
+    listing: set[str] = field(default_factory=set)
+    """Own names that only hold what has elements that cannot be changed."""
+
+
+def _parameters(function: cst.FunctionDef) -> list[cst.Param]:
+    return [*function.params.posonly_params, *function.params.params, *function.params.kwonly_params]
 
 
 def why_not_pure(code: Code, function: cst.FunctionDef, words_of_repository: frozenset[str] = frozenset()) -> str:
@@ -96,7 +108,7 @@ def _why(code: Code, function: cst.FunctionDef, spoken: frozenset[str], seen: se
                 return "it assigns to an attribute or element"
     own = bound_names(function.body) | {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
     reading = _Reading(code, own, spoken, seen | {function.name.value})
-    reading.fixed = _fixed_names(reading, function)
+    _find_fixed(reading, function)
     for node in walk(function.body):
         if isinstance(node, cst.Name) and (why := _why_name(reading, node)):
             return why
@@ -141,13 +153,20 @@ def _is_constant(code: Code, name: str) -> bool:
         for statement in line.body
         if isinstance(statement, cst.Assign | cst.AnnAssign) and name in bound_names(statement)
     ]
-    everywhere = sum(
+    return len(found) == 1 == _times_bound(code, name) and found[0] is not None and _is_literal(code, found[0])
+
+
+def _times_bound(code: Code, name: str) -> int:
+    """Where in the module anything is bound to the name, in whatever scope."""
+    if "globals" in code.words or code.imports_all:
+        return 2  # by whatever text it is asked
+    return sum(
         1
         for node in walk(code.module)
-        if isinstance(node, cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.NamedExpr | cst.For | cst.CompFor | cst.NameItem)
-        and name in bound_names(node if not isinstance(node, cst.AssignTarget) else cst.AssignTarget(node.target))
+        if (isinstance(node, cst.FunctionDef | cst.ClassDef | cst.NameItem) and node.name.value == name)
+        or (isinstance(node, _BINDING) and node.target is not None and name in names_in_target(node.target))
+        or (isinstance(node, cst.AsName) and name in names_in_target(node.name))
     )
-    return len(found) == 1 == everywhere and found[0] is not None and _is_literal(code, found[0])
 
 
 def _is_literal(code: Code, value: cst.BaseExpression) -> bool:
@@ -166,6 +185,8 @@ def _why_call(reading: _Reading, call: cst.Call) -> str:
     if full in PURE_CALLS:
         if full.endswith(".strptime") and FOLLOWS_LOCALE in reading.spoken:
             return "dates are read as the locale has them, and the program changes its locale"
+        if full == "decimal.Decimal" and not reading.spoken.isdisjoint(DECIMAL_CONTEXT):
+            return "decimals follow a context, and the program changes it"
         return ""
     if isinstance(call.func, cst.Attribute) and not full:
         if call.func.attr.value in PURE_METHODS | LISTING_METHODS | PATTERN_METHODS:
@@ -174,47 +195,91 @@ def _why_call(reading: _Reading, call: cst.Call) -> str:
     if name in PURE_BUILTINS | EXCEPTIONS and code.is_builtin(name):
         return ""
     others = [one for one in code.module.body if isinstance(one, cst.FunctionDef) and one.name.value == name]
-    if len(others) == 1 and name not in reading.seen and not others[0].decorators:
+    if len(others) == 1 == _times_bound(code, name) and name not in reading.seen and not others[0].decorators:
+        if not all(_cannot_change(reading, arg.value) for arg in call.args):
+            return f"`{name}` is given something that can be changed"
+        if any(one.default is not None and not _is_literal(code, one.default) for one in _parameters(others[0])):
+            return f"`{name}` has a default that is not plain"
         why = _why(code, others[0], reading.spoken, reading.seen)
         return f"`{name}`: {why}" if why else ""
     return f"`{full or name or '...'}()` is not known to be pure"
 
 
-def _fixed_names(reading: _Reading, function: cst.FunctionDef) -> set[str]:
-    """Parameters are plain; a name of its own is fixed where everything it is given is."""
-    parameters = {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
-    reading.fixed = set(reading.own)
-    for _ in range(len(reading.own) + 1):
-        loose: set[str] = set()
+def _find_fixed(reading: _Reading, function: cst.FunctionDef) -> None:
+    """Parameters are plain; a name of its own is fixed where everything it is given is. `listing`: names whose elements are."""
+    reading.fixed, reading.listing = set(reading.own), set(reading.own)
+    for _ in range(2 * len(reading.own) + 1):
+        before = len(reading.fixed) + len(reading.listing)
         for node in walk(function.body):
             if isinstance(node, cst.Assign | cst.AnnAssign | cst.AugAssign | cst.NamedExpr) and node.value is not None:
-                if not _cannot_change(reading, node.value):
-                    loose |= bound_names(node)
+                names = bound_names(node)
+                targets = [one.target for one in node.targets] if isinstance(node, cst.Assign) else [node.target]
+                given = node.value
+                if not all(isinstance(one, cst.Name) for one in targets):
+                    reading.fixed -= _starred(node)  # `a, *rest = x` makes a list
+                    if not _elements_fixed(reading, given):
+                        reading.fixed -= names
+                        reading.listing -= names
+                    continue
+                if not _cannot_change(reading, given):
+                    reading.fixed -= names
+                if not _elements_fixed(reading, given):
+                    reading.listing -= names
+            elif isinstance(node, cst.For | cst.CompFor):
+                names = names_in_target(node.target)
+                reading.fixed -= _starred(node.target)
+                if not _elements_fixed(reading, node.iter):
+                    reading.fixed -= names
+                    reading.listing -= names
             elif isinstance(node, cst.MatchAs | cst.MatchStar):
-                loose |= bound_names(node)
-        if not loose & reading.fixed:
-            break
-        reading.fixed -= loose
-    return reading.fixed | (parameters - set().union(*(bound_names(one) for one in [function.body])))
+                reading.fixed -= bound_names(node)
+                reading.listing -= bound_names(node)
+        if len(reading.fixed) + len(reading.listing) == before:
+            return
+
+
+def _starred(node: cst.CSTNode) -> set[str]:
+    return {name for one in walk(node) if isinstance(one, cst.StarredElement) for name in names_in_target(one.value)}
+
+
+def _elements_fixed(reading: _Reading, value: cst.BaseExpression) -> bool:
+    """Whether it can be changed, but nothing that is in it can."""
+    if isinstance(value, cst.List | cst.Set | cst.Tuple):
+        return all(not isinstance(one, cst.StarredElement) and _cannot_change(reading, one.value) for one in value.elements)
+    if isinstance(value, cst.ListComp | cst.SetComp | cst.GeneratorExp):
+        return _cannot_change(reading, value.elt)
+    if isinstance(value, cst.Name) and value.value in reading.listing:
+        return True
+    if isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and value.func.attr.value in LISTING_METHODS:
+        return True
+    if isinstance(value, cst.Subscript):
+        return _elements_fixed(reading, value.value)
+    return _cannot_change(reading, value)
 
 
 def _cannot_change(reading: _Reading, value: cst.BaseExpression) -> bool:
     if isinstance(value, cst.Call):
         if isinstance(value.func, cst.Attribute) and not reading.code.full_name(value.func):
             return value.func.attr.value in PURE_METHODS
-        return True  # a pure builtin, a call of the list above, or a function that was looked at
+        if isinstance(value.func, cst.Name) and value.func.value in _HANDING_ON and reading.code.is_builtin(value.func.value):
+            many = len([one for one in value.args if one.keyword is None]) > 1
+            return all(
+                (_cannot_change if many else _elements_fixed)(reading, one.value)
+                for one in value.args
+                if one.keyword is None or one.keyword.value != "key"
+            )
+        return True  # another pure builtin, a call of the list above, or a function that was looked at
     if isinstance(value, cst.Name):
         return value.value in reading.fixed or value.value not in reading.own
     if isinstance(value, cst.Tuple):
         return all(_cannot_change(reading, element.value) for element in value.elements)
     if isinstance(value, cst.IfExp):
         return _cannot_change(reading, value.body) and _cannot_change(reading, value.orelse)
-    if isinstance(value, cst.BooleanOperation):
-        return _cannot_change(reading, value.left) and _cannot_change(reading, value.right)
-    if isinstance(value, cst.BinaryOperation):
+    if isinstance(value, cst.BooleanOperation | cst.BinaryOperation):
         return _cannot_change(reading, value.left) and _cannot_change(reading, value.right)
     if isinstance(value, cst.Subscript):
-        return isinstance(value.value, cst.Name | cst.Attribute | cst.Call)
+        whole = any(isinstance(one.slice, cst.Slice) for one in value.slice)
+        return _cannot_change(reading, value.value) or (not whole and _elements_fixed(reading, value.value))
     if isinstance(value, cst.NamedExpr):
         return _cannot_change(reading, value.value)
     return isinstance(value, _HARMLESS)

@@ -1,5 +1,6 @@
 """Settings that may do better, from what was observed and what the runtime offers: measured before anything is believed of them."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -26,6 +27,12 @@ _REGION_WORD = re.compile(r"^-XX:G1HeapRegionSize=")
 THRESHOLDS = ((10_000, 10, 10), (50_000, 20, 20))
 """Measured in tools-cpu.md, 3: most of the gain of no collector at all, at no memory."""
 OLDEST_RARELY = 100
+OFF = (0, 10, 10)
+"""As `gc.set_threshold` takes it: nothing is collected by itself."""
+_MEMORY_WORD = re.compile(
+    r"^-(Xm[nsx]|Xss|XX:[+-]?[A-Za-z0-9]*(GC|G1|Heap|Metaspace|NewSize|NewRatio|Survivor|Tenuring|ZAllocation|Pause)[^/]*$)"
+)
+MOST_WORDS, LONGEST_WORD = 64, 200
 
 
 def is_java(command: Sequence[str]) -> bool:
@@ -33,8 +40,14 @@ def is_java(command: Sequence[str]) -> bool:
     return PurePosixPath(command[0]).name in ("java", "java.exe")
 
 
-def python_candidates(facts: CollectorFacts, *, live: bool, python_path: str) -> tuple[GcCandidate, ...]:
-    """CPython. `python_path`: what PYTHONPATH has to be for the settings to be read at launch."""
+def memory_words(command: Sequence[str]) -> tuple[str, ...]:
+    """Those words of a JVM's command that say how it uses memory: no argument of the program, no property, no path."""
+    found = [word for word in command[1:] if len(word) <= LONGEST_WORD and _MEMORY_WORD.match(word)]
+    return tuple(found[:MOST_WORDS])
+
+
+def python_candidates(facts: CollectorFacts, *, live: bool, python_path: str, batch: bool = False) -> tuple[GcCandidate, ...]:
+    """CPython. `python_path`: what PYTHONPATH has to be for the settings to be read at launch. `batch`: it ends by itself."""
     now = facts.thresholds or (700, 10, 10)
     wanted: list[tuple[str, tuple[int, int, int] | None, bool, str]] = [
         (f"thresholds {_listed(one)}", one, False, "young collections come rarer, and fewer objects grow old that would have died")
@@ -49,6 +62,9 @@ def python_candidates(facts: CollectorFacts, *, live: bool, python_path: str) ->
             "the oldest generation is collected ten times as rarely; cyclic garbage stays longer and takes memory",
         )
     )
+    if batch:  # there is no moment at which all is loaded
+        wanted.append(("collector off", OFF, False, "what hangs together in circles is given back when the program ends, and takes memory"))
+        return tuple(_python(name, thresholds, frozen, why, live, python_path) for name, thresholds, frozen, why in wanted)
     wanted.append(("freeze", None, True, "what is loaded at the start is walked through no more"))
     wanted.append(
         (
@@ -85,7 +101,10 @@ def jvm_candidates(
     issues: Sequence[GcIssue],
     pause_target_ms: float,
 ) -> tuple[GcCandidate, ...]:
-    """HotSpot. `command` is what is launched now; its own words for the same thing are left out where a candidate says it anew."""
+    """HotSpot. `command` is what is launched now; its own words for the same thing are left out where a candidate says it anew.
+
+    `pause_target_ms`: infinite where there is none.
+    """
     causes = {issue.cause for issue in issues}
     wanted: list[tuple[str, tuple[str, ...], str]] = []
     if (
@@ -102,7 +121,7 @@ def jvm_candidates(
     if facts.heap_max_bytes and causes - {"metaspace", "explicit call", "safepoint without collection"}:
         size = 2 * facts.heap_max_bytes // MIB
         wanted.append((f"heap of {size} MiB", (f"-Xmx{size}m",), "collections come half as often; memory is paid for it"))
-    if facts.collector == "G1" and "young" in causes:
+    if facts.collector == "G1" and "young" in causes and math.isfinite(pause_target_ms):
         aim = max(1, int(pause_target_ms))
         wanted.append(
             (f"G1 aiming at {aim} ms", (f"-XX:MaxGCPauseMillis={aim}",), "the young generation is made as small as the aim needs")
@@ -116,6 +135,11 @@ def jvm_candidates(
     others = [one for one in collectors if one != facts.collector and one in FLAGS]
     wanted += [(collector, (FLAGS[collector],), _WHY[collector]) for collector in others]
     return tuple(_jvm(name, flags, why, command, inherited_options) for name, flags, why in wanted)
+
+
+def as_advice(candidates: Sequence[GcCandidate]) -> tuple[GcCandidate, ...]:
+    """For a program that is not ours to launch: told, and not tried."""
+    return tuple(one.model_copy(update={"launch": None}) for one in candidates)
 
 
 _WHY: dict[Collector, str] = {

@@ -1,5 +1,6 @@
 """Which pauses cost enough to act on, and what they come from."""
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -10,6 +11,9 @@ SHARE_OF_EXCESS = 0.25
 GROWTH_LEAST_POINTS = 8
 GROWTH_SHARE = 0.3
 """Growth of the live set over the observation, as a share of its middle, from which it is told."""
+
+CROWDED: tuple[PauseCause, ...] = ("full collection", "evacuation failure", "allocation stall")
+"""The heap is small for what lives in it, or what lives in it grows."""
 
 MEANINGS: dict[PauseCause, str] = {
     "young": "ordinary collections of what was allocated lately",
@@ -63,8 +67,15 @@ def summary_sentence(seen: GcObservation, issues: Sequence[GcIssue], pause_targe
     told = f"{seen.facts.collector} stops the program {100 * seen.typical_share:.1f} % of the time"
     told += f", p99 {seen.typical_p99_ms:.1f} ms, longest {seen.table.max_ms:.1f} ms"
     if not issues:
-        return f"No pause worth tuning: {told}; targets are {pause_target_ms:g} ms and {100 * share_target:g} %."
+        return f"No pause worth tuning: {told}; {aims_told(pause_target_ms, share_target)}."
     return f"{told}; most of it: {issues[0].cause} ({100 * issues[0].share:.1f} % of the time)."
+
+
+def aims_told(pause_target_ms: float, share_target: float) -> str:
+    """The targets. An infinite one is none."""
+    if math.isinf(pause_target_ms):
+        return f"the target is {100 * share_target:g} % of the time"
+    return f"targets are {pause_target_ms:g} ms and {100 * share_target:g} %"
 
 
 def _statement(line: PauseLine, facts: CollectorFacts) -> str:
@@ -74,7 +85,9 @@ def _statement(line: PauseLine, facts: CollectorFacts) -> str:
     )
     if line.cause == "humongous allocation" and facts.region_bytes:
         told += f" (regions are {facts.region_bytes >> 20} MiB)"
+    if line.cause in CROWDED and facts.live_bytes and facts.heap_max_bytes:
+        told += f"; {median(facts.live_bytes) / 2**20:.0f} of {facts.heap_max_bytes / 2**20:.0f} MiB are in use after collections"
     growth = live_set_growth(facts.live_bytes) or 0.0
-    if growth >= GROWTH_SHARE and line.cause in ("full collection", "evacuation failure", "allocation stall"):
+    if growth >= GROWTH_SHARE and line.cause in CROWDED:
         told += f"; the live set grew by {100 * growth:.0f} % meanwhile"
     return told

@@ -1,7 +1,10 @@
 """What comes of the tuning: findings, the recommended settings, quality gates, and the document that their owner keeps."""
 
+import math
+
 from perfwright.analysis.gc.issues import summary_sentence
-from perfwright.analysis.gc.trying import guards_of
+from perfwright.analysis.gc.trying import guards_of, mode_of
+from perfwright.analysis.gc.tuning_questions import untried
 from perfwright.models.change import Change
 from perfwright.models.finding import Evidence, Finding, Recommendation, Severity
 from perfwright.models.gc_steps import JudgedTuning, TuningToJudge
@@ -11,6 +14,7 @@ from perfwright.models.quality import QualityGate, QualityOutcome
 from perfwright.models.result import Verdict
 from perfwright.models.trial import GuardJudgement, GuardVerdict
 
+MOST_ADVISED = 3
 HIGH_SHARE = 0.2
 HIGH_TIMES = 5.0
 """A pause that is so many times its target is high."""
@@ -25,21 +29,31 @@ def judged(known: TuningToJudge) -> JudgedTuning:
     seen = known.after if kept and known.after is not None else known.before
     gates = _gates(known, seen)
     met = all(gate.outcome == "passed" for gate in gates)
-    sentence = summary_sentence(known.before, issues, request.pause_target_ms, request.share_target)
+    pause_ms = request.pause_limit_ms(batch=known.before.batch)
+    sentence = summary_sentence(known.before, issues, pause_ms, request.share_target)
     if not issues:
         return JudgedTuning(
             findings=(), recommendations=(), quality_gates=gates, verdict="passed" if met else "inconclusive", summary=sentence
         )
     recommended = known.chosen
     verdict: Verdict
-    recommendations = (_recommendation(recommended, known),) if recommended is not None and (kept or known.trial is None) else ()
+    recommendations: tuple[Recommendation, ...] = (
+        (_recommendation(recommended, known),) if recommended is not None and (kept or known.trial is None) else ()
+    )
+    why_untried = untried(request, known.before) if known.trial is None else ""
+    if why_untried and known.proposed.candidates:
+        recommendations = tuple(_recommendation(one, known) for one in known.proposed.candidates[:MOST_ADVISED])
     if kept and known.chosen is not None:
         verdict = "passed" if met else "failed"
         told = f"{known.chosen.name} is kept: p99 {known.before.typical_p99_ms:.1f} to {seen.typical_p99_ms:.1f} ms, share "
         sentence = f"{told}{100 * known.before.typical_share:.1f} to {100 * seen.typical_share:.1f} %."
     elif known.trial is not None:
         verdict = "rejected" if _refused(known) else "inconclusive"
-        sentence += f" {known.chosen.name if known.chosen else 'The change'} was not kept: {known.trial.reason}."
+        others = f" None of {len(known.tried)} candidates was kept, of the last:" if len(known.tried) > 1 else ""
+        sentence += f"{others} {known.chosen.name if known.chosen else 'The change'} was not kept: {known.trial.reason}."
+    elif why_untried and known.proposed.candidates:
+        verdict = "inconclusive"
+        sentence += f" {known.proposed.candidates[0].name} may help; nothing is tried: {why_untried}."
     elif known.sweep is not None:
         verdict = "failed"
         sentence += f" Nothing is changed: {known.sweep.reason}."
@@ -65,6 +79,7 @@ def configuration_document(known: TuningToJudge) -> str:
         ("p99 of pauses", f"{known.before.typical_p99_ms:.2f} ms", f"{after.typical_p99_ms:.2f} ms"),
         ("longest pause", f"{known.before.table.max_ms:.2f} ms", f"{after.table.max_ms:.2f} ms"),
         ("time in pauses", f"{100 * known.before.typical_share:.2f} %", f"{100 * after.typical_share:.2f} %"),
+        *([("time of a run", f"{known.before.typical_run_ms:.0f} ms", f"{after.typical_run_ms:.0f} ms")] if known.before.batch else []),
         ("memory", f"{known.before.memory_bytes / 2**20:.0f} MiB", f"{after.memory_bytes / 2**20:.0f} MiB"),
     ]
     change = trial.description.change if trial.description else None
@@ -93,7 +108,8 @@ def _owners_form(chosen: GcCandidate, seen: GcObservation) -> str:
 
 def _finding(issue: GcIssue, known: TuningToJudge) -> Finding:
     request = known.request
-    high = issue.share >= HIGH_SHARE or issue.p99_ms >= HIGH_TIMES * request.pause_target_ms
+    pause_ms = request.pause_limit_ms(batch=known.before.batch)
+    high = issue.share >= HIGH_SHARE or issue.p99_ms >= HIGH_TIMES * pause_ms
     severity: Severity = "high" if high else "medium"
     if issue.over == "pause":
         title = f"Pauses of {issue.p99_ms:.0f} ms (p99): {issue.cause}"
@@ -112,17 +128,24 @@ def _finding(issue: GcIssue, known: TuningToJudge) -> Finding:
 
 def _recommendation(chosen: GcCandidate, known: TuningToJudge) -> Recommendation:
     score = _score(chosen.name, known)
-    after_ms = score.pause_p99_ms if score else (known.after or known.before).typical_p99_ms
+    after_ms = score.pause_p99_ms if score else known.after.typical_p99_ms if known.after else None
     before_ms = known.before.typical_p99_ms
+    # What was not tried can win the time in pauses at most.
+    most = known.before.typical_share
+    gain = (
+        Estimate(value=before_ms - after_ms, unit="ms of the p99 pause")
+        if after_ms is not None
+        else Estimate(value=most, unit="share of the time at most")
+    )
     change: Change | None = known.trial.description.change if known.trial and known.trial.description else None
     return Recommendation(
         id=f"gc-settings-{chosen.name.lower().replace(' ', '-').replace(',', '')}",
         title=f"Run it with {chosen.name}",
         finding_ids=tuple(f"gc-{issue.cause.replace(' ', '-')}" for issue in known.proposed.issues),
-        expected_gain=Estimate(value=before_ms - after_ms, unit="ms of the p99 pause"),
+        expected_gain=gain,
         derivation=known.sweep.reason if known.sweep else chosen.why,
         effort="hours",
-        risk="restart" if chosen.launch is not None else "reload",
+        risk="reload" if chosen.interpreter is not None else "restart",
         score=known.before.typical_share,
         brief=f"{chosen.why}\n\n```\n{chosen.for_people}\n```",
         change=change,
@@ -135,12 +158,11 @@ def _score(name: str, known: TuningToJudge) -> GcScore | None:
 
 def _gates(known: TuningToJudge, seen: GcObservation) -> tuple[QualityGate, ...]:
     request = known.request
-    gates = [
-        _gate("pauses within the target", "gc_pause_p99_ms", request.pause_target_ms, seen.typical_p99_ms, "ms"),
-        _gate("time in pauses within the target", "gc_share", request.share_target, seen.typical_share, "share"),
-    ]
+    gates = [_gate("time in pauses within the target", "gc_share", request.share_target, seen.typical_share, "share")]
+    if math.isfinite(pause_ms := request.pause_limit_ms(batch=known.before.batch)):
+        gates.insert(0, _gate("pauses within the target", "gc_pause_p99_ms", pause_ms, seen.typical_p99_ms, "ms"))
     if known.trial is not None and known.trial.evidence is not None:
-        margins = {guard.metric: guard.margin for guard in guards_of(request)}
+        margins = {guard.metric: guard.margin for guard in guards_of(request, mode_of(known.before))}
         gates += [_guard(guard, margins.get(guard.metric, 0.0)) for guard in known.trial.evidence.guards]
     return tuple(gates)
 

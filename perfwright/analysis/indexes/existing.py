@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerScans, foreign_keys_without_index, invalid, redundant, unused
+from perfwright.analysis.masking.plans import masked_expression
 from perfwright.analysis.query_advice.existing_indexes import index_keys
 from perfwright.analysis.query_advice.identifiers import quoted
 from perfwright.analysis.query_advice.index_sizes import btree_bytes
@@ -35,6 +36,16 @@ def existing_indexes(
         foreign_keys_without_index=foreign_keys_without_index(rows, keys)[:NOTED_MOST],
         warnings=(f"{len(noted) - NOTED_MOST} more indexes are not listed",) if len(noted) > NOTED_MOST else (),
     )
+
+
+def masked_indexes(found: ExistingIndexes) -> ExistingIndexes:
+    """Without the values that stand in conditions, expressions and comments of indexes."""
+
+    def shown(one: ExistingIndex) -> ExistingIndex:
+        undo = tuple(masked_expression(statement, "postgresql") for statement in one.undo)
+        return one.model_copy(update={"definition": masked_expression(one.definition, "postgresql"), "undo": undo})
+
+    return found.model_copy(update={"noted": tuple(shown(one) for one in found.noted)})
 
 
 def _noted(one: Droppable) -> ExistingIndex:

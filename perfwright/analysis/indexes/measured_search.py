@@ -28,6 +28,8 @@ DROP_LOSS = 0.03
 ADD_GAIN = 0.05
 TRIED_ADDITIONS = 25
 ROUNDS = 4
+REPLACED = 6
+"""Of a set that no single step makes better, the largest indexes, each of which is taken out for good to see what its room is good for."""
 
 
 class OutOfTime(Exception):
@@ -184,12 +186,14 @@ def search_measured(
         for start in trimmed:
             trails.append([(start, (yield from times.value(start)))])
             yield from _improve(times, offered, trails[-1])
+        while (yield from _replaced(times, offered, trails)):
+            pass
         finished = True
     except OutOfTime:
         pass
     if unmeasured:
         return Measured(unmeasured, 0.0, (1.0,) * len(problem.uses), (), times.timed, finished=False)
-    best = min((trail[-1] for trail in trails), key=lambda one: one[1] + DROP_LOSS * len(one[0]))
+    best = _best(trails)
     ratios = tuple(_known(times, query, best[0]) for query in range(len(problem.uses)))
     return Measured(best[0], best[1], ratios, tuple(values), times.timed, finished)
 
@@ -207,6 +211,28 @@ def _improve(times: _Times, built: Sequence[IndexDefinition], trail: _Trail) -> 
                 trail.append(better)
         if trail[-1][0] == before:
             return
+
+
+def _rank(found: tuple[Indexes, float]) -> float:
+    """Of a set with its value: the lower the better, with the price that each index has."""
+    return found[1] + DROP_LOSS * len(found[0])
+
+
+def _best(trails: Sequence[_Trail]) -> tuple[Indexes, float]:
+    return min((trail[-1] for trail in trails), key=_rank)
+
+
+def _replaced(times: _Times, offered: Sequence[IndexDefinition], trails: list[_Trail]) -> Measuring[bool]:
+    """Whether the best set became better by doing without one of its largest indexes: where the budget is used up, a wide index keeps out
+    several others, and no step that exchanges one for one leads there."""
+    before = _best(trails)
+    best = before[0]
+    for one in sorted(best, key=lambda one: (-times.problem.size(one), one.title))[:REPLACED]:
+        trails.append([(best - {one}, (yield from times.value(best - {one})))])
+        yield from _improve(times, [other for other in offered if not other.begins(one)], trails[-1])
+        if _rank(trails[-1][-1]) < _rank(before) - DROP_LOSS:
+            return True
+    return False
 
 
 _Step = Measuring[tuple[Indexes, float] | None]

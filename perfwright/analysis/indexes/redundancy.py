@@ -7,6 +7,7 @@ gives every order that it does, at most a little slower, and enforces nothing th
 - its keys are the first keys of the keeper: the same column or expression, operator class (with its options), collation, direction and
   place of NULLs; for methods other than B-tree the keys are equal, because they have no prefix that could be searched;
 - its INCLUDE columns are among the keeper's columns, else index-only scans would be lost;
+- no statistics target was set for its expressions that the keeper has not as well: the planner estimates by those statistics;
 - it is not unique, or the keeper enforces the same uniqueness: the same keys, no further one, NULLs treated alike, checked at the same
   time;
 - it backs no constraint (primary key, unique, exclusion, the target of a foreign key), is no replica identity, is not what the table is
@@ -177,6 +178,8 @@ def serves(keeper: IndexRow, index: IndexRow) -> bool:
     if index.method != "btree" and (len(keeper.keys) != count or set(keeper.storage) != set(index.storage)):
         return False
     if not set(index.include) <= {*keeper.include, *(key.expression for key in keeper.keys)}:
+        return False
+    if not set(index.statistics_targets) <= set(keeper.statistics_targets):
         return False
     if index.unique:
         alike = (keeper.nulls_not_distinct, keeper.immediate) == (index.nulls_not_distinct, index.immediate)

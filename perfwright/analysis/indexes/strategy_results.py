@@ -122,6 +122,7 @@ def trial_of(
         else proposal.reason,
         ask_change=False,
         approved_digest=description.digest,
+        mask_literals=bool(request.mask_literals),
         deadline_s=request.review_deadline_s,
         artifact_prefix=artifact_prefix,
     )

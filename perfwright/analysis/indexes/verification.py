@@ -62,8 +62,8 @@ class VerifiedQuery:
 
     @property
     def suspicious(self) -> bool:
-        """It may be a regression."""
-        most = self.slower_pairs >= SUSPICIOUS_SHARE * self.pairs
+        """It may be a regression, and more than chance makes of equal ones: a false alarm costs a good index."""
+        most = self.slower_pairs >= SUSPICIOUS_SHARE * self.pairs and self.interval.low > 1.0
         return self.plan_changed and most and self.ratio > SUSPICIOUS and self.quickest_ratio > SLOWER_AT_BEST
 
     @property

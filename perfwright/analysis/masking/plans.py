@@ -2,7 +2,7 @@
 
 What is kept of a plan is listed: names of nodes, relations, indexes. Every other text is an expression to this module, also in fields that
 servers to come may add. Values become `'?'`, which reads as a constant, so that rules see the same conditions; a pattern keeps that it
-begins with a wildcard. Numbers of sub-plans and lengths of types are no values.
+begins with a wildcard or, of a regular expression, at the text's beginning. Numbers of sub-plans and lengths of types are no values.
 """
 
 import re
@@ -31,8 +31,8 @@ _NO_VALUES = re.compile(
     r"\b(?:SubPlan|InitPlan) \d{1,4}\b"
     r"|::\s*\"?[A-Za-z_][\w.]*\"?(?: [a-z]+){0,2}\s*\(\d{1,3}(?:,\s*-?\d{1,3})?\)"
 )
-_WILDCARD = re.compile(r"(?:[A-Za-z]&?)?['\"]([%_])")
-_PUT_IN = re.compile(r"'[%_]?\?'")
+_BEGINNING = re.compile(r"(?:[A-Za-z]&?)?['\"]([%_^])")
+_PUT_IN = re.compile(r"'[%_^]?\?'")
 _LETTERS = str.maketrans("0123456789", "abcdefghij")
 
 
@@ -63,8 +63,8 @@ def has_masked_values(text: str) -> bool:
 
 
 def _constant(value: str) -> str:
-    wildcard = _WILDCARD.match(value)
-    return f"'{wildcard[1]}?'" if wildcard else "'?'"
+    beginning = _BEGINNING.match(value)
+    return f"'{beginning[1]}?'" if beginning else "'?'"
 
 
 def _masked(value: Any, key: str, dialect: Dialect) -> Any:

@@ -2,9 +2,10 @@
 hidden_columns.py.)
 
 Formulas: tools-db 2.1; PostgreSQL documentation, "LIMIT and OFFSET", "WITH Queries"; Markus Winand, "Use The Index, Luke" (no-offset).
-R16 can also judge a plan that was not executed, by its estimates.
+OFFSET (R16) can also be judged in a plan that was not executed, by its estimates.
 """
 
+import re
 from collections.abc import Iterator
 
 from perfwright.analysis.plans.conditions import bare_column, columns_in, read_condition
@@ -20,6 +21,7 @@ SLOW_RUNS, SLOW_RUN_MS = 100.0, 0.1
 """Fewer runs count where each is slow: an index finds a few rows in a hundredth of a millisecond."""
 MIN_SKIPPED, SKIPPED_PER_ROW = 1_000.0, 10.0
 """tools-db R16."""
+_NUMBERING = re.compile(r"\b(row_number|rank|dense_rank)\(\) OVER .* <=? ", re.DOTALL)
 CTE_SHARE = 0.1
 """A cheap CTE is not worth a rewrite."""
 
@@ -35,6 +37,8 @@ def rules(plan: ExaminedPlan) -> Iterator[PlanHit]:
             yield from offset_paging(plan, node)
         elif node.kind == "cte scan":
             yield from filter_after_cte(plan, node)
+        elif node.kind == "subquery scan":
+            yield from numbered_paging(plan, node)
         if node.relationship == "SubPlan":
             yield from correlated_subplan(plan, node)
 
@@ -100,18 +104,39 @@ def offset_paging(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     given, read = (node.rows, below.rows) if plan.analyzed else (node.plan_rows, node.plan_rows + _planned_offset(node, below))
     skipped = read - given
     if skipped >= MIN_SKIPPED and skipped >= SKIPPED_PER_ROW * given:
-        table = next((one for one in plan.tree.subtree(below) if one.relation), None)
-        sort = next((one for one in plan.tree.subtree(below) if one.texts("Sort Key")), None)
-        keys = [bare_column(text) for text in sort.texts("Sort Key")] if sort else []
-        names = tuple(key.name for key in keys if key and table and key.of(table.alias)) or _index_order(plan, table)
-        yield plan.hit(
-            "R16",
-            node,
-            f"OFFSET reads {told(read)} rows and throws {told(skipped)} of them away to give {told(given)}; later pages take longer",
-            numbers={"rows_skipped": skipped, "rows_given": given},
-            relation=table.relation if table else "",
-            columns=names,
-        )
+        yield _paged(plan, node, below, "OFFSET", skipped, given)
+
+
+def _paged(plan: ExaminedPlan, node: PlanNode, below: PlanNode, what: str, skipped: float, given: float) -> PlanHit:
+    table = next((one for one in plan.tree.subtree(below) if one.relation), None)
+    sort = next((one for one in plan.tree.subtree(below) if one.texts("Sort Key")), None)
+    keys = [bare_column(text) for text in sort.texts("Sort Key")] if sort else []
+    names = tuple(key.name for key in keys if key and table and key.of(table.alias)) or _index_order(plan, table)
+    return plan.hit(
+        "R16",
+        node,
+        f"{what} reads {told(skipped + given)} rows and throws {told(skipped)} of them away to give {told(given)}; later pages take longer",
+        numbers={"rows_skipped": skipped, "rows_given": given},
+        relation=table.relation if table else "",
+        columns=names,
+    )
+
+
+def numbered_paging(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
+    """R16, written with row_number(): rows are numbered from the first one on, and those before the page are thrown away.
+
+    Subquery Scan whose filter compares a number with a lower end, over a WindowAgg that stops at the upper end (its Run Condition, since
+    15: nodeWindowAgg.c), skipping as many as OFFSET would. The best one or few of each group have no lower end.
+    """
+    below = plan.tree.input(node, "Outer") or next(iter(plan.tree.inputs(node)), None)
+    if below is None or below.kind != "window" or not plan.analyzed or not plan.counts(node):
+        return
+    runs = _NUMBERING.search(below.text("Run Condition"))
+    lower = [part for part in read_condition(node.text("Filter")) if part.comparison == "range" and part.constant]
+    given, skipped = plan.rows(node), plan.removed(node)
+    if runs is None or len(lower) != 1 or skipped < MIN_SKIPPED or skipped < SKIPPED_PER_ROW * given:
+        return
+    yield _paged(plan, node, below, "A page by row_number()", skipped, given)
 
 
 def _planned_offset(node: PlanNode, below: PlanNode) -> float:

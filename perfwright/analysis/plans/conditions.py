@@ -14,6 +14,8 @@ from perfwright.analysis.plans.expression_texts import operator_of, type_name, w
 
 MAX_CONDITION = 50_000
 """Characters; longer conditions (lists of ten thousand values) are not read."""
+UNKNOWN, ANCHORED_UNKNOWN = "?", "^?"
+"""Patterns whose letters were masked (analysis/masking): what is left is how they begin."""
 MAX_NESTING = 100
 """Parentheses within parentheses; the parser recurses."""
 
@@ -107,8 +109,9 @@ class Part:
         if self.pattern is None:
             return False
         if self.comparison == "regex":
-            return self.ignores_case or re.match(r"(\^|\\A)[\w\s@/-]", self.pattern) is None
-        return self.pattern[:1] in ("%", "_") or (self.ignores_case and self.pattern[:1].isalpha())
+            return self.ignores_case or (re.match(r"(\^|\\A)[\w\s@/-]", self.pattern) is None and self.pattern != ANCHORED_UNKNOWN)
+        begins = self.pattern[:1]
+        return begins in ("%", "_") or (self.ignores_case and (begins.isalpha() or self.pattern == UNKNOWN))
 
 
 def columns_in(parts: tuple[Part, ...]) -> Iterator[Column]:
@@ -189,6 +192,12 @@ def _part(tree: Mapping[str, Any]) -> Part:
         return Part("or", columns=columns, branches=tuple(tuple(_parts(argument)) for argument in boolean["args"]))
     if compared := tree.get("A_Expr"):
         return _comparison(compared, columns)
+    if (compared := _negated_distinct(tree)) is not None:
+        same = _comparison(compared, columns)
+        # No operator class has IS NOT DISTINCT FROM: an index on the column cannot be used (documentation, 11.2 "Index Types").
+        if same.operand != "column" or same.column is None:
+            return same
+        return replace(same, comparison="equality", operand="expression", wrapping=f"{same.column.name} IS NOT DISTINCT FROM")
     if test := tree.get("NullTest"):
         operand, wrapping = _operand(test["arg"])
         return Part("null test", operand, first, wrapping, columns, constant="" if test.get("nulltesttype") == "IS_NULL" else "NOT NULL")
@@ -197,6 +206,16 @@ def _part(tree: Mapping[str, Any]) -> Part:
     if "FuncCall" in tree:
         return Part("call", "function", first, written(tree), columns)
     return Part("other", "expression", first, columns=columns)
+
+
+def _negated_distinct(tree: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The comparison in `NOT (a IS DISTINCT FROM b)`, which is how the server writes IS NOT DISTINCT FROM."""
+    match tree:
+        case {"BoolExpr": {"boolop": "NOT_EXPR", "args": [{"A_Expr": {"kind": "AEXPR_DISTINCT"}}]}}:
+            compared: Mapping[str, Any] = tree["BoolExpr"]["args"][0]["A_Expr"]
+            return compared
+        case _:
+            return None
 
 
 def _negated_column(tree: Mapping[str, Any]) -> bool:
@@ -217,11 +236,15 @@ def _comparison(compared: Mapping[str, Any], columns: tuple[Column, ...]) -> Par
         comparison = "range"
     left, right = compared.get("lexpr"), compared.get("rexpr")
     ours, theirs = tuple(_columns(left)), tuple(_columns(right))
+    in_elements = kind == "AEXPR_OP_ANY" and bool(theirs)
     if not ours and theirs and comparison not in ("pattern", "regex", "not pattern"):
         left, right, ours, theirs = right, left, theirs, ours
     if not ours:
         return Part("other", "expression", columns[0] if columns else None, columns=columns)
     operand, wrapping = _operand(left)
+    if in_elements:
+        # `'x' = ANY (tags)`: GIN finds elements by @> and && only (documentation, 70.1 "Built-in Operator Classes" of GIN).
+        operand, wrapping = "expression", f"ANY ({wrapping or (theirs or ours)[0].name})"
     pattern = _constant_text(right) if comparison in ("pattern", "regex") else None
     if kind == "AEXPR_OP_ANY":
         pattern = None

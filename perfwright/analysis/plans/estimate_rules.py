@@ -63,8 +63,8 @@ def misestimate(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     max(plan / actual, actual / plan) >= 10, the larger >= 100, share >= 5 %: of the subtree, or, of an underestimate, of the join above,
     which suffers from it. Reported where it begins: of scans and of joins and groupings whose inputs were estimated well. Overestimates
     below a LIMIT, a semi or anti join, or a merge join are no fault of the estimate, nor are conditions that no statistics know:
-    subqueries, values of InitPlans, HAVING, expressions (R12 to R14 say those). Joins and groupings count where another join, or a spill,
-    is above.
+    subqueries, values of InitPlans, HAVING, expressions (R12 to R14 say those); what follows a pattern's beginning is guessed
+    (like_support.c). Joins and groupings count where another join, or a spill, is above.
     """
     below = [child for child in plan.tree.inputs(node) if child.kind not in ("bitmap index scan", "bitmap combine")]
     if not wrong(node) or any(wrong(child) for child in below):
@@ -92,7 +92,8 @@ def _of_scan(plan: ExaminedPlan, node: PlanNode, ratio: float) -> Iterator[PlanH
     found = predicates(node, facts)
     if unknown_to_statistics(parts) or _merge_inner(plan, node):
         return
-    if (found.wrapped or found.cast or found.unanchored) and (ratio < 1 or not _matters_above(plan, node)):
+    patterns = any(part.comparison in ("pattern", "regex") for part in found.sargable)
+    if (found.wrapped or found.cast or found.unanchored or patterns) and (ratio < 1 or not _matters_above(plan, node)):
         return
     columns = own_columns(texts, node.alias)
     yield _misestimated(plan, node, ratio, f"{node.relation} gives", columns, facts)

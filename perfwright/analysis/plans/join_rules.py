@@ -126,7 +126,8 @@ def product(plan: ExaminedPlan, join: PlanNode) -> Iterator[PlanHit]:
 
     Nested loop (inner or outer join) without a join filter, whose inner side depends on no column of the outer one, >= 10 rows on both
     sides, >= 100,000 pairs, share >= 0.1. Not where both sides are restricted to the same value (the planner replaces `a.x = b.x and a.x =
-    5` by `a.x = 5` and `b.x = 5`), nor over functions (LATERAL: what they depend on is not printed).
+    5` by `a.x = 5` and `b.x = 5`), nor over functions (LATERAL: what they depend on is not printed), nor of generated rows with others: a
+    calendar of days and shops is such a product, and a generated row has no key that a condition could have joined.
     """
     outer, inner = plan.tree.input(join, "Outer"), plan.tree.input(join, "Inner")
     if join.kind != "nested loop" or join.text("Join Filter") or join.text("Join Type") not in ("Inner", "Left", "Full", "Right", ""):
@@ -143,7 +144,7 @@ def product(plan: ExaminedPlan, join: PlanNode) -> Iterator[PlanHit]:
         return
     if not plan.analyzed and plan.tree.root.total_cost < MIN_STATEMENT_COST:
         return
-    if _depends(plan, inner) or _functions(plan, inner) or _values(plan, outer) & _values(plan, inner):
+    if _depends(plan, inner) or _functions(plan, inner) or _generated(plan, outer) or _values(plan, outer) & _values(plan, inner):
         return
     yield plan.hit(
         "R25",
@@ -170,6 +171,12 @@ _CONDITIONS = frozenset(
 
 def _functions(plan: ExaminedPlan, inner: PlanNode) -> bool:
     return any(one.kind == "function scan" or one.type in ("ProjectSet", "Values Scan", "Result") for one in plan.tree.subtree(inner))
+
+
+def _generated(plan: ExaminedPlan, side: PlanNode) -> bool:
+    """Rows that come from no table: generate_series, VALUES."""
+    below = plan.tree.subtree(side)
+    return _functions(plan, side) and not any(one.relation or one.kind == "cte scan" for one in below)
 
 
 def _values(plan: ExaminedPlan, node: PlanNode) -> set[str]:

@@ -170,12 +170,12 @@ def blocking(node: PlanNode) -> bool:
 
 def stopped_early(tree: PlanTree, node: PlanNode) -> bool:
     """Whether it may have given fewer rows than it had because what is above needed no more: LIMIT, the inner side of a semi or anti join,
-    either side of a merge join, an EXISTS, a hash join whose hash table is empty."""
+    either side of a merge join, an EXISTS, a hash join whose hash table is empty, a window that ends at its Run Condition (since 15)."""
     below = node
     for above in tree.ancestors(node):
         if blocking(above):
             return False
-        if above.kind in ("limit", "merge join"):
+        if above.kind in ("limit", "merge join") or (above.kind == "window" and above.text("Run Condition")):
             return True
         if above.kind in JOINS and above.text("Join Type") in ("Semi", "Anti") and below.relationship == "Inner":
             return True

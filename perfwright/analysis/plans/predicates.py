@@ -169,7 +169,8 @@ def serves(index: IndexFacts, part: Part) -> bool:
         return False
     first = index.keys[0].strip().strip("()").split(" ")[0].strip('"')
     if part.operand in ("function", "expression"):
-        return _plain(part.wrapping) == _plain(index.keys[0])
+        finds = part.comparison not in ("pattern", "regex") or "pattern_ops" in index.definition or "trgm_ops" in index.definition
+        return finds and _plain(part.wrapping) == _plain(index.keys[0])
     if part.comparison == "containment":
         return index.method not in ("btree", "hash", "brin") and any(
             key.strip().strip('"').split(" ")[0] == part.column.name for key in index.keys

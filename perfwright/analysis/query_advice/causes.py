@@ -34,7 +34,7 @@ REFUTED_RATIO = 0.95
 JOINS_BELOW = {
     "R11": frozenset({"missing-index", "function-on-column", "stale-statistics"}),
     "R24": frozenset({"missing-index", "stale-statistics"}),
-    "R10": frozenset({"misestimate", "stale-statistics"}),
+    "R10": frozenset({"misestimate", "stale-statistics", "function-rows"}),
     "R09": frozenset({"stale-statistics"}),
 }
 """Rules that join a cause found below their node."""
@@ -138,7 +138,7 @@ def _cause(hit: PlanHit, known: _Known, tables: Tables, statement: Statement | N
         return Cause(
             advice_of("R09"), _named(refused.table, hit.columns), (hit,), refused.table, hit.columns, fixes=fixes, reason=refused.reason
         )
-    if refused and refused.refusal == "index not used" and refused.table and refused.index:
+    if hit.rule not in MEMORY_RULES and refused and refused.refusal == "index not used" and refused.table and refused.index:
         subject = f"{_named(refused.table)}({refused.index.name})"
         return Cause(INDEX_NOT_USED, subject, (hit,), refused.table, hit.columns, reason=refused.reason)
     reason = refused.reason if refused and refused.refusal in ("no column", "small table", "no table") else ""

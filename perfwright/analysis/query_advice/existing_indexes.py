@@ -30,6 +30,8 @@ class Draft:
     expression: str = ""
     """Key expression with its parentheses, instead of columns."""
     method: Literal["btree", "gin"] = "btree"
+    operator_class: str = ""
+    """Of the expression, where its type's own does not serve: `text_pattern_ops`."""
     trigrams: bool = False
     """GIN over three-letter pieces of a text (extension pg_trgm)."""
     together: bool = False
@@ -56,7 +58,8 @@ def covering(draft: Draft) -> IndexFacts | None:
         keys = index_keys(index)
         count = len(draft.equalities)
         if draft.expression:
-            if keys and keys[0].replace(" ", "") == _inner(draft.expression).replace(" ", ""):
+            same = bool(keys) and keys[0].replace(" ", "") == _inner(draft.expression).replace(" ", "")
+            if same and draft.operator_class in index.definition:
                 return index
         elif set(keys[:count]) == set(draft.equalities) and tuple(keys[count : count + len(draft.tail)]) == draft.tail_columns:
             return index

@@ -19,6 +19,7 @@ IMMUTABLE = frozenset(_IMMUTABLE.split())
 _ZONED = ("timestamp with time zone", "time with time zone")
 _FREE = re.compile(r"\[[^]]*\]|\\.|\([^)]*\)|.[*?{]|[\d,]*\}|[.^$+]")
 """Of a regular expression: classes, escapes, groups, and a character that may be missing."""
+_MASKED = ("?", "%?", "_?", "^?")
 _TRIGRAM = re.compile(r"[^\W_]{3,}")
 
 
@@ -32,11 +33,25 @@ def indexable_expression(side: Operand, table: TableFacts) -> str:
     tokens = tuple(scan(side.text))
     called = {unquoted(token).lower() for token, after in pairwise(tokens) if token.kind in ("word", "quoted") and after.text == "("}
     called -= {"and", "or", "not", "in", "any", "numeric", "character", "varying", "varchar", "timestamp", "decimal", "bit"}
+    if "::regconfig" in side.text:
+        called -= {"to_tsvector"}  # Immutable where the configuration is given (documentation, 12.2.2 "Creating Indexes").
     if not called <= IMMUTABLE or any(token.kind == "param" for token in tokens):
         return ""
     if "with time zone" in side.text or any(kind.startswith(zone) for kind in types for zone in _ZONED):
         return ""
     return f"({side.text})"
+
+
+def prefix_pattern(text: str, *, regular: bool = False) -> bool:
+    """A constant pattern with a beginning that a btree can look up: `'abc%'`, or of regular expressions `'^abc'`."""
+    if regular:
+        return re.match(r"'\^(?:[\w\s@/-](?![*?{])|\?')", text) is not None and "|" not in text
+    return text.startswith("'") and len(text) > 2 and text[1] not in "%_'"
+
+
+def searched_by_gin(side: Operand) -> bool:
+    """An expression whose type has an operator class for GIN by default: a text search vector, a member of a JSON document."""
+    return side.function == "to_tsvector" or ("->" in side.text and "->>" not in side.text)
 
 
 def trigram_pattern(text: str, *, regular: bool = False) -> bool:
@@ -45,6 +60,8 @@ def trigram_pattern(text: str, *, regular: bool = False) -> bool:
     if not text.startswith("'"):
         return False
     pattern = text[1:].rpartition("'")[0]
+    if pattern in _MASKED:
+        return True  # What it looks for is not to be seen; fewer than three letters are rare.
     if regular:
         if "|" in pattern:
             return False

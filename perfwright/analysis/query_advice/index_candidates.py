@@ -42,6 +42,8 @@ class IndexProposal:
     trigrams: bool
     drafts: tuple[Draft, ...]
     """In the order of their weight."""
+    operator_class: str = ""
+    """Of the expression."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class IndexProposal:
     def keys(self) -> str:
         """What stands in the parentheses of the DDL."""
         if self.expression:
-            return self.expression
+            return f"{self.expression} {self.operator_class}".rstrip()
         if self.trigrams:
             return ", ".join(f"{quoted(column)} gin_trgm_ops" for column in self.equalities)
         return ", ".join([*(quoted(column) for column in self.equalities), *self.tail])
@@ -189,8 +191,7 @@ def _keys_of(group: Sequence[Draft]) -> Draft | None:
     """The widest draft of a group with its equalities in an order that serves all of them; None if there is no such order."""
     widest = max(group, key=lambda one: (len(one.equalities) + len(one.tail), len(one.tail)))
     if widest.expression or widest.method != "btree" or any(one.expression or one.method != "btree" for one in group):
-        kind = (widest.expression, widest.method, widest.trigrams, widest.equalities)
-        return widest if all((one.expression, one.method, one.trigrams, one.equalities) == kind for one in group) else None
+        return widest if len({(one.expression, one.operator_class, one.method, one.equalities) for one in group}) == 1 else None
     chain = sorted({frozenset(one.equalities) for one in group}, key=len)
     if any(not small <= large for small, large in pairwise(chain)):
         return None
@@ -211,5 +212,14 @@ def _proposal(group: list[Draft], taken: set[str]) -> IndexProposal:
     words = [word_of(keys.expression)] if keys.expression else [*keys.equalities, *keys.tail_columns]
     name = object_name([keys.table.name, *words], "trgm_idx" if keys.trigrams else "idx", taken)
     return IndexProposal(
-        keys.table, name, keys.equalities, keys.tail, keys.tail_columns, keys.expression, keys.method, keys.trigrams, tuple(group)
+        keys.table,
+        name,
+        keys.equalities,
+        keys.tail,
+        keys.tail_columns,
+        keys.expression,
+        keys.method,
+        keys.trigrams,
+        tuple(group),
+        keys.operator_class,
     )

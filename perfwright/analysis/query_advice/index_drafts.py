@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from perfwright.analysis.plans.node_kinds import JOINS
 from perfwright.analysis.plans.plan_tree import PlanNode
 from perfwright.analysis.query_advice.existing_indexes import FEW_ROWS, Draft, NoDraft, covering, usable, without_direction
-from perfwright.analysis.query_advice.expression_keys import indexable_expression, trigram_pattern
+from perfwright.analysis.query_advice.expression_keys import indexable_expression, prefix_pattern, searched_by_gin, trigram_pattern
 from perfwright.analysis.query_advice.identifiers import quoted
 from perfwright.analysis.query_advice.operands import CONTAINMENTS, PATTERNS, RANGES, Combination, Comparison, Operand, conjuncts, operand
 from perfwright.analysis.query_advice.plan_view import JOIN_CONDITIONS, PlanView, Tables, distinct_of, rows_of
@@ -155,7 +155,7 @@ def _sort_in(comparison: Comparison, alias: str, table: TableFacts, wanted: _Wan
         if one.operator in RANGES and not one.any_array:
             wanted.ranges.append((name, quoted(name)))
             return
-        if one.operator == "~~" and facts is not None and _prefix(one.right.text):
+        if one.operator in ("~~", "~") and facts is not None and prefix_pattern(one.right.text, regular=one.operator == "~"):
             operators = next((ops for kind, ops in _TEXT_OPERATORS.items() if facts.type.startswith(kind)), "")
             if operators:
                 wanted.ranges.append((name, f"{quoted(name)} {operators}"))
@@ -184,11 +184,6 @@ def _contained(scan: PlanNode, plan: PlanView, table: TableFacts) -> str | None:
 
 def _stringlike(type_name: str) -> bool:
     return type_name.startswith(("text", "character", "varchar", "bpchar", "citext", "name"))
-
-
-def _prefix(pattern: str) -> bool:
-    """A LIKE pattern that begins with at least one ordinary character."""
-    return pattern.startswith("'") and len(pattern) > 2 and pattern[1] not in "%_'"
 
 
 def _join_columns(scan: PlanNode, plan: PlanView, table: TableFacts, wanted: _Wanted) -> bool:
@@ -274,12 +269,35 @@ def _without_alias(key: str, alias: str) -> str:
 def _for_expression(hit: PlanHit, scan: PlanNode, plan: PlanView, table: TableFacts) -> list[Draft] | NoDraft:
     for one in plan.conditions(scan):
         for side, other in ((one.left, one.right), (one.right, one.left)):
-            if side is None or other is None or not other.constant or one.operator not in {"=", *RANGES}:
+            if side is None or other is None or not other.constant or one.any_array or side.column is not None:
                 continue
-            if side.column is None and (key := indexable_expression(side, table)):
-                draft = Draft(hit, table, expression=key)
+            key = indexable_expression(side, table)
+            draft = _of_expression(hit, table, key, one.operator, side, other) if key else None
+            if draft is not None:
                 return _unless_there(draft, scan, _Wanted())
-    return NoDraft(hit, "no column", "the function's result may change (time zone, locale), so no index can hold it", table)
+    return NoDraft(hit, "no column", _why_no_expression(scan, plan), table)
+
+
+def _of_expression(hit: PlanHit, table: TableFacts, key: str, operator: str, side: Operand, other: Operand) -> Draft | None:
+    """The index on an expression that has this operator; patterns need a class of their own (documentation, 11.10 "Operator Classes")."""
+    regular = operator in ("~", "~*")
+    if operator in {"=", *RANGES}:
+        return Draft(hit, table, expression=key)
+    if operator in ("~~", "~") and prefix_pattern(other.text, regular=regular):
+        return Draft(hit, table, expression=key, operator_class="text_pattern_ops")
+    if operator in PATTERNS and trigram_pattern(other.text, regular=regular):
+        return Draft(hit, table, expression=key, operator_class="gin_trgm_ops", method="gin", trigrams=True)
+    if operator in CONTAINMENTS and searched_by_gin(side):
+        return Draft(hit, table, expression=key, method="gin")
+    return None
+
+
+def _why_no_expression(scan: PlanNode, plan: PlanView) -> str:
+    if any(one.any_array and one.right is not None and one.right.column for one in plan.conditions(scan)):
+        return "GIN finds elements by `@>` and `&&` only: write `column @> ARRAY[value]`, and index the column USING gin"
+    if "IS DISTINCT FROM" in scan.text("Filter"):
+        return "no index has IS NOT DISTINCT FROM: compare by `=`, and by IS NULL where the value is NULL"
+    return "the function's result may change (time zone, locale), or it is compared in a way that no index has"
 
 
 def _for_pattern(hit: PlanHit, scan: PlanNode, plan: PlanView, table: TableFacts) -> list[Draft] | NoDraft:

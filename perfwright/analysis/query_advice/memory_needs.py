@@ -63,13 +63,19 @@ def needed_bytes(node: PlanNode, tree: PlanTree, database: DatabaseFacts) -> flo
         return KB * max(one.number("Peak Memory Usage") * one.number("Hash Batches") for one in (node, *node.workers)) / multiplier
     if node.kind == "aggregate":
         most = max(one.number("Peak Memory Usage") + GROUPS_IN_MEMORY * one.number("Disk Usage") for one in (node, *node.workers))
-        return KB * most / multiplier
+        # Without a hash table of its own it sorts the input of DISTINCT or ORDER BY inside of an aggregate (nodeAgg.c).
+        return KB * most / multiplier if most > 0 else SORT_IN_MEMORY * _temp_bytes(node, tree)
     if node.kind == "bitmap heap scan":
         return BITMAP_PAGE_BYTES * (node.number("Exact Heap Blocks") + node.number("Lossy Heap Blocks"))
     if node.kind == "memoize":
         if not any(one.number("Cache Evictions") + one.number("Cache Overflows") for one in (node, *node.workers)):
             return 0.0
         return 2 * KB * node.number("Peak Memory Usage") / multiplier
+    return _temp_bytes(node, tree)
+
+
+def _temp_bytes(node: PlanNode, tree: PlanTree) -> float:
+    """What the node alone wrote to temporary files."""
     below = sum(child.number("Temp Written Blocks") for child in tree.children(node))
     return 8 * KB * max(0.0, node.number("Temp Written Blocks") - below)
 

@@ -57,3 +57,27 @@ async def test_what_somebody_else_wrote_is_left(work: CarryingOut, tmp_path: Pat
         with pytest.raises(ApplicationError, match="cannot be switched: foreign"):
             await work.switch("run/1", on=on)
     assert (tmp_path / "app.conf").read_text() == "mine\n"
+
+
+async def test_what_a_kill_left_before_the_reload_is_reloaded(tmp_path: Path) -> None:
+    """A measurement that was killed between the edit and its reload begins its next attempt with both: the program has what the file says."""
+    file, in_force = tmp_path / "app.conf", tmp_path / "in-force.conf"
+    for one in (file, in_force):
+        one.write_text(BEFORE)
+    history = await History.open("sqlite+aiosqlite:///history.db", folder_of_relative=tmp_path)
+    target = Target(
+        name=f"reloaded-{tmp_path.name}",
+        kind="http",
+        environment="lab",
+        files_root=str(tmp_path),
+        reload_command=("cp", str(file), str(in_force)),
+    )
+    work = CarryingOut(UndoRecords(history), Site({}, tmp_path / "state"))
+    spec = FileSpec(path="app.conf", replacements=(Replacement(find="2", replace="4"),))
+    await work.apply(ChangeOrder(change_id="run/1", target=target, spec=spec))
+    await work.switch("run/1", on=False)
+    assert (file.read_text(), in_force.read_text()) == (BEFORE, BEFORE)
+    file.write_text(AFTER)  # as the killed attempt left it: edited, not reloaded
+    await work.switch("run/1", on=True, again=True)
+    assert (file.read_text(), in_force.read_text()) == (AFTER, AFTER)
+    await history.close()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from perfwright.analysis.optimization_brief import brief_of
 from perfwright.analysis.optimization_results import (
     advice_left,
     chosen,
@@ -23,6 +24,8 @@ from perfwright.models.cpu_optimization import (
     CpuOptimizationRequest,
     Differential,
     HotFunction,
+    HotLine,
+    LeftAlone,
     ProjectTests,
 )
 from perfwright.models.finding import Finding, Location, Recommendation
@@ -172,3 +175,28 @@ def test_the_report_shows_every_candidate_and_its_checks() -> None:
     tables = {figure.title: figure for figure in extras.figures}
     assert len(tables["Candidates"].rows) == len(tables["Checks"].rows) == 2  # type: ignore[union-attr]
     assert any(fact.label == "Branch" and "perfwright/1234" in fact.value for fact in extras.facts)
+
+
+def test_the_brief_says_what_is_open() -> None:
+    """A hot function that is mended says so; one that no codemod mends is open to whoever knows another algorithm, with why."""
+    loop = HotFunction(
+        path="shop/sums.py", function="crc", line=7, share=0.3, lines=(HotLine(line=9, share=0.25), HotLine(line=8, share=0.1))
+    )
+    left = LeftAlone(codemod="memoise", path="shop/sums.py", function="Sums.crc", line=7, why="it assigns to an element")
+    seen = details(result(1, 0.8))
+    seen = seen.model_copy(update={"hot_functions": (*seen.hot_functions, loop), "left_alone": (left,)})
+    mended, opened = brief_of(request(), seen).locations
+    assert "kept, measured" in mended.told and "Open" not in mended.told
+    assert opened.told.startswith("line 9 takes 25% of the CPU time. memoise is left alone: it assigns to an element. Open: no codemod")
+
+
+def test_workers_are_told_beside_the_code() -> None:
+    """Their gain is one of wall-clock time, and counts to no gain of the code; undecided, they make the run inconclusive."""
+    workers = tried(candidate(9), Checked(), trial(0.6))
+    seen = details(result(1, 0.8)).model_copy(update={"workers": workers})
+    assert "20.0% (15.0% to 25.0%) less CPU time" in summary_of("shop", seen)
+    assert summary_of("shop", seen).endswith(": kept: 40.0% less wall-clock time.")
+    undecided = details().model_copy(update={"workers": tried(candidate(9), Checked(), trial(1.0, "inconclusive", "undone"))})
+    assert verdict_of(undecided, quality_of(undecided, request())) == "inconclusive"
+    shown = report_extras(seen.model_copy(update={"workers_left": "because"}))
+    assert {"Remember the results of `read_9`", "More workers"} <= {fact.label for fact in shown.facts}

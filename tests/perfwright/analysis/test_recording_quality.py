@@ -88,3 +88,12 @@ def test_an_idle_target_is_told_why_there_are_few_samples() -> None:
     """Few samples of a program that hardly runs: the note says to load it, and how long would be enough."""
     gate = quality_gates(stacks(samples=25), REQUEST, use({"MainThread": 0.02}), 25)[0]
     assert "idle" in gate.note and "60 s" in gate.note
+
+
+def test_a_starved_target_is_not_called_idle() -> None:
+    """Few samples because others had the CPUs, and a profiler that was dear for the same reason: both are told as that."""
+    busy = {"machine_busy_share": 1.0, "involuntary_switches_hz": 400.0, "voluntary_switches_hz": 0.0, "cpu_count": 1}
+    usage = use({"MainThread": 0.02}).model_copy(update=busy)
+    few, _, overhead, _ = quality_gates(stacks(samples=25, paused=None), REQUEST, usage, 25)
+    assert "none free" in few.note and "idle" not in few.note
+    assert overhead.outcome == "failed" and "5.0% of a core" in overhead.note

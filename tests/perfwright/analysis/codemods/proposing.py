@@ -10,7 +10,7 @@ from perfwright.analysis.codemods.proposals import find_proposals
 
 def hot(source: str, name: str, **seen: Any) -> HotCode:
     """Every line of it hot; by default called often, mostly with arguments seen before."""
-    node = next(one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef) and one.name == name)
+    node = next(one for one in ast.walk(ast.parse(source)) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and one.name == name)
     lines = dict.fromkeys(range(node.lineno, (node.end_lineno or node.lineno) + 1), 0.5)
     return HotCode(name, node.lineno, share=0.8, lines=lines, **({"calls": 1_000, "repeated_share": 0.9, "distinct": 67} | seen))
 

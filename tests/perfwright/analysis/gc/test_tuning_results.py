@@ -1,10 +1,11 @@
 """What comes of a tuning: verdict, findings, gates and the document, for every way that it can end."""
 
+import math
 from typing import Any
 
 import pytest
 
-from perfwright.analysis.gc.candidates import python_candidates
+from perfwright.analysis.gc.candidates import as_advice, jvm_candidates, python_candidates
 from perfwright.analysis.gc.front import choose, score
 from perfwright.analysis.gc.issues import issues_of
 from perfwright.analysis.gc.trying import guards_of, trial_of, wanted_effect
@@ -13,14 +14,21 @@ from perfwright.analysis.gc.tuning_results import judged
 from perfwright.models.change import Change
 from perfwright.models.gate import Decision
 from perfwright.models.gc_steps import ProposedSettings, TuningToJudge
-from perfwright.models.gc_tuning import CollectorPreflight, GarbageCollectionRequest, GcDetails, GcObservation, ServiceLoad
+from perfwright.models.gc_tuning import (
+    CollectorPreflight,
+    GarbageCollectionRequest,
+    GcDetails,
+    GcObservation,
+    ServiceLoad,
+    TriedCandidate,
+)
 from perfwright.models.target import ProcessSelector, Target
 from perfwright.models.trial import GuardJudgement
 from perfwright.models.trial_run import TrialEvidence, TrialResult
 from perfwright.models.undo import ChangeDescription
 from perfwright.report.gc_picture import draw_front
 from perfwright.report.gc_tuning import report_extras
-from tests.perfwright.analysis.gc.tuning_samples import CPYTHON, sample, seen
+from tests.perfwright.analysis.gc.tuning_samples import CPYTHON, G1, sample, seen
 
 REQUEST = GarbageCollectionRequest(target="shop", load=ServiceLoad(paths=("/a", "/b")), probe=("probe",), candidates=("freeze",))
 SLOW = seen(CPYTHON, full_generation=[120.0] * 30, young=[0.4] * 900)
@@ -107,12 +115,80 @@ def test_the_trial_that_is_asked_for() -> None:
     assert asked.wanted_effect == pytest.approx(0.5, abs=0.01) == wanted_effect(SWEEP, CANDIDATES[0].name, "gc_pause_p99_ms")
     live = python_candidates(CPYTHON, live=True, python_path="")[0]
     assert trial_of(REQUEST, TARGET, live, SLOW, issues, None, "x").measurement.kind == "switched"
-    for request, candidate in (
-        (REQUEST.model_copy(update={"probe": None}), live),
-        (REQUEST.model_copy(update={"load": None}), CANDIDATES[0]),
+    nowhere = TARGET.model_copy(update={"process": ProcessSelector(pid=1)})
+    for request, target, candidate in (
+        (REQUEST.model_copy(update={"probe": None}), TARGET, live),
+        (REQUEST, nowhere, CANDIDATES[0]),
     ):
         with pytest.raises(ValueError, match="needs a"):
-            trial_of(request, TARGET, candidate, SLOW, issues, None, "x")
+            trial_of(request, target, candidate, SLOW, issues, None, "x")
+
+
+def test_the_trial_of_a_running_process() -> None:
+    """Its memory is guarded, and what A against A said once holds for the next candidate."""
+    live = python_candidates(CPYTHON, live=True, python_path="")[0]
+    noise = TrialEvidence(phase="noise", rounds=9)
+    asked = trial_of(REQUEST, TARGET, live, SLOW, known().proposed, None, "x", noise)
+    assert [guard.metric for guard in asked.guards] == ["rss_bytes"] and asked.noise == noise
+    assert asked.guards[0].margin == pytest.approx(0.0953, abs=1e-3)
+
+
+BATCH = SLOW.model_copy(update={"batch": True})
+
+
+@pytest.mark.parametrize(("runtime", "one_core"), [("python", True), ("jvm", False)])
+def test_the_trial_of_a_command_that_ends_by_itself(runtime: str, one_core: bool) -> None:
+    """By time or CPU, as its noise says, with guards on memory and both; a JVM keeps its cores, by which it chooses its collector."""
+    before = BATCH.model_copy(update={"facts": CPYTHON.model_copy(update={"runtime": runtime})})
+    sweep = choose(
+        score(
+            [sample(name, n, hz=hz, cpu_s=cpu) for n in range(3) for name, hz, cpu in (("", 1.0, 1.0), (CANDIDATES[0].name, 2.0, 0.6))],
+            0.1,
+            0.05,
+        ),
+        math.inf,
+        0.05,
+    )
+    asked = trial_of(REQUEST.model_copy(update={"load": None}), TARGET, CANDIDATES[0], before, known().proposed, sweep, "x")
+    assert asked.measurement.kind == "benchmark" and asked.measurement.one_core is one_core and not asked.metric
+    assert [guard.metric for guard in asked.guards] == ["rss_bytes", "wall_s", "cpu_s"]
+    assert asked.wanted_effect == pytest.approx(0.2), "half of the 40 % of CPU"
+
+
+def test_a_command_that_ends_by_itself_has_no_longest_pause() -> None:
+    """Unless one is given: nobody waits. The question, the gates and the document speak of its time."""
+    request = REQUEST.model_copy(update={"load": None})
+    assert request.pause_limit_ms(batch=True) == math.inf and request.pause_limit_ms(batch=False) == 10.0
+    given = known(BATCH, sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("kept"), after=CALM).model_copy(update={"request": request})
+    found = judged(given)
+    assert [gate.metric for gate in found.quality_gates][:1] == ["gc_share"]
+    assert "| time of a run |" in found.configuration
+    question = " ".join(objective_question(request, BATCH, given.proposed).evidence)
+    assert "To reach: pauses at most 5 % of the time." in question and "5 % of its time" in question
+
+
+def test_a_running_jvm_is_given_advice() -> None:
+    """Inconclusive, with the exact reason why nothing was tried and the flags for its next launch."""
+    facts = G1.model_copy(update={"settable": ("MaxHeapFreeRatio=70",)})
+    before = seen(facts, humongous_allocation=[30.0] * 60).model_copy(update={"live": True})
+    issues = issues_of(before, 10.0, 0.05)
+    advice = as_advice(jvm_candidates(("/usr/bin/java", "-Xmx64m"), "", facts, ("G1", "ZGC"), issues, 10.0))
+    proposed = ProposedSettings(issues=issues, candidates=advice, metric="", sentence="", collectors=("G1", "ZGC"), absent=("Shenandoah",))
+    found = judged(known(before, chosen=advice[0]).model_copy(update={"proposed": proposed}))
+    assert found.verdict == "inconclusive" and "at its launch alone" in found.summary and "MaxHeapFreeRatio=70" in found.summary
+    assert found.recommendations[0].title == "Run it with G1 regions of 4 MiB"
+    assert "-XX:G1HeapRegionSize=4m" in found.recommendations[0].brief and found.recommendations[0].risk == "restart"
+    question = objective_question(REQUEST, before, proposed)
+    assert "tries none" in question.consequence and "This java has G1, ZGC; not present: Shenandoah." in question.evidence
+
+
+def test_none_of_several_was_kept() -> None:
+    """All that was tried on a running process is counted."""
+    tried = tuple(TriedCandidate(candidate=name, end="undone", reason="not better") for name in ("one", "two"))
+    found = judged(
+        known(SLOW.model_copy(update={"live": True}), chosen=CANDIDATES[1], trial=trial("undone", reason="not better"), tried=tried)
+    )
+    assert found.verdict == "inconclusive" and "None of 2 candidates was kept" in found.summary and not found.configuration
 
 
 def test_the_question_says_what_is_paid() -> None:

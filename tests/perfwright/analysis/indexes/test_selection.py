@@ -173,6 +173,16 @@ def test_what_time_likes_is_added() -> None:
     assert len(cut.indexes) == 1
 
 
+def test_a_wide_index_makes_room_for_several() -> None:
+    """It is worth more than any other, and less than the three that its room is enough for; exchanging one for one never gets there."""
+    wide = of("customer_id", include=("note", "total"))
+    sizes = {wide: 40 * MB, A: 14 * MB, B: 14 * MB, C: 14 * MB}
+    times = {0: {wide: 0.4, A: 0.6}, 1: {B: 0.5}, 2: {C: 0.6}}
+    relevant = RELEVANT | {wide: frozenset((0,))}
+    found = Clone(times).run(search_measured(problem(44 * MB, sizes), [frozenset((wide,))], (A, B, C, wide), relevant))
+    assert found.indexes == {A, B, C} and found.finished
+
+
 def test_a_plan_is_timed_once() -> None:
     """Whatever set it came from."""
     clone = Clone({0: {A: 0.5}, 1: {B: 0.6}, 2: {C: 0.7}})

@@ -239,4 +239,31 @@ HEALTHY: tuple[Healthy, ...] = (
         "SELECT m, (SELECT count(*) FROM events e WHERE e.day >= m AND e.day < m + interval '1 month') FROM generate_series(timestamp '2024-01-01', '2024-12-01', '1 month') m",
         SERIAL,
     ),
+    Healthy(
+        "calendar_of_generated_days",
+        "SELECT d, c.id FROM (SELECT generate_series(0, 2999) AS d) days CROSS JOIN categories c",
+        SERIAL,
+    ),
+    Healthy(
+        "first_numbered_page",
+        "SELECT * FROM (SELECT id, row_number() OVER (ORDER BY placed_at) AS n FROM orders) s WHERE n > 20 AND n <= 40",
+        SERIAL,
+    ),
+    Healthy(
+        "few_of_each_numbered",
+        "SELECT * FROM (SELECT id, row_number() OVER (PARTITION BY tenant_id ORDER BY id) AS n FROM seats) s WHERE n BETWEEN 3 AND 5",
+        SERIAL | {"work_mem": "32MB"},
+    ),
+    Healthy(
+        "last_of_each_numbered",
+        "SELECT * FROM (SELECT order_id, row_number() OVER (PARTITION BY order_id ORDER BY line DESC) AS n FROM items) s WHERE n = 1",
+        SERIAL | {"work_mem": "64MB"},
+    ),
+    Healthy("element_beside_key", "SELECT count(*) FROM products WHERE id BETWEEN 5 AND 60 AND 't42' = ANY (tags)", SERIAL),
+    Healthy("pattern_of_most", "SELECT count(*) FROM products WHERE name ILIKE 'product%'", SERIAL),
+    Healthy(
+        "distinct_values_in_memory",
+        "SELECT customer_id, count(DISTINCT status) FROM orders GROUP BY customer_id",
+        SERIAL | {"work_mem": "64MB"},
+    ),
 )

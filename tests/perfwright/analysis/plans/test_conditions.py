@@ -76,6 +76,24 @@ def test_subplans_of_all_versions_are_seen(text: str) -> None:
     assert read_condition(text)[0].subplan
 
 
+@pytest.mark.parametrize(
+    ("text", "wrapping"), [("(NOT (t.a IS DISTINCT FROM 7))", "a IS NOT DISTINCT FROM"), ("('x'::text = ANY (t.a))", "ANY (a)")]
+)
+def test_what_no_index_on_the_column_finds_is_an_expression(text: str, wrapping: str) -> None:
+    """IS NOT DISTINCT FROM and an element of an array column look like equality and are none to a btree."""
+    (part,) = read_condition(text)
+    assert (part.comparison, part.operand, part.wrapping, part.column) == ("equality", "expression", wrapping, Column("a", "t"))
+
+
+@pytest.mark.parametrize(
+    ("text", "unanchored"),
+    [("(a ~ '^?'::text)", False), ("(a ~ '?'::text)", True), ("(a ~~ '?'::text)", False), ("(a ~~* '?'::text)", True)],
+)
+def test_masked_patterns_keep_how_they_begin(text: str, unanchored: bool) -> None:
+    """What an index can do with a pattern is the same whether its letters are masked or not."""
+    assert read_condition(text)[0].leading_wildcard is unanchored
+
+
 @pytest.mark.parametrize("text", ["(a > $0)", "(a > (InitPlan 1).col1)"])
 def test_values_of_init_plans_are_unknown(text: str) -> None:
     """A value that is computed at run time is no constant."""

@@ -219,6 +219,7 @@ def test_settings_are_read_with_their_units() -> None:
         (node("Sort", sort_space_used=1_000, sort_space_type="Memory"), 0),
         (node("Sort", sort_space_used=0, sort_space_type="Memory", Workers=[{"Worker Number": 0, "Sort Space Used": 2_000, "Sort Space Type": "Disk"}]), 7_000),
         (node("Materialize", temp_written_blocks=100), 800),
+        (node("Aggregate", node("Seq Scan", on="orders", temp_written_blocks=0), temp_written_blocks=100), 2_800),
     ],
 )  # fmt: skip
 def test_what_would_have_been_needed(root: dict[str, object], expected: float) -> None:

@@ -5,12 +5,13 @@ import pytest
 from perfwright.analysis.plans.plan_tree import parse_plan
 from perfwright.analysis.query_advice.existing_indexes import Draft, NoDraft
 from perfwright.analysis.query_advice.expression_keys import trigram_pattern
+from perfwright.analysis.query_advice.index_candidates import propose_indexes
 from perfwright.analysis.query_advice.index_drafts import drafts_of
 from perfwright.analysis.query_advice.plan_view import PlanView, Tables
 from perfwright.models.database import Catalog, ForeignKeyFacts
 from perfwright.models.query_performance import PlanHit
 from perfwright.models.statement import Statement
-from tests.perfwright.analysis.query_advice.drawn import CUSTOMERS, ORDERS, SHOP, column, hit, index, node, plan, table, whole_orders
+from tests.perfwright.analysis.query_advice.drawn import CUSTOMERS, ORDERS, SHOP, Run, column, hit, index, node, plan, table, whole_orders
 
 
 def drafts(
@@ -37,6 +38,10 @@ def keys(found: list[Draft] | NoDraft) -> list[tuple[str, ...]]:
         ("((total > '5'::numeric) AND (created_at > '2026-01-01'::timestamp without time zone) AND (created_at < now()))", ("created_at",)),
         ("((status = ANY ('{a,b}'::text[])) AND (customer_id = 5))", ("customer_id", "status")),
         ("(note ~~ 'abc%'::text)", ("note text_pattern_ops",)),
+        ("(note ~ '^abc'::text)", ("note text_pattern_ops",)),
+        # masked values keep how they begin
+        ("(note ~~ '?'::text)", ("note text_pattern_ops",)),
+        ("(note ~ '^?'::text)", ("note text_pattern_ops",)),
         ("((note)::text = 'abc'::text)", ("note",)),
         ("(note IS NULL)", ("note",)),
         ("(note IS NOT NULL)", ("note",)),
@@ -143,11 +148,42 @@ def test_a_function_gets_an_index_on_exactly_its_expression() -> None:
     assert isinstance(drafts(hit("R12", relation="customers"), zoned), NoDraft)
 
 
+@pytest.mark.parametrize(
+    ("condition", "ddl"),
+    [
+        ("(upper(note) ~~ 'ABC%'::text)", "((upper(note)) text_pattern_ops)"),
+        ("(lower(note) ~~ '%lamp%'::text)", "USING gin ((lower(note)) gin_trgm_ops)"),
+        ("(to_tsvector('english'::regconfig, note) @@ '''lamp'''::tsquery)", "USING gin ((to_tsvector('english'::regconfig, note)))"),
+    ],
+)
+def test_an_expression_gets_the_index_that_has_its_operator(condition: str, ddl: str) -> None:
+    """R12: a plain btree finds no pattern and no word."""
+    run = Run()
+    name = run.add(whole_orders(condition), share=0.9)
+    (proposal,) = propose_indexes((hit("R12", fingerprint=name),), run.table, run.plans, run.catalog).proposals
+    assert proposal.ddl.endswith(ddl)
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ("('lamp'::text = ANY (note))", "@>"),
+        ("(NOT (customer_id IS DISTINCT FROM 7))", "IS NULL"),
+        ("(to_tsvector(note) @@ 'x'::tsquery)", "may change"),
+    ],
+)
+def test_what_no_index_has_is_said_with_the_way_to_write_it(condition: str, why: str) -> None:
+    """R12 without an index: the reason tells what to compare by instead."""
+    found = drafts(hit("R12"), whole_orders(condition))
+    assert isinstance(found, NoDraft) and why in found.reason
+
+
 def test_a_pattern_without_beginning_gets_trigrams() -> None:
     """R14: GIN with gin_trgm_ops; not for patterns that have no three letters in a row."""
     found = drafts(hit("R14"), whole_orders("(note ~~* '%lamp%'::text)"))
     assert isinstance(found, list) and (found[0].method, found[0].trigrams, found[0].equalities) == ("gin", True, ("note",))
     assert isinstance(drafts(hit("R14"), whole_orders("(note ~~ '%ab%'::text)")), NoDraft)
+    assert isinstance(drafts(hit("R14"), whole_orders("(note ~~ '%?'::text)")), list)  # masked
 
 
 def test_each_branch_of_an_or_gets_its_index() -> None:

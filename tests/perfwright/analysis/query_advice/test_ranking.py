@@ -239,6 +239,19 @@ def test_an_index_that_is_there_and_too_dear_is_said_with_the_setting() -> None:
     assert "random_page_cost" in advice.brief and advice.change is None
 
 
+def test_a_sort_of_a_whole_table_on_disk_is_a_spill_though_an_index_has_the_order() -> None:
+    """R06: walking the whole table along that index would cost more; memory is the cure."""
+    has_it = ORDERS.model_copy(update={"indexes": (*ORDERS.indexes, index("by_customer", "customer_id"))})
+    run = Run(SHOP.model_copy(update={"tables": (has_it, CUSTOMERS)}))
+    scan = node("Seq Scan", on="orders", rows=200_000)
+    root = node("Sort", scan, rows=200_000, sort=["customer_id"], sort_space_used=4_336, sort_space_type="Disk")
+    name = run.add(root, share=0.5)
+    found = ranked(run, (hit("R06", relation="orders", fingerprint=name),))
+    (finding,), (advice,) = loud(found).values(), found.recommendations
+    assert finding.id == f"spill:{name}"
+    assert advice.change is not None and advice.change.apply.endswith("SET work_mem = '16MB';")
+
+
 # --- spills, rewrites, waits ----------------------------------------------------------------------
 
 

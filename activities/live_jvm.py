@@ -1,0 +1,125 @@
+"""The collector of a running JVM, observed without a restart: a log that jcmd switches on and off again. No flag of it is set.
+
+The JVM itself writes the log, so it goes into a folder that the JVM's user owns, under a name by which the next attempt ends what a killed
+worker left. It is bounded, and no other log of the JVM is touched.
+Commands: https://docs.oracle.com/en/java/javase/17/docs/specs/man/jcmd.html, VM.log and VM.flags; JEP 158.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from temporalio.exceptions import ApplicationError
+
+from activities.changes.kind import Site
+from activities.errors import refuse
+from activities.finding_processes import not_permitted, still_there
+from activities.live_collector import Observed, memory_bytes_of
+from activities.subprocesses import Tool, run
+from perfwright.analysis.gc.jvm_flags import read_jvm_flags
+from perfwright.analysis.gc.jvm_log import read_jvm_log
+from perfwright.models.cpu_profiling import TargetProcess
+from perfwright.models.errors import ErrorType
+from perfwright.models.gc_tuning import CollectorFacts, Pause
+
+WAY_OUT = "Install a JDK of the target's version or newer on its host (Debian: openjdk-17-jdk-headless); jcmd is part of it"
+JCMD_S = 30.0
+LOG_NAME = "gc.log"
+LOG_BYTES = 32 << 20
+ANSWER_BYTES = 512 * 1024
+_RELEASE = re.compile(r"^JDK (\S+)", re.MULTILINE)
+
+
+async def observe_jvm(process: TargetProcess, seconds: float, site: Site) -> Observed:
+    """Raises ToolMissing, NotPermitted, TargetGone where it ends meanwhile, ToolFailed where it does not answer."""
+    release = _RELEASE.search(await _jcmd(process, site, "VM.version"))
+    facts = read_jvm_flags(await _jcmd(process, site, "VM.flags", "-all"), release[1] if release else process.runtime_version)
+    folder = _folder_name(process)
+    await _end_log(process, folder, site)  # what a killed worker left
+    await asyncio.to_thread(_make, folder, process)
+    try:
+        memory_bytes = 0.0
+        output = f"output=file={folder / LOG_NAME}"
+        options = f"output_options=filecount=1,filesize={LOG_BYTES >> 20}m"
+        await _jcmd(process, site, "VM.log", output, "what=gc*,safepoint", "decorators=tn,tags", options)
+        began = time.monotonic()
+        while (left_s := began + seconds - time.monotonic()) > 0:
+            site.heartbeat({"observing_s": round(seconds - left_s, 1)})
+            running = still_there(process)
+            if running is None:
+                raise _gone(process)
+            memory_bytes = max(memory_bytes, float(await asyncio.to_thread(memory_bytes_of, running)))
+            await asyncio.sleep(min(left_s, 0.5))
+        ended = time.monotonic()
+        await _jcmd(process, site, "VM.log", output, "what=all=off")
+        pauses, logged = await asyncio.to_thread(_read, folder)
+    finally:
+        await asyncio.shield(_end_log(process, folder, site))
+    facts = facts.model_copy(update={"live_bytes": logged.live_bytes, "full_share": logged.full_share})
+    return facts, [pause for pause in pauses if pause.at_s <= ended], ended - began, memory_bytes, ()
+
+
+async def _jcmd(process: TargetProcess, site: Site, *words: str) -> str:
+    if still_there(process) is None:
+        # jcmd wakes its target with SIGQUIT: a pid that was given to another program would be killed by it.
+        raise _gone(process)
+    tool = Tool(["jcmd", str(process.pid), *words], limit_s=JCMD_S, way_out=WAY_OUT, keep_bytes=ANSWER_BYTES)
+    ended = await run(tool, heartbeat=lambda elapsed_s, _: site.heartbeat({"jcmd": words[0], "elapsed_s": round(elapsed_s, 1)}))
+    if ended.returncode == 0:
+        return ended.stdout
+    said = f"{ended.stderr} {ended.stdout}".strip()
+    if still_there(process) is None:
+        raise _gone(process)
+    if "DisableAttachMechanism" in said or "unable to open socket file" in said.lower() or "well-known file" in said:
+        raise refuse(
+            ErrorType.NOT_PERMITTED,
+            f"the JVM of process {process.pid} does not let itself be attached to",
+            way_out="Start it without -XX:+DisableAttachMechanism, and run the host worker as its user or root",
+        )
+    if "AttachNotSupportedException" in said or "ermission denied" in said or "not permitted" in said:
+        raise not_permitted(process.pid)
+    told = " | ".join(said.splitlines()[:3])[:400]
+    raise refuse(ErrorType.TOOL_FAILED, f"jcmd {words[0]} of process {process.pid} failed: {told}", way_out="A JVM of 9 or newer")
+
+
+async def _end_log(process: TargetProcess, folder: Path, site: Site) -> None:
+    """Nothing of ours is left in the JVM, nor on the disk. A JVM that does not answer keeps its folder, for the next attempt."""
+    if not await asyncio.to_thread(folder.is_dir):
+        return
+    try:
+        await _jcmd(process, site, "VM.log", f"output=file={folder / LOG_NAME}", "what=all=off")
+    except ApplicationError as trouble:
+        if trouble.type != ErrorType.TARGET_GONE:
+            return
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _read(folder: Path) -> tuple[tuple[Pause, ...], CollectorFacts]:
+    with (folder / LOG_NAME).open("rb") as opened:
+        return read_jvm_log(opened.read(2 * LOG_BYTES).decode("utf-8", "replace").split("\n"))
+
+
+def _folder_name(process: TargetProcess) -> Path:
+    mark = hashlib.sha256(f"{process.pid} {process.create_time_s:.2f}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"perfwright-gc-{mark}"
+
+
+def _make(folder: Path, process: TargetProcess) -> None:
+    """Owned by the JVM's user. Refused where somebody else made one of the name."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise refuse(ErrorType.NOT_PERMITTED, f"{folder} was made by somebody else", way_out="Remove it and try again") from None
+    owner = psutil.Process(process.pid).uids().effective
+    if os.geteuid() != owner:
+        os.chown(folder, owner, -1, follow_symlinks=False)
+
+
+def _gone(process: TargetProcess) -> Exception:
+    return refuse(ErrorType.TARGET_GONE, f"process {process.pid} exited while it was observed")

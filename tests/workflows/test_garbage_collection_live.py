@@ -1,0 +1,98 @@
+"""GarbageCollectionTuning of processes that others have started: a CPython is tuned where it stands, a JVM is looked at and left alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from activities.changes.injection import injected
+from activities.changes.kind import Site
+from activities.finding_processes import describe, find_process
+from perfwright.models.target import ProcessSelector
+from tests.needs import needs
+from tests.workflows.tuning import HOARDER, GcResult, answer, jvm_command, serving, tuning
+
+pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+
+PROBE = """
+import os, socket, sys
+port, pid = map(int, sys.argv[1:])
+def spent():
+    tasks = f"/proc/{pid}/task"
+    return sum(int(open(f"{tasks}/{task}/schedstat").read().split()[0]) for task in os.listdir(tasks))
+connection = socket.create_connection(("127.0.0.1", port))
+def visit():
+    connection.sendall(b"GET /remembered HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+    answer = b""
+    while not answer.endswith(b"\\r\\n\\r\\n"): answer += connection.recv(4096)
+visit()
+began = spent()
+for visitor in range(150): visit()
+print(spent() - began)
+"""
+"""Nanoseconds on the CPU for as many visits: less noisy than the time they take. It starts quickly."""
+VISITS = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+while True:
+    for branch in range(20):
+        connection.request("GET", f"/list/{branch}")
+        connection.getresponse().read()
+"""
+DEAR = "thresholds 50000, 20, 20"
+STATE = "def ask():\n    import gc\n    return [list(gc.get_threshold()), len(gc.callbacks), gc.get_freeze_count() > 0]\n"
+
+
+@needs("gdb", "ptrace")
+async def test_a_running_process_is_tuned_where_it_stands(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
+    """The first candidate takes memory and is off again; the second is proven and stays, without a restart, and nothing else of ours."""
+    async with serving((sys.executable, "-c", HOARDER)) as (pid, port):
+        probe = [sys.executable, "-S", "-c", PROBE, str(port), str(pid)]
+        load = [sys.executable, "-c", f"while True:\n  exec({PROBE!r})", str(port), str(pid)]
+        async with tuning(client, task_queue, host_name, tmp_path, f"pid = {pid}", allow="inject") as tuned:
+            asked = {"observe_s": 2.0, "pause_target_ms": 2.0, "candidates": [DEAR, "freeze"], "trial_budget_s": 90.0}
+            handle = await tuned.start(probe=probe, workload={"command": load}, **asked)
+            assert "gc.set_threshold(50000, 20, 20)" in await answer(await tuned.trial(handle), "change")
+            second = await tuned.trial(handle, 2)
+            assert "gc.freeze()" in await answer(second, "change")
+            await answer(second, "keep")
+            result: GcResult = await handle.result()
+        details = result.details
+        assert [(one.candidate, one.end) for one in details.tried] == [(DEAR, "undone"), ("freeze", "kept")], details.tried
+        assert "rss_bytes" in details.tried[0].reason
+        assert details.before and details.before.live and details.trial and details.trial.evidence and details.after
+        (guard,) = details.trial.evidence.guards
+        assert guard.metric == "rss_bytes" and guard.verdict == "held" and guard.smallest_harm
+        found = await injected(describe(find_process(ProcessSelector(pid=pid))), STATE, Site({}, tmp_path))
+        assert found == [[700, 10, 10], 0, True], json.dumps(found)
+
+
+@needs("javac")
+async def test_a_running_jvm_is_looked_at_and_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
+    """Its humongous allocations are named, and flags for its next launch; the reason why none was tried is told, no log of ours is left."""
+    async with serving([word for word in jvm_command() if word != "{port}"]) as (pid, port):
+
+        def said(*words: str) -> str:
+            return subprocess.run(["jcmd", str(pid), *words], check=True, capture_output=True, text=True).stdout
+
+        flags, logs = said("VM.flags", "-all"), said("VM.log", "list")
+        async with tuning(client, task_queue, host_name, tmp_path, f"pid = {pid}") as tuned:
+            load = [sys.executable, "-c", VISITS, str(port)]
+            result: GcResult = await (await tuned.start(observe_s=3.0, workload={"command": load})).result()
+        details = result.details
+        assert result.verdict == "inconclusive" and "at its launch alone" in result.summary and details.trial is None, result.summary
+        assert details.before and details.before.live and details.before.memory_bytes > 1e6
+        assert (details.before.facts.collector, details.before.facts.heap_max_bytes, details.before.facts.region_bytes) == (
+            "G1",
+            64 << 20,
+            1 << 20,
+        )
+        assert details.issues[0].cause == "humongous allocation"
+        assert set(details.before.flags) == {"-XX:+UseG1GC", "-Xmx64m"} and details.before.facts.settable
+        assert "-XX:G1HeapRegionSize=" in result.recommendations[0].brief
+        assert {"Serial", "Parallel", "G1"} <= set(details.collectors)
+        assert said("VM.log", "list") == logs
+        assert not [line for line in set(said("VM.flags", "-all").splitlines()) ^ set(flags.splitlines()) if "{C2" not in line]
