@@ -11,7 +11,6 @@ from activities.compute import in_own_process
 from activities.cpu_analysis import hot_paths_of
 from activities.errors import refuse
 from activities.history import History
-from perfwright.analysis.worker_counts import propose_workers
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_optimization import EarlierProfileQuery, KeptCommit, PullRequestOrder
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
@@ -49,6 +48,9 @@ class CpuOptimizing:
     @activity.defn
     async def propose_worker_count(self, query: WorkersQuery) -> WorkersProposed:
         """Another count of workers, where the profile shows cores that were not busy and a program that cannot use them."""
+        # Imported when it is first used: NumPy, which judges utilisation, takes a while.
+        from perfwright.analysis.worker_counts import propose_workers
+
         process = query.code.target.process
         launched = process.command if process else None
         return propose_workers(query.workers, launched, query.code.benchmark, query.usage, query.utilisation)
