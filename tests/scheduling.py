@@ -12,9 +12,12 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 LONG: dict[str, float] = {
     "tests/workflows/test_query_performance_faults.py::test_worker_and_database_are_killed_after_every_step": 240,
     "tests/workflows/test_cpu_profiling_faults.py::test_a_worker_that_is_killed_after_every_step": 190,
+    "tests/workflows/test_cpu_optimization_implementation_faults.py::test_a_worker_that_is_killed_after_every_step": 150,
+    "tests/workflows/test_garbage_collection_batch.py::test_a_worker_that_is_killed_in_mid_run": 130,
     "tests/workflows/test_trial_faults.py::test_a_worker_that_is_killed_after_every_step": 115,
     "tests/workflows/test_index_strategy_faults.py::test_a_killed_worker_leaves_nothing": 75,
     "tests/workflows/test_cpu_profiling_tool_faults.py::test_a_worker_that_is_killed_in_the_middle": 55,
+    "tests/workflows/test_undo_kills.py::test_every_kind_ends_as_it_was_or_kept": 52,
     "tests/workflows/test_index_strategy_optimization.py::test_refused_at_either_gate_the_catalog_is_as_it_was": 52,
     "tests/workflows/test_trial_faults.py::test_a_worker_that_is_killed_at_any_instant": 50,
     "tests/workflows/test_garbage_collection_gates.py::test_a_trial_that_is_refused_is_undone": 47,
