@@ -47,7 +47,7 @@ from perfwright.models.profile import PassKind
 
 SHORTEST_SLICE_S = 10.0
 """Starting a profile makes V8 list all its code, in the target's own time."""
-OPEN_LIMIT_S, CLOSE_LIMIT_S = 15.0, 5.0
+OPEN_LIMIT_S, CLOSE_LIMIT_S, READ_LIMIT_S = 15.0, 5.0, 5.0
 ASK_ALL_AFTER_S = 3.0
 """When no new port appears: the program opened its inspector itself, and any of its loopback ports may be it."""
 ANSWER_LIMIT_S = 60.0
@@ -174,7 +174,7 @@ class NodeSlices:
             if known is not None:
                 self._address = known
             else:
-                await self._until_no_read_is_broken_off(process)
+                await self._until_no_read_is_broken_off(process, OPEN_LIMIT_S)
                 await carried_out(self._open(process, earlier_ours=bool(earlier)))
             if self._opened_by_us:
                 self._state.append(INSPECTOR_FILE, {"address": self._address})
@@ -184,11 +184,11 @@ class NodeSlices:
             if self._opened_by_us and self._address:
                 await carried_out(self._close(process))
 
-    async def _until_no_read_is_broken_off(self, process: psutil.Process) -> None:
-        """Wait until the signal can come. Raises ToolFailed where a read goes on for too long."""
+    async def _until_no_read_is_broken_off(self, process: psutil.Process, limit_s: float) -> None:
+        """Wait until the signal can come, and return without giving way. Raises ToolFailed where a read goes on for too long."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + OPEN_LIMIT_S
-        while await asyncio.to_thread(reads_synchronously, process.pid):
+        until = loop.time() + limit_s
+        while reads_synchronously(process.pid):
             if loop.time() > until:
                 raise refuse(
                     ErrorType.TOOL_FAILED,
@@ -202,6 +202,8 @@ class NodeSlices:
         before = await asyncio.to_thread(listening, process)
         await asyncio.to_thread(self._refuse_if_it_cannot_open, process)
         self._state.append(INSPECTOR_FILE, {"address": ""})
+        # Again, and with nothing in between: the checks above took a while, in which another read may have begun.
+        await self._until_no_read_is_broken_off(process, READ_LIMIT_S)
         try:
             os.kill(process.pid, signal.SIGUSR1)
         except PermissionError as denied:

@@ -16,7 +16,7 @@ from workflows.changes.trial import Trial
 
 pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
-SHORT: dict[str, Any] = {"load": PYTHON_LOAD | {"requests_per_round": 300}, "rounds": 2, "trial_budget_s": 60.0}
+SHORT: dict[str, Any] = {"load": PYTHON_LOAD | {"requests_per_round": 300}, "rounds": 2, "trial_budget_s": 240.0}
 FIRST = "thresholds 10000, 10, 10"
 
 
