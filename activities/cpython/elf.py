@@ -46,7 +46,7 @@ class ElfFile:
                 if kind == _LOAD and size
             ]
             self.sections = self._sections(sections, section_count if section_size == _SECTION.size else 0, names)
-        except struct.error as broken:
+        except (struct.error, OverflowError) as broken:
             raise ValueError(f"{path} is cut off") from broken
 
     def _sections(self, start: int, count: int, names: int) -> list[Section]:
@@ -69,7 +69,7 @@ class ElfFile:
         return found
 
     def _symbols_in(self, table: Section, texts: Section, names: tuple[str, ...]) -> dict[str, int]:
-        end = table.offset + min(table.size // _SYMBOL.size, MOST_SYMBOLS) * _SYMBOL.size
+        rows = self._data[table.offset : table.offset + min(table.size // _SYMBOL.size, MOST_SYMBOLS) * _SYMBOL.size]
         strings = self._data[texts.offset : texts.offset + texts.size]
         wanted = {}
         for name in names:
@@ -78,7 +78,7 @@ class ElfFile:
                 wanted[at] = name
         return {
             wanted[text]: value
-            for text, _, _, index, value, _ in _SYMBOL.iter_unpack(self._data[table.offset : end])
+            for text, _, _, index, value, _ in _SYMBOL.iter_unpack(rows[: len(rows) // _SYMBOL.size * _SYMBOL.size])
             if text in wanted and index
         }
 

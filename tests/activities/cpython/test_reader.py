@@ -295,6 +295,15 @@ def test_a_garbled_program_file_is_refused_or_read(tmp_path_factory: pytest.Temp
         return
 
 
+def test_offsets_beyond_all_files_are_refused(tmp_path: Path) -> None:
+    """Segments that stand at 2**63 and more, which no index of Python's can say."""
+    garbled = bytearray(small_elf())
+    garbled[39] = 128
+    (tmp_path / "program").write_bytes(garbled)
+    with pytest.raises(ValueError, match="cut off"):
+        ElfFile(tmp_path / "program")
+
+
 def small_elf() -> bytes:
     """Something that the loader has loaded: the smallest library of the interpreter's."""
     import _bisect
