@@ -54,7 +54,7 @@ class Act:
 
 
 ACTS = (
-    Act(CpuProfilingInvestigation, "shop", {"duration_s": 40.0}),
+    Act(CpuProfilingInvestigation, "shop", {"duration_s": 32.0}),
     Act(CpuProfilingInvestigation, "jvm", {"duration_s": 12.0}, needs=("java", "javac")),
     Act(CpuProfilingInvestigation, "node", {"duration_s": 8.0}, needs=("node",)),
     Act(CpuProfilingInvestigation, "native", {"duration_s": 8.0}, needs=("gcc", "perf")),
