@@ -58,7 +58,7 @@ READY_S = 60.0
 DSN = "PERFWRIGHT_BENCHMARK_DSN"
 OBSERVER = "observer"
 DATABASE = "bench"
-MIXES = {"reads only (pgbench -S)": ("-S",), "TPC-B-like (pgbench)": ()}
+MIXES = {"reads only (pgbench -S)": ("-S",), "single updates (pgbench -N)": ("-N",), "TPC-B-like (pgbench)": ()}
 SETTINGS = OBSERVED | {
     "logging_collector": "on",
     "log_destination": "jsonlog",
