@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 from temporalio.exceptions import ApplicationError
 
-from activities.collector_logs import Collected, logging_environment, read_logs
+from activities.collector_logs import Collected, read_logs
 from activities.heartbeats import beating
 from activities.recording_folder import RecordingFolder
-from activities.service_runs import ServiceSample, measured, p_ms, requests_of, send, started, told_without
-from activities.subprocesses import Tool, running
+from activities.service_runs import ServiceSample, logged, measured, p_ms, requests_of, send, started, told_without
+from activities.subprocesses import running
 from activities.trial_measuring.sides import CommandSide
 from perfwright.analysis.gc.front import AS_IS
 from perfwright.analysis.gc.pauses import pause_table
@@ -25,7 +25,6 @@ from perfwright.models.gc_tuning import GarbageCollectionRequest, GcSample, Paus
 SAMPLES_FILE = "samples.jsonl"
 PAUSES_PER_SAMPLE = 5_000
 """Written down singly for a sample; the table is of all."""
-KEPT_BYTES = 64 * 1024
 LOOKED_EVERY_S = 0.05
 TROUBLES = (ErrorType.TOOL_FAILED, ErrorType.TOOL_TIMEOUT)
 """Of one sample: the others go on."""
@@ -83,15 +82,7 @@ async def _served(name: str, number: int, side: CommandSide, title: str, drawn: 
 async def _ran(name: str, number: int, side: CommandSide, title: str, drawn: Mapping[str, str], limit_s: float) -> dict[str, Any]:
     """The command to its end. Raises ToolFailed where it ends with an error, ToolTimeout."""
     folder = Path(tempfile.mkdtemp(prefix="perfwright-run-"))
-    tool = Tool(
-        side.argv,
-        limit_s=limit_s,
-        way_out="Name a program that exists on the target's host",
-        environment={**side.environment, **drawn, **logging_environment(folder, side.environment)},
-        directory=side.directory,
-        keep_bytes=KEPT_BYTES,
-        title=title,
-    )
+    tool = logged(side, side.argv, title, drawn, folder, limit_s=limit_s)
     try:
         async with running(tool) as child:
             looking = asyncio.create_task(_java_below(child.pid))

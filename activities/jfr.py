@@ -24,7 +24,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.errors import refuse
-from activities.finding_processes import not_permitted, still_there
+from activities.finding_processes import still_there
+from activities.jcmd import JCMD_LIMIT_S, not_attached, said_by
 from activities.jfr_output import BLOCKING, EVENTS, SAMPLES, read_jfr_text
 from activities.profiler_cpu import ProfilerCpu
 from activities.recording_folder import RecordingFolder
@@ -40,7 +41,6 @@ SHORTEST_SLICE_S = 30.0
 """Switching on and off costs seconds, some of them the target's."""
 LEFT_BEHIND_S = 60
 """How long a recording goes on after its slice when nobody ends it."""
-JCMD_LIMIT_S = 30.0
 PRINT_LIMIT_S = 180.0
 STACK_DEPTH = 64
 INSIDE = ("JFR ", "Attach Listener")
@@ -170,17 +170,11 @@ class JfrSlices:
         return refuse(ErrorType.TARGET_GONE, f"process {self._request.process.pid} of {self._request.target} exited while it was recorded")
 
     def _failure(self, ended: ToolRun | None) -> Exception:
-        process, said = self._request.process, f"{ended.stderr} {ended.stdout}".strip() if ended else ""
+        process, said = self._request.process, said_by(ended) if ended else ""
         if still_there(process) is None:
             return self._gone()
-        if "DisableAttachMechanism" in said or "unable to open socket file" in said.lower() or "well-known file" in said:
-            return refuse(
-                ErrorType.NOT_PERMITTED,
-                f"the JVM of process {process.pid} does not let itself be attached to",
-                way_out="Start it without -XX:+DisableAttachMechanism, and run the host worker as its user or root",
-            )
-        if "AttachNotSupportedException" in said or "ermission denied" in said or "not permitted" in said:
-            return not_permitted(process.pid)
+        if (denied := not_attached(process.pid, said)) is not None:
+            return denied
         told = " | ".join(said.splitlines()[:3])[:600]
         return refuse(ErrorType.TOOL_FAILED, f"JFR recorded nothing in process {process.pid}: {told}", retryable=True)
 

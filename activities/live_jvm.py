@@ -19,7 +19,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.changes.kind import Site
 from activities.errors import refuse
-from activities.finding_processes import not_permitted, still_there
+from activities.finding_processes import still_there
+from activities.jcmd import JCMD_LIMIT_S, not_attached, said_by
 from activities.live_collector import Observed, memory_bytes_of
 from activities.subprocesses import Tool, run
 from perfwright.analysis.gc.jvm_flags import read_jvm_flags
@@ -29,7 +30,6 @@ from perfwright.models.errors import ErrorType
 from perfwright.models.gc_tuning import CollectorFacts, Pause
 
 WAY_OUT = "Install a JDK of the target's version or newer on its host (Debian: openjdk-17-jdk-headless); jcmd is part of it"
-JCMD_S = 30.0
 LOG_NAME = "gc.log"
 LOG_BYTES = 32 << 20
 ANSWER_BYTES = 512 * 1024
@@ -69,21 +69,15 @@ async def _jcmd(process: TargetProcess, site: Site, *words: str) -> str:
     if still_there(process) is None:
         # jcmd wakes its target with SIGQUIT: a pid that was given to another program would be killed by it.
         raise _gone(process)
-    tool = Tool(["jcmd", str(process.pid), *words], limit_s=JCMD_S, way_out=WAY_OUT, keep_bytes=ANSWER_BYTES)
+    tool = Tool(["jcmd", str(process.pid), *words], limit_s=JCMD_LIMIT_S, way_out=WAY_OUT, keep_bytes=ANSWER_BYTES)
     ended = await run(tool, heartbeat=lambda elapsed_s, _: site.heartbeat({"jcmd": words[0], "elapsed_s": round(elapsed_s, 1)}))
     if ended.returncode == 0:
         return ended.stdout
-    said = f"{ended.stderr} {ended.stdout}".strip()
+    said = said_by(ended)
     if still_there(process) is None:
         raise _gone(process)
-    if "DisableAttachMechanism" in said or "unable to open socket file" in said.lower() or "well-known file" in said:
-        raise refuse(
-            ErrorType.NOT_PERMITTED,
-            f"the JVM of process {process.pid} does not let itself be attached to",
-            way_out="Start it without -XX:+DisableAttachMechanism, and run the host worker as its user or root",
-        )
-    if "AttachNotSupportedException" in said or "ermission denied" in said or "not permitted" in said:
-        raise not_permitted(process.pid)
+    if (denied := not_attached(process.pid, said)) is not None:
+        raise denied
     told = " | ".join(said.splitlines()[:3])[:400]
     raise refuse(ErrorType.TOOL_FAILED, f"jcmd {words[0]} of process {process.pid} failed: {told}", way_out="A JVM of 9 or newer")
 

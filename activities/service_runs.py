@@ -194,20 +194,26 @@ class Service:
         return failed
 
 
-@asynccontextmanager
-async def started(side: CommandSide, title: str, drawn: Mapping[str, str], heartbeat: Heartbeat | None = None) -> AsyncIterator[Service]:
-    """The service on a free port, with the logs of its collectors; gone with the block."""
-    folder = Path(tempfile.mkdtemp(prefix="perfwright-service-"))
-    port = free_port()
-    tool = Tool(
-        [word.replace(PORT_WORD, str(port)) for word in side.argv],
-        limit_s=LIFE_S,
+def logged(side: CommandSide, argv: Sequence[str], title: str, drawn: Mapping[str, str], folder: Path, *, limit_s: float) -> Tool:
+    """The command of a side, whose collectors write their logs into `folder`."""
+    return Tool(
+        argv,
+        limit_s=limit_s,
         way_out="Name a program that exists on the target's host",
         environment={**side.environment, **drawn, **logging_environment(folder, side.environment)},
         directory=side.directory,
         keep_bytes=KEPT_BYTES,
         title=title,
     )
+
+
+@asynccontextmanager
+async def started(side: CommandSide, title: str, drawn: Mapping[str, str], heartbeat: Heartbeat | None = None) -> AsyncIterator[Service]:
+    """The service on a free port, with the logs of its collectors; gone with the block."""
+    folder = Path(tempfile.mkdtemp(prefix="perfwright-service-"))
+    port = free_port()
+    argv = [word.replace(PORT_WORD, str(port)) for word in side.argv]
+    tool = logged(side, argv, title, drawn, folder, limit_s=LIFE_S)
     try:
         async with running(tool, heartbeat=heartbeat) as child:
             yield Service(child, port, folder, title, side.environment)

@@ -43,7 +43,7 @@ class Indexes:
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         spec = only(order.spec, IndexSpec)
         undo, size_bytes = await self._prepared(order, site)
-        statement = masked_expression(undo.statement, "postgresql") if order.mask_literals else undo.statement
+        statement = _shown(undo, order)
         name = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
         drop = f"DROP INDEX CONCURRENTLY {name}"
         creates = undo.action == "create"
@@ -69,7 +69,7 @@ class Indexes:
 
     async def check(self, order: ChangeOrder, site: Site) -> tuple[ChangeCheck, ...]:
         undo, _ = await self._prepared(order, site)
-        return (passed("statement", masked_expression(undo.statement, "postgresql") if order.mask_literals else undo.statement),)
+        return (passed("statement", _shown(undo, order)),)
 
     async def prepare(self, order: ChangeOrder, site: Site) -> Prepared:
         undo, _ = await self._prepared(order, site)
@@ -212,6 +212,10 @@ async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str) -> 
         statistics=found.statistics,
     )
     return undo, found.size_bytes
+
+
+def _shown(undo: IndexUndo, order: ChangeOrder) -> str:
+    return masked_expression(undo.statement, "postgresql") if order.mask_literals else undo.statement
 
 
 def _standing(undo: IndexUndo, found: FoundIndex) -> Standing:
