@@ -51,17 +51,27 @@ class Knot:
         self.me, self.load = self, bytearray(3_000)
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    full, looked_through = 0, 0
     def do_GET(self):
         if self.path != "/ready":
             for _ in range(0 if self.path == "/calm" else 150): Knot()
             if self.path == "/remembered": latest.append([{"n": [n]} for n in range(480)])
             kept = [[n] for n in range(2_000)]
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+            full = gc.get_stats()[2]["collections"]
+            if full != Handler.full:
+                Handler.looked_through += (full - Handler.full) * len(gc.get_objects())
+                Handler.full = full
+        self.send_response(200); self.send_header("Content-Length", "0")
+        self.send_header("Full-Collections", str(Handler.full)); self.send_header("Looked-Through", str(Handler.looked_through))
+        self.end_headers()
     def log_message(self, *arguments): pass
 print("ready", flush=True)
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-"""Its garbage hangs together in circles and is heavy: what is collected rarely piles up."""
+"""Its garbage hangs together in circles and is heavy: what is collected rarely piles up.
+
+Each answer says how many objects full collections have looked through by then: what they cost, in a count that no busy machine disturbs.
+"""
 
 
 def python_command() -> tuple[str, ...]:

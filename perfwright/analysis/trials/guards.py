@@ -28,6 +28,7 @@ def judge_guard(guard: Guard, data: Sequence[float], plan: TrialDesign) -> Guard
     """`held`, `breached` (harm above the margin is shown), `unclear`, or `unseen` without data.
 
     `data`: one `guard_datum` for each round, all that there are when the trial ends; `plan`: that of the trial, for its boundary.
+    None holds after so few rounds that harm of no size would have been seen (ties alone let equal data reach the boundary there).
     """
     values = np.asarray(data, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -36,10 +37,13 @@ def judge_guard(guard: Guard, data: Sequence[float], plan: TrialDesign) -> Guard
         return GuardJudgement(metric=guard.metric, verdict="unseen", rounds=0)
     harm = -values if guard.higher_is_better else values
     z, ends = float(signed_rank_z(harm - guard.margin)), walsh_interval(harm, plan.boundary)
-    enough = len(values) >= plan.looks[0]
+    smallest = smallest_effect(robust_sigma(harm), len(values), margin=guard.margin, boundary=plan.boundary)
     verdict: GuardVerdict = "unclear"
-    if enough and abs(z) >= plan.boundary:
-        verdict = "held" if z < 0 else "breached"
+    if len(values) >= plan.looks[0]:
+        if z >= plan.boundary:
+            verdict = "breached"
+        elif z <= -plan.boundary and smallest is not None:
+            verdict = "held"
     return GuardJudgement(
         metric=guard.metric,
         verdict=verdict,
@@ -47,7 +51,7 @@ def judge_guard(guard: Guard, data: Sequence[float], plan: TrialDesign) -> Guard
         harm=hodges_lehmann(harm),
         harm_low=None if ends is None else ends[0],
         harm_high=None if ends is None else ends[1],
-        smallest_harm=smallest_effect(robust_sigma(harm), len(values), margin=guard.margin, boundary=plan.boundary),
+        smallest_harm=smallest,
     )
 
 

@@ -38,6 +38,16 @@ def test_no_data_is_no_pass() -> None:
     assert not guards_hold([], [MEMORY])
 
 
+def test_a_guard_that_could_not_have_seen_harm_does_not_hold() -> None:
+    """Twelve equal rounds of a trial of 240 reach its boundary by their ties alone: sixteen are needed, which see harm a little above the margin."""
+    longest = design(240)
+    assert longest is not None
+    early, later = (judge_guard(MEMORY, [0.0] * rounds, longest) for rounds in longest.looks[:2])
+    assert (early.verdict, early.smallest_harm) == ("unclear", None)
+    assert later.verdict == "held" and later.smallest_harm == pytest.approx(MEMORY.margin)
+    assert judge_guard(MEMORY, [0.1] * 12, longest).verdict == "breached"
+
+
 def test_all_guards_have_to_hold() -> None:
     """One that held does not make up for one that did not, or that was forgotten."""
     held, breached = judge_guard(MEMORY, [0.0] * 12, plan()), judge_guard(ERRORS, [0.01] * 12, plan())
