@@ -3,12 +3,11 @@
 import asyncio
 import time
 
-import psutil
-
 from activities.changes.injection import injected
 from activities.changes.kind import Site
 from activities.errors import refuse
 from activities.finding_processes import still_there
+from activities.process_memory import pss_bytes
 from perfwright.analysis.gc.python_log import python_pause
 from perfwright.models.cpu_profiling import TargetProcess
 from perfwright.models.errors import ErrorType
@@ -78,7 +77,7 @@ async def observe_live(process: TargetProcess, seconds: float, site: Site) -> Ob
             running = still_there(process)
             if running is None:
                 raise refuse(ErrorType.TARGET_GONE, f"process {process.pid} exited while it was observed")
-            memory_bytes = max(memory_bytes, float(await asyncio.to_thread(memory_bytes_of, running)))
+            memory_bytes = max(memory_bytes, await asyncio.to_thread(pss_bytes, [running]))
             await asyncio.sleep(min(left_s, 0.5))
         told = await injected(process, _TAKE.format(name=NAME), site)
         taken = True
@@ -108,11 +107,3 @@ async def observe_live(process: TargetProcess, seconds: float, site: Site) -> Ob
 
 async def _taken_out(process: TargetProcess, site: Site) -> None:
     await injected(process, _TAKE.format(name=NAME), site)
-
-
-def memory_bytes_of(process: psutil.Process) -> int:
-    """PSS of the process alone; 0 where that cannot be read."""
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.Error:
-        return 0

@@ -21,7 +21,8 @@ from activities.changes.kind import Site
 from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.jcmd import JCMD_LIMIT_S, not_attached, said_by
-from activities.live_collector import Observed, memory_bytes_of
+from activities.live_collector import Observed
+from activities.process_memory import pss_bytes
 from activities.subprocesses import Tool, run
 from perfwright.analysis.gc.jvm_flags import read_jvm_flags
 from perfwright.analysis.gc.jvm_log import read_jvm_log
@@ -54,7 +55,7 @@ async def observe_jvm(process: TargetProcess, seconds: float, site: Site) -> Obs
             running = still_there(process)
             if running is None:
                 raise _gone(process)
-            memory_bytes = max(memory_bytes, float(await asyncio.to_thread(memory_bytes_of, running)))
+            memory_bytes = max(memory_bytes, await asyncio.to_thread(pss_bytes, [running]))
             await asyncio.sleep(min(left_s, 0.5))
         ended = time.monotonic()
         await _jcmd(process, site, "VM.log", output, "what=all=off")

@@ -26,6 +26,7 @@ from temporalio.exceptions import ApplicationError
 from activities.collector_logs import Collected, logging_environment, read_logs
 from activities.errors import refuse
 from activities.http_requests import Connection, NoAnswer
+from activities.process_memory import pss_bytes
 from activities.subprocesses import Heartbeat, RunningTool, Tool, running
 from activities.trial_measuring.sides import CommandSide
 from perfwright.analysis.gc.pauses import nearest_rank, pause_table
@@ -177,13 +178,13 @@ class Service:
         return total
 
     def _memory_bytes(self) -> float:
-        total = 0.0
-        for process in self._processes():
-            with suppress(psutil.Error):
-                if not self.executable and Path(process.exe()).name == "java":
-                    self.executable = process.exe()
-                total += process.memory_full_info().pss
-        return total
+        processes = self._processes()
+        if not self.executable:
+            for process in processes:
+                with suppress(psutil.Error):
+                    if Path(program := process.exe()).name == "java":
+                        self.executable = program
+        return pss_bytes(processes)
 
     def _ended(self) -> ApplicationError:
         said = self.child.stderr.strip() or self.child.stdout.strip()

@@ -19,6 +19,8 @@ from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.errors import refuse
 from activities.finding_processes import find_process, through_wrappers
+from activities.process_memory import pss_bytes
+from activities.processes_below import processes_below
 from activities.subprocesses import Tool, run
 from activities.trial_measuring.kind import Round, Rounds, TrialSite
 from perfwright.analysis.trials.pairs import pair_data
@@ -82,11 +84,7 @@ class _Memory:
 
     def bytes(self) -> float:
         """0: nothing is known."""
-        try:
-            family = [self._process, *self._process.children(recursive=True)] if self._process is not None else []
-            return float(sum(one.memory_full_info().pss for one in family))
-        except psutil.Error:
-            return 0.0
+        return 0.0 if self._process is None else pss_bytes([self._process, *processes_below(self._process.pid)])
 
     async def settle(self) -> None:
         """What an earlier change took may only now be given back: the least that was held without the change counts."""
