@@ -37,9 +37,10 @@ demo: $(READY)-demo temporal
 
 # Two groups. "measuring" (alone, one after the other): tests that judge how much of the machine a program uses and what that costs (one
 # thread saturated, a budget of 2 %), and the lab's planted problems under their load. A second busy program makes "one thread saturated"
-# a saturated machine, and rightly so. Everything else side by side: also shares of a program's own samples, and trials whose planted
-# difference is far above noise, which rounds in turns give to both sides. Two processes more than CI has cores, because half of the long
-# tests is waiting; tests/scheduling.py says in which order, so that nobody waits for the longest at the end.
+# a saturated machine, and rightly so. Everything else side by side: also shares of a program's own samples, what is judged by a count, and
+# trials whose planted difference is far above noise, which rounds in turns give to both sides. Two processes more than CI has cores,
+# because half of the long tests is waiting; tests/scheduling.py says in which order, so that nobody waits for the longest at the end.
+# Of the second group only its files are collected.
 # What failed is run once more by itself: one that measures may be disturbed by another program of the machine, and of thousands side by
 # side one may starve. What fails again has failed; what does not is named by the first run.
 SLOWEST := --durations 20 --durations-min 5
@@ -48,7 +49,8 @@ test: $(READY)-test temporal
 	@export TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)"; failed=0; \
 	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -n $(TEST_PROCESSES) --dist loadscope -m "not measuring" || { code=$$?; [ $$code = 5 ] || { \
 	  echo "once more, one after the other: what failed"; $(BIN)/python -m pytest $(TESTS) -m "not measuring" $(ONCE_MORE) || failed=$$?; }; }; \
-	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -m "measuring" || { code=$$?; [ $$code = 5 ] || { \
+	measuring=$$(grep -rl --include='test_*.py' 'mark\.measuring' $(TESTS) 2> /dev/null || true); \
+	$(BIN)/python -m pytest $${measuring:-$(TESTS)} $(SLOWEST) -m "measuring" || { code=$$?; [ $$code = 5 ] || { \
 	  echo "measuring again what failed"; $(BIN)/python -m pytest $(TESTS) -m "measuring" $(ONCE_MORE) || failed=$$?; }; }; \
 	exit $$failed
 

@@ -26,6 +26,7 @@ from perfwright.models.cpu_steps import (
     RankedFindings,
 )
 from perfwright.models.finding import Finding, Recommendation
+from perfwright.models.measurement import Interval
 from perfwright.models.profile import PassKind
 from perfwright.report.repeating import start_again
 
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
     from perfwright.analysis.hot_paths import OnCpu
 
 Read = TypeVar("Read")
+FULL = 0.95
+"""Share of all CPU time from which no CPU was free."""
 GRAPH_MEDIA_TYPE = "application/json"
+UNSURE = (0.03, 0.5)
+"""A share whose interval reaches from below the first to above the second is not known."""
 TITLES: dict[PassKind, str] = {
     "on_cpu": "On-CPU flame graph",
     "off_cpu": "Off-CPU flame graph",
@@ -119,7 +124,7 @@ class CpuAnalysis:
         return RankedFindings(
             findings=findings,
             recommendations=recommendations,
-            summary=summary_of(wanted.target_name, findings, recommendations, request.hot_paths, request.utilisation),
+            summary=summary_of(wanted.target_name, findings, recommendations, request.hot_paths, request.utilisation, recording.usage),
             biggest_win=recommendations[0].expected_gain if recommendations else None,
         )
 
@@ -199,15 +204,35 @@ def summary_of(
     recommendations: tuple[Recommendation, ...],
     hot_paths: HotPaths,
     utilisation: Utilisation,
+    usage: ProcessUse,
 ) -> str:
     """One sentence that a reader who stops here takes away."""
     pattern = utilisation.patterns[0].name if utilisation.patterns else "unknown"
     loud = [finding for finding in findings if finding.severity != "information"]
     if not loud:
-        return f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}); nothing in it costs enough to act on."
+        if unsure := next((spot for spot in hot_paths.functions if _is_unsure(spot.self_interval)), None):
+            within = f"{unsure.self_share:.0%} [{unsure.self_interval.low:.0%} to {unsure.self_interval.high:.0%}] of its CPU time"
+            return (
+                f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}); nothing in it surely costs enough to act on, but it went "
+                f"through phases: {unsure.function} ({unsure.file}) took {within}. A longer recording tells."
+            )
+        return f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}); nothing in it costs enough to act on{_crowded(usage)}."
     advice = f" First: {recommendations[0].title}." if recommendations else ""
     more = f" and {len(loud) - 1} more" if len(loud) > 1 else ""
     return f"{loud[0].title}{more}; {target} used {hot_paths.cpu_cores:.2f} cores ({pattern}).{advice}"
+
+
+def _crowded(usage: ProcessUse) -> str:
+    """Other programs used the machine up: what the target would have used with a free CPU is not known."""
+    used = usage.user_share + usage.system_share
+    if usage.machine_busy_share < FULL or used > usage.cpu_count / 2:
+        return ""
+    return f", as far as can be said on a machine that was {usage.machine_busy_share:.0%} busy with other programs"
+
+
+def _is_unsure(share: Interval) -> bool:
+    """It may be next to nothing, and it may be most: the program went through phases, and few blocks were recorded of each."""
+    return share.low < UNSURE[0] and share.high > UNSURE[1]
 
 
 def _seen(path: str, usage: ProcessUse | None, runtime: Runtime) -> "OnCpu":

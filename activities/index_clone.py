@@ -34,6 +34,12 @@ CLEAR = 2.0
 """A ratio beyond it either way needs no further pair to be believed."""
 CLEAR_IN_TWO = 1.25
 """...and one beyond this no third: measuring time is for close calls."""
+RECENT_S = 15.0
+"""For so long a run without indexes counts for the next plans of its query too, until doubt asks for pairs side by side."""
+MANY_TIMES_SLOWER = 3.0
+"""A run that takes so much longer than one without indexes is ended: how much slower does not matter..."""
+PLANNING_MS = 50.0
+"""...and planning, which comes on top of what is compared, may take as long as a short query."""
 _EXECUTED = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
 _WRITTEN = "EXPLAIN (ANALYZE, WAL, TIMING OFF, FORMAT JSON) "
 _UPDATED = "SELECT coalesce(sum(n_tup_upd), 0), coalesce(sum(n_tup_hot_upd), 0) FROM pg_catalog.pg_stat_xact_user_tables"
@@ -80,6 +86,8 @@ class IndexClone:
         self.refused: dict[IndexDefinition, str] = {}
         self._shown: Indexes = NONE
         self._cut: set[int] = set()
+        self._without: dict[int, list[tuple[float, float]]] = {}
+        """Of each query, when it ran without any index, and how many milliseconds that took."""
 
     @property
     def cut_off_ms(self) -> float:
@@ -133,15 +141,21 @@ class IndexClone:
         await self.show(indexes)
         return _first(await self._connection.fetchval(f"EXPLAIN (FORMAT JSON) {self._texts[query]}"))
 
-    async def run(self, query: int, indexes: Indexes) -> Executed | None:
-        """Execute once; None where it was cut off."""
+    async def run(self, query: int, indexes: Indexes, within_ms: float = math.inf) -> Executed | None:
+        """Execute once; None where it was cut off, at `within_ms` if that is earlier than for all."""
         from asyncpg.exceptions import QueryCanceledError
 
         await self.show(indexes)
+        earlier = within_ms < self.cut_off_ms
+        if earlier:
+            await self._connection.execute(f"SET statement_timeout = {math.ceil(within_ms)}")
         try:
             plan = _first(await self._connection.fetchval(_EXECUTED + self._texts[query]))
         except QueryCanceledError:
             return None
+        finally:
+            if earlier:
+                await self._connection.execute(f"SET statement_timeout = {round(self.cut_off_ms)}")
         return Executed(execution_ms(plan) or 0.0, shared_blocks(plan) or 0)
 
     async def write(self, text: str, indexes: Indexes) -> Written:
@@ -186,24 +200,41 @@ class IndexClone:
         return Shape(plan_shape(plan), total_cost(plan), frozenset(one for one in question.indexes if self.built[one].name in read))
 
     async def ratio(self, query: int, indexes: Indexes, until: float = math.inf) -> float:
-        """Time with the indexes over time without, the quickest of up to PAIRS runs in turns on each side: whatever disturbs only slows.
-        A query that is cut off without them is only known to take longer, so its gain counts up to CUT_OFF_GAIN."""
+        """Time with the indexes over time without, the quickest of up to PAIRS runs on each side, in turns where none without is recent:
+        whatever disturbs only slows. A query that is cut off without them is only known to take longer, so its gain counts up to
+        CUT_OFF_GAIN."""
         with_them: list[float] = []
-        without: list[float] = []
+        without = [ms for ended, ms in self._without.get(query, ())[-PAIRS:] if time.monotonic() - ended < RECENT_S]
         for number in range(DOUBTED_PAIRS):
-            one = await self.run(query, indexes)
-            with_them.append(one.ms if one else self._cut_off_s * 1000)
-            if query not in self._cut and (two := await self.run(query, NONE)):
-                without.append(two.ms)
-            else:
-                self._cut.add(query)
-                without.append(self._cut_off_s * 1000)
+            bound_ms = min(self.cut_off_ms, MANY_TIMES_SLOWER * min(without, default=math.inf) + PLANNING_MS)
+            one = await self.run(query, indexes, min(bound_ms, _left_ms(until)))
+            with_them.append(one.ms if one else bound_ms)
+            if query in self._cut:
+                without = [self.cut_off_ms]
+            elif len(without) <= number or number >= PAIRS:
+                without.append(await self._run_without(query, until))
             ratio = min(with_them) / min(without)
             # The first run reads what no run before it needed: what looks much slower is tried once more.
             clear = ratio < 1 / CLEAR or (number > 0 and not 1 / CLEAR_IN_TWO < ratio < CLEAR_IN_TWO)
-            if time.monotonic() > until or clear or (number + 1 >= PAIRS and ratio < DOUBTED):
+            both_cut = one is None and query in self._cut
+            if time.monotonic() > until or clear or both_cut or (number + 1 >= PAIRS and ratio < DOUBTED):
                 break
         return max(ratio, 1 / CUT_OFF_GAIN) if query in self._cut else ratio
+
+    async def _run_without(self, query: int, until: float) -> float:
+        """Milliseconds without any index, kept for a while; the bound where it was cut off, which is kept for good."""
+        found = await self.run(query, NONE, _left_ms(until))
+        if found is not None:
+            self._without.setdefault(query, []).append((time.monotonic(), found.ms))
+            return found.ms
+        if time.monotonic() < until:
+            self._cut.add(query)
+        return self.cut_off_ms
+
+
+def _left_ms(until: float) -> float:
+    """Until this moment of `time.monotonic()`; what is cut short by it is no answer."""
+    return max(1.0, (until - time.monotonic()) * 1000)
 
 
 def _first(answer: str) -> Plan:

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from perfwright.analysis.database.own_statements import marked
+from perfwright.analysis.database.own_statements import named
 
 
 class MarkedConnection(asyncpg.Connection):
@@ -18,16 +18,16 @@ class MarkedConnection(asyncpg.Connection):
     may_write = False
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        return str(await super().execute(marked(query), *args, timeout=timeout))
+        return str(await super().execute(named(query), *args, timeout=timeout))
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None, record_class: Any = None) -> list[Any]:
-        return list(await super().fetch(marked(query), *args, timeout=timeout, record_class=record_class))
+        return list(await super().fetch(named(query), *args, timeout=timeout, record_class=record_class))
 
     async def fetchval(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
-        return await super().fetchval(marked(query), *args, column=column, timeout=timeout)
+        return await super().fetchval(named(query), *args, column=column, timeout=timeout)
 
     async def fetchrow(self, query: str, *args: Any, timeout: float | None = None, record_class: Any = None) -> Any:
-        return await super().fetchrow(marked(query), *args, timeout=timeout, record_class=record_class)
+        return await super().fetchrow(named(query), *args, timeout=timeout, record_class=record_class)
 
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
         return super().transaction(isolation=isolation, readonly=readonly or not self.may_write, deferrable=deferrable)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from activities.postgres_connection import went_away
 from activities.slice_recorder import carried_out
-from perfwright.analysis.database.own_statements import marked
+from perfwright.analysis.database.own_statements import named
 from perfwright.analysis.explaining.bags import Column
 from perfwright.analysis.explaining.plan_answers import PLAN_BYTES_AT_MOST, Plan, has_placeholder, read_plan
 from perfwright.analysis.explaining.samples import Call
@@ -192,14 +192,10 @@ class PlanSession:
                 if query.parameters is None:
                     [row] = await self.fetch(query.text, of=query.text)
                 else:
-                    async with self.prepared(query.text) as name:
+                    async with self.prepared(named(query.text)) as name:
                         [row] = await self.fetch(execute_sql(name, query.parameters), of=query.text)
                 found.append(row)
         return found
-
-    @property
-    def is_lost(self) -> bool:
-        return self._connection.is_closed()
 
     def drop(self) -> None:
         """End the connection at once."""
@@ -291,7 +287,7 @@ class PlanSession:
                 raise
             position = getattr(raised, "position", None)
             error = ServerError(state, str(getattr(raised, "message", "")), int(position) if position else None)
-            before = marked(sql).find(of) if of else 0
+            before = named(sql).find(of) if of else 0
             attempt = Attempt(
                 time.monotonic() - began,
                 self._timeouts.statement_s,

@@ -55,7 +55,8 @@ from perfwright.models.target import Target
 from tests.postgres import PostgresServer, server_programs, start_postgres
 
 BUDGET_BYTES = 60_000_000
-MEASURE_S = 60.0
+MEASURE_S = 59.0
+"""What runs then is cut short; the limit is a minute."""
 VERIFY_S = 30.0
 ROUNDS, FEWEST_ROUNDS = 7, 5
 ROUNDS_S = 100.0

@@ -46,6 +46,8 @@ class ProcessEntry:
     """What it can change on a target; empty: nothing."""
     outputs: tuple[str, ...]
     """What `details` and the report hold beyond the common result."""
+    operation: str = "profile"
+    """What the target's `allow` has to name, or nothing starts."""
     short_form: str = ""
     """The command for a first look, `perfwright cpu`."""
 
@@ -223,6 +225,7 @@ PROCESSES: tuple[ProcessEntry, ...] = (
         models="perfwright.models.index_strategy",
         request_name="IndexStrategyRequest",
         details_name="IndexStrategyDetails",
+        operation="ddl",
         steps=(
             (
                 "Preflight",

@@ -63,6 +63,8 @@ async def plan(perf: Perfwright, entry: ProcessEntry, given: Mapping[str, Any], 
         _free(perf, workflow_id),
     )
     if target is not None:
+        if entry.operation != "profile" and not target.inline:
+            checks.append(_allowed(entry.operation, target))
         reached = await reach(target)
         checks.append(Check("target answers", reached.answers, reached.told or "seen from this machine"))
     return Plan(
@@ -90,6 +92,12 @@ def _known(name: str, target: Target | None, perf: Perfwright) -> Check:
     if target.inline:
         return Check("target", None, "given in the input: only a worker that allows it takes it (`perfwright up` does)")
     return Check("target", True, f"{name} in {perf.here.path}, environment {target.environment}, host {target.host}")
+
+
+def _allowed(operation: str, target: Target) -> Check:
+    if operation in target.allow:
+        return Check("operation", True, f"targets.{target.name}.allow names {operation}")
+    return Check("operation", False, f'targets.{target.name}.allow: add "{operation}"; without it the process ends in its preflight')
 
 
 async def _polled(perf: Perfwright, queue: str, name: str, *, workflows: bool) -> Check:

@@ -68,7 +68,7 @@ async def _network(target: Target, environ: Mapping[str, str]) -> tuple[bool | N
     if target.dsn_env:
         url = environ.get(target.dsn_env, "")
         if not url:
-            return False, f"the environment variable {target.dsn_env} is not set here"
+            return None, f"the environment variable {target.dsn_env} is not set here; the worker uses its own"
     if not url:
         return None, ""
     parts = urlsplit(url)

@@ -91,7 +91,7 @@ async def _nearest(client: Client, name: str) -> str:
     except RPCError:
         return ""
     targets = [workflow_id.partition("/")[2] for workflow_id in known]
-    return nearest(name, dict.fromkeys(known if "/" in name else [*targets, *known]))
+    return nearest(name, dict.fromkeys(known if "/" in name else targets))
 
 
 def of_our_processes(process: ProcessEntry | None = None) -> str:

@@ -23,9 +23,12 @@ from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
 from workflows.plugin.plugin import PerfwrightPlugin
 
 Scheme = Literal["light", "dark"]
+Tab = Literal["user-metadata", "timeline"]
+SHOWN: dict[Tab, str] = {"user-metadata": "Current Details", "timeline": "Descending"}
+"""What stands on a tab of the UI once it has what it shows; before that it draws grey boxes."""
 LAB = ("--load", "--duration", "600")
 DRAWN = """() => {
-  const boxes = [...document.querySelectorAll('.flame')], empty = boxes.filter((box) => !box.querySelector('svg g.frame'));
+  const boxes = [...document.querySelectorAll('.flame, .series')], empty = boxes.filter((box) => !box.querySelector('svg g.frame, canvas'));
   if (empty.length) empty[0].scrollIntoView();
   return boxes.length > 0 && empty.length === 0;
 }"""
@@ -67,12 +70,13 @@ async def _photograph(stack: Stack, folder: Path) -> None:
         await browser.close()
 
 
-async def _shoot_ui(browser: Browser, stack: Stack, run: Run, tab: str, file: Path) -> None:
+async def _shoot_ui(browser: Browser, stack: Stack, run: Run, tab: Tab, file: Path) -> None:
     page = await browser.new_page(viewport={"width": 1280, "height": 1400})
     described = await run.handle.describe()
     workflow = described.id.replace("/", "%2F")
     await page.goto(f"{stack.server.ui_url}/namespaces/{NAMESPACE}/workflows/{workflow}/{described.run_id}/{tab}", wait_until="load")
-    await page.wait_for_timeout(4_000)  # it draws what it fetches, and says nothing when it is done
+    await page.get_by_text(SHOWN[tab], exact=True).first.wait_for()
+    await page.wait_for_timeout(2_000)  # it draws what it fetches, and says nothing when it is done
     await page.screenshot(path=file)
     await page.close()
 

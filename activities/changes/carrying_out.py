@@ -130,13 +130,17 @@ class CarryingOut:
         async with turn(record.target, self._site):
             record = await self._known(change_id)
             kind, wanted = kind_of(record.spec), "changed" if on else "before"
+            switched, stands = kind.apply if on else kind.revert, record.state in ("applied", "kept")
+            if stands and kind.looks_itself:
+                await switched(record, self._site)
+                return
             standing = await kind.look(record, self._site)
-            if record.state not in ("applied", "kept") or standing.word in ("foreign", "gone"):
+            if not stands or standing.word in ("foreign", "gone"):
                 told = f"{record.title} is {record.state} and cannot be switched: {standing.word} {standing.told}".strip()
                 raise refused(record.target, told)
             if standing.word == wanted and not again:
                 return
-            await (kind.apply if on else kind.revert)(record, self._site)
+            await switched(record, self._site)
             standing = await kind.look(record, self._site)
             if standing.word != wanted:
                 told = f"{record.title} was switched and is {standing.word} {standing.told}".strip()

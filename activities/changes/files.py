@@ -32,6 +32,7 @@ class FileEdits:
 
     spec: ClassVar = FileSpec
     operation: ClassVar[Operation | None] = None  # `files_root` is what allows it
+    looks_itself: ClassVar[bool] = False
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         spec = only(order.spec, FileSpec)

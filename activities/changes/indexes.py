@@ -39,6 +39,7 @@ class Indexes:
 
     spec: ClassVar = IndexSpec
     operation: ClassVar[Operation | None] = "ddl"
+    looks_itself: ClassVar[bool] = False
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         spec = only(order.spec, IndexSpec)

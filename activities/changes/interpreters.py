@@ -54,6 +54,7 @@ class Interpreters:
 
     spec: ClassVar = InterpreterSpec
     operation: ClassVar[Operation | None] = "inject"
+    looks_itself: ClassVar[bool] = True
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         process, before, after = await self._read(order, site)

@@ -49,6 +49,9 @@ class KindOfChange(Protocol):
 
     spec: ClassVar[type[Any]]
     operation: ClassVar[Operation | None]
+    looks_itself: ClassVar[bool]
+    """`apply` and `revert` compare what they find with both states, and look at what they left, in one step: every look of its own would
+    cost the target as much as the step. They refuse what is neither state."""
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription: ...
 

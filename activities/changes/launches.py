@@ -30,6 +30,7 @@ class Launches:
 
     spec: ClassVar = LaunchSpec
     operation: ClassVar[Operation | None] = None  # the command is launched by us and ends with us
+    looks_itself: ClassVar[bool] = False
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         spec = only(order.spec, LaunchSpec)

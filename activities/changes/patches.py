@@ -43,6 +43,7 @@ class Patches:
 
     spec: ClassVar = PatchSpec
     operation: ClassVar[Operation | None] = None  # nothing of the repository's own state changes
+    looks_itself: ClassVar[bool] = False
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         made = await _made(order, site)

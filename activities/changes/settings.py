@@ -46,6 +46,7 @@ class Settings:
 
     spec: ClassVar = SettingSpec
     operation: ClassVar[Operation | None] = "settings"
+    looks_itself: ClassVar[bool] = False
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         undo, setting = await self._prepared(order, site)

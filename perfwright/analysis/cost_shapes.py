@@ -219,6 +219,18 @@ FRAMEWORK = CostShape(
     "days",
 )
 
+COMPILED_CALL = CostShape(
+    "compiled-call",
+    "is busy in one line, or in compiled code called there",
+    "library work",
+    "",
+    "Extension modules (Cython, mypyc, C) have no Python frames: record once more with the pass `native`, which shows their functions.",
+    (0.05, 0.2, 0.5),
+    "assumed: part of what is asked for is not needed",
+    "days",
+)
+"""Framework work of one Python line: `self.fn(*args)` of a thread pool uses no CPU by itself."""
+
 NO_CALLER = CostShape(
     "no-caller",
     "is library code with no own code on its stack",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from perfwright.analysis.cost_shapes import (
+    COMPILED_CALL,
     FRAMEWORK,
     LIBRARY_CALL,
     NAMELESS_CODE,
@@ -38,6 +39,8 @@ HELPER_OF = 0.9
 MOST_HELPERS = 2
 """A loop has a condition and a body. Code that has more functions working for it hands work out (a main loop, a tracing decorator): each of
 them is told for itself."""
+ONE_LINE = 1.1
+"""Effective number of lines below which a place is one line."""
 _SELF, _OTHER = -2, -1
 MAX_COSTS = 200
 
@@ -290,7 +293,7 @@ def _cost(
         file=file,
         line=lines[0][0] if lines else 0,
         origin=tree.names.origin[tree.frame[at]],
-        shape=_told_as(group.shape, function, seen.runtime),
+        shape=_told_as(group.shape, function, seen.runtime, _spread(lines)),
         share=min(1.0, float(own[numbers].sum()) / whole),
         interval=intervals[0],
         without_helpers=intervals[1],
@@ -307,11 +310,15 @@ def _cost(
     )
 
 
-def _told_as(shape: CostShape, function: str, runtime: str) -> CostShape:
-    """Of compiled programs it is the recording that does not know more: no symbol, or no caller."""
+def _told_as(shape: CostShape, function: str, runtime: str, spread: float) -> CostShape:
+    """Where it is the recording that does not know more: no symbol, no caller, or no frames of what one line calls."""
     if function == NAMELESS_CODE:
         return NO_SYMBOLS
-    return NO_CALLER if shape is FRAMEWORK and runtime == "native" else shape
+    if shape is not FRAMEWORK:
+        return shape
+    if runtime == "native":
+        return NO_CALLER
+    return COMPILED_CALL if runtime == "python" and spread < ONE_LINE else shape
 
 
 def _spread(lines: list[tuple[int, float]]) -> float:

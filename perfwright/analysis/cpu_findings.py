@@ -53,6 +53,8 @@ FEW_SAMPLES = 50
 INFORMATION_SHARE, INFORMATION_LISTED = 0.03, 5
 """What is listed although nothing need be done."""
 HIGH_KERNEL_SHARE, HIGH_KERNEL_CORES = 0.6, 0.5
+LEAST_TOLD = 0.005
+"""A line, or something called, with less of the CPU time is not named: it would read as 0 %."""
 
 
 def analyse_findings(
@@ -146,10 +148,12 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
     verb = told.get(cost.shape.name, f"{cost.shape.title}:")
     title = f"{place} {function} {verb} {cost.share:.0%} of CPU time".strip()
     sentences = [f"{cost.share:.1%}{within} of the CPU time, {used}."]
-    if cost.called:
-        sentences.append(f"Spent in {_listed([f'{called} {share:.0%}' for called, share in cost.called])}, called from here.")
-    elif len(cost.lines) > 1 and cost.line:
-        sentences.append(f"Hottest lines: {_listed([f'{line} ({share:.0%})' for line, share in cost.lines[:3]])}.")
+    lines = [(line, share) for line, share in cost.lines[:3] if line and share >= LEAST_TOLD]
+    called = [f"{name} {share:.0%}" for name, share in cost.called if share >= LEAST_TOLD]
+    if called:
+        sentences.append(f"Spent in {_listed(called)}, called from here.")
+    elif len(lines) > 1 and cost.line:
+        sentences.append(f"Hottest lines: {_listed([f'{line} ({share:.0%})' for line, share in lines])}.")
     if cost.helpers:
         sentences.append(f"With {_listed(list(cost.helpers))}, called for nothing else.")
     if cost.callers and not cost.framework:
@@ -160,9 +164,10 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         sentences.append(
             "Listed to show what was looked at: for code of its kind this is not unusual, or it costs too little CPU to matter."
         )
+    taken, weighed = round(float(seen.rows.taken.sum())), "" if (seen.rows.count == seen.rows.taken).all() else ", weighed by CPU time"
     evidence = [
         Evidence(
-            statement=f"{cost.samples} of {round(float(seen.rows.taken.sum()))} on-CPU samples; interval by {cost.interval.method}",
+            statement=f"{cost.samples} of {taken} on-CPU samples{weighed}; interval by {cost.interval.method}",
             estimate=Estimate(value=cost.share, unit=SHARE_OF_CPU, interval=cost.interval),
             artifact=profile,
         ),
@@ -174,9 +179,7 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         evidence.append(Evidence(statement=f"Threads: {', '.join(cost.threads)}"))
     if waits:
         evidence.append(Evidence(statement=waits))
-    if seen.note:
-        evidence.append(Evidence(statement=seen.note))
-    others = tuple(Location(file=file, line=line, function=function) for line, _ in cost.lines[1:3] if line)
+    others = tuple(Location(file=file, line=line, function=function) for line, _ in lines if line != cost.line)
     return Finding(
         id=name,
         title=title,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -17,7 +18,7 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 OUTCOMES: dict[Action, DecisionOutcome] = {"approve": "approved", "reject": "rejected", "request_changes": "changes_requested"}
 
 OverridesCheck = Callable[[dict[str, Any]], list[str]]
-"""Says what is wrong with overrides, one problem each; an empty list when they can be used."""
+"""Says what is wrong with overrides, one problem each, the field first (`duration_s: ...`); an empty list when they can be used."""
 
 OVERRIDES_CHARACTERS = 4_000
 RECEIVED_CHARACTERS = 300
@@ -178,9 +179,15 @@ def _overrides(action: Action, overrides: dict[str, Any], question: GateQuestion
     if check is None:
         return []
     try:
-        return [f"overrides: {told(problem, 300)}" for problem in check(dict(overrides))]
+        return [_placed(told(problem, 300), allowed) for problem in check(dict(overrides))]
     except Exception as trouble:  # the check is the process's code: what it cannot judge is not taken
         return [f"overrides: could not be checked ({type(trouble).__name__}: {told(str(trouble), 200)})"]
+
+
+def _placed(problem: str, allowed: list[str]) -> str:
+    """`overrides.duration_s: ...`, also for `duration_s[0]: ...`; what concerns no field, or several, stands under `overrides`."""
+    field = re.split(r"[.:\[]", problem, maxsplit=1)[0]
+    return f"overrides.{problem}" if field in allowed else f"overrides: {problem}"
 
 
 def joined(problems: list[str]) -> str:

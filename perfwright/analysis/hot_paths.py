@@ -77,7 +77,7 @@ def find_hot_paths(seen: OnCpu, *, top: int, cpu_cores: float = 0.0, seed: int =
     """The `top` hottest functions and lines of what `on_cpu` gave."""
     functions = _hot_spots(seen, seen.tree.names.function, seen.tree.names.functions, top, seed)
     lines = _hot_spots(seen, seen.tree.names.line, seen.tree.names.lines, top, seed)
-    return HotPaths(samples=round(float(seen.rows.taken.sum())), functions=functions, lines=lines, cpu_cores=cpu_cores)
+    return HotPaths(samples=round(float(seen.rows.taken.sum())), functions=functions, lines=lines, cpu_cores=cpu_cores, note=seen.note)
 
 
 def _hot_spots(

@@ -152,10 +152,10 @@ def _slice_s(tool: ProfilerName, passes: Sequence[PassKind]) -> float:
 def _reason(tool: ProfilerName, process: TargetProcess, rejected: Mapping[str, str]) -> str:
     runtime = process.runtime_version or process.runtime
     reasons: dict[ProfilerName, str] = {
-        "py-spy": f"{runtime}: py-spy reads Python stacks with lines from outside, without a change to the process",
-        "jfr": f"{runtime}: the flight recorder is part of the JVM and costs about one per cent",
-        "node-inspector": f"{runtime}: V8's own CPU profiler, switched on through the inspector for the time of the recording",
-        "perf": f"{runtime}: perf samples native stacks on the CPU clock",
+        "py-spy": f"stacks of {runtime} are read with their lines from outside, without a change to the process",
+        "jfr": "the flight recorder is part of the JVM and costs about one per cent",
+        "node-inspector": f"the CPU profiler of {runtime} itself, switched on through the inspector for the time of the recording",
+        "perf": "native stacks, sampled on the CPU clock",
     }
     if tool == "perf" and rejected:
         first, why = next(iter(rejected.items()))

@@ -8,6 +8,7 @@ gain has an interval from the least share with the least f to the most with the 
 from perfwright.analysis.cpu_costs import Cost
 from perfwright.analysis.frames import short_function
 from perfwright.analysis.hot_paths import OnCpu
+from perfwright.analysis.markdown_text import as_markdown
 from perfwright.models.cpu_profiling import ProcessUse, Utilisation
 from perfwright.models.finding import Effort, Finding, Recommendation
 from perfwright.models.measurement import Estimate, Interval
@@ -73,6 +74,7 @@ def _title(cost: Cost, finding: Finding) -> str:
         "linear-search": "Look up by key instead of searching in",
         "library-call": f"Call {callee} less often in",
         "framework-work": "Tune the framework around",
+        "compiled-call": "Find out what is called at",
         "no-caller": "Find out who calls",
     }
     return f"{titles.get(cost.shape.name, 'Do less in')} {place}"
@@ -83,9 +85,9 @@ def _brief(cost: Cost, finding: Finding, derivation: str, seen: OnCpu, reproduce
     function = short_function(cost.function, seen.runtime)
     lines = [f"{line} ({share:.1%})" for line, share in cost.lines if line]
     parts = [
-        f"## {finding.title}",
+        f"## {as_markdown(finding.title)}",
         f"**Where**: `{cost.file or 'unknown file'}`, function `{function}`" + (f", lines {', '.join(lines)}" if lines else "") + ".",
-        f"**Measured**: {finding.summary}",
+        f"**Measured**: {as_markdown(finding.summary)}",
     ]
     if cost.called:
         parts.append("**Spent in**: " + ", ".join(f"`{name}` {share:.1%}" for name, share in cost.called) + ".")

@@ -300,6 +300,8 @@ class HotPaths(Model):
     lines: tuple[HotSpot, ...]
     cpu_cores: float = 0.0
     """CPU use of the target while recorded, in cores."""
+    note: str = ""
+    """How samples count, where that is not each as one."""
 
 
 PatternName = Literal[

@@ -1,11 +1,6 @@
-"""Numbers with their unit, direction and uncertainty."""
+"""Numbers with their unit and uncertainty."""
 
-from typing import Literal
-
-from perfwright.models.artifact import ArtifactRef
 from perfwright.models.vocabulary import Model
-
-Direction = Literal["lower", "higher", "none"]
 
 
 class Interval(Model):
@@ -37,13 +32,3 @@ class EnvironmentFingerprint(Model):
     """Runtime and version of the target: `CPython 3.11.7`."""
     software: dict[str, str] = {}
     """Tool -> version."""
-
-
-class Measurement(Model):
-    """A named metric; raw series live in `series`."""
-
-    metric: str
-    estimate: Estimate
-    direction: Direction = "none"
-    series: ArtifactRef | None = None
-    environment: EnvironmentFingerprint | None = None

@@ -130,6 +130,8 @@ def _facts(details: CpuProfilingDetails) -> list[Fact]:
         for one in stacks.passes:
             text = f"{one.samples:,} samples at {one.rate_hz:g} Hz in {seconds(one.seconds)}, {one.slices} slices, {one.blocks} blocks"
             facts.append(Fact(label=f"Pass {one.kind.replace('_', ' ')}", value=f"{text}, {one.failed_samples} failed"))
+        if details.hot_paths and details.hot_paths.note:
+            facts.append(Fact(label="Samples", value=details.hot_paths.note))
         cost = stacks.overhead
         parts = []
         if cost.paused_share is not None:

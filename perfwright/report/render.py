@@ -5,6 +5,7 @@ One template for all processes: what a process adds is said as `ReportExtras` (p
 """
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -12,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from perfwright.models.report import PictureFigure, PlanFigure, PlanPicture, ReportExtras, SeriesFigure, TableFigure
 from perfwright.models.result import ProcessResult
@@ -23,6 +24,7 @@ HTML_LIMIT_BYTES = 3_000_000
 """A report can be mailed."""
 FIGURES_LIMIT_BYTES = 2_600_000
 """What pictures may take of it; those that do not fit are told, with where their data is."""
+_CODE_SPAN = re.compile(r"`([^`]+)`")
 PLAN_MARKUP_FACTOR = 3
 """A plan is drawn as a table: so many times the bytes of its data."""
 LEGEND = (
@@ -119,6 +121,16 @@ def _plain(text: object) -> str:
     return "".join("\\" + c if c in "\\`*_[]<>#|" else c for c in str(text)).replace("\n", " ")
 
 
+def _code_spans(text: object) -> Markup:
+    """A sentence with `names of code` set as such; everything in it is text."""
+    return Markup(_CODE_SPAN.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped here
+
+
+def _breakable(text: object) -> Markup:
+    """A cell whose paths may be broken after a slash, where the table is narrow."""
+    return Markup(str(escape(text)).replace("/", "/<wbr>"))  # noqa: S704 escaped here
+
+
 def _html_from_markdown(text: str) -> Markup:
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))  # noqa: S704 raw HTML is off: the renderer escapes it
 
@@ -161,6 +173,8 @@ def templates() -> Environment:
         "observed": words.observed,
         "allowed": words.allowed,
         "bar": _bar,
+        "code_spans": _code_spans,
+        "breakable": _breakable,
         "json": _dump,
         "markdown": _html_from_markdown,
         "md": _plain,

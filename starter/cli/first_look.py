@@ -1,7 +1,7 @@
 """`perfwright cpu`, `perfwright query`: a first look, without a registry. Only under `perfwright up`, and read-only."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -51,7 +51,10 @@ def query(
     dsn_env: Annotated[
         str, typer.Option("--dsn-env", help="Environment variable with the connection string, as it was set when `perfwright up` started.")
     ],
-    kind: Annotated[str, typer.Option("--kind", help="What answers there: postgresql or mysql.")] = "postgresql",
+    kind: Annotated[
+        Literal["postgresql", "mysql"],
+        typer.Option("--kind", metavar="KIND", help="What answers there: postgresql, or mysql (MariaDB as well)."),
+    ] = "postgresql",
     window: Annotated[float, typer.Option("--window", min=1, max=86_400, help="Seconds to observe.")] = 20.0,
     sql_file: Annotated[str | None, typer.Option("--sql-file", help="File with statements to examine as well.")] = None,
     json: AsJson = False,

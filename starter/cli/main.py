@@ -54,6 +54,14 @@ SECTIONS: tuple[tuple[str, dict[str, Callable[..., None]]], ...] = (
 class Sections(TyperGroup):
     """Commands under headings."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """A value that is none of those allowed is told without the word that pydantic, which checks it for Typer, puts before it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as mistake:
+            mistake.message = mistake.message.removeprefix("Value error, ")
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         wide = max(len(name) for name in self.commands)
         for title, commands in SECTIONS:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from activities.cpu_analysis import draw_all, running_samples_of
+from activities.cpu_analysis import draw_all, running_samples_of, summary_of
 from perfwright.analysis.call_tree import encode_profile
-from perfwright.models.cpu_profiling import ProcessUse
+from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Utilisation
+from perfwright.models.measurement import Interval
 from tests.drawn_profiles import drawn, use
 
 SHOP = "main app.py:1 > page app.py:5 600\nmain app.py:1 > cart app.py:7 200\n@pool-1 crc pictures.py:29 200"
@@ -63,3 +64,29 @@ def test_idle_threads_are_no_samples(tmp_path: Path) -> None:
     idle = stored(tmp_path, "idle", "main app.py:1 > tick app.py:5 900")
     assert running_samples_of(idle, use({"MainThread": 0.01}), "python") == pytest.approx(20, abs=1)
     assert running_samples_of(idle, use({"MainThread": 1.0}), "python") == 900
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(0.01, 0.96, "31% [1% to 96%]"), (0.2, 0.4, "nothing in it costs enough")])
+def test_a_program_in_phases_is_not_called_healthy(low: float, high: float, told: str) -> None:
+    """Where few blocks of a program's phases were recorded, the summary says that its hottest function's share is not known."""
+    share = Interval(low=low, high=high, method="few blocks")
+    hot = HotSpot(
+        function="resolve",
+        file="app/resolver.py",
+        origin="user",
+        self_share=0.31,
+        self_interval=share,
+        total_share=0.31,
+        total_interval=share,
+        samples=150,
+    )
+    paths = HotPaths(samples=500, functions=(hot,), lines=(), cpu_cores=0.8)
+    utilisation = Utilisation(patterns=())
+    assert told in summary_of("shop", (), (), paths, utilisation, USED)
+
+
+def test_a_target_that_was_kept_from_running_is_not_called_healthy() -> None:
+    """On a machine that other programs used up, the summary says that little use of CPU tells little."""
+    paths, crowded = HotPaths(samples=500, functions=(), lines=(), cpu_cores=0.2), USED.model_copy(update={"machine_busy_share": 0.99})
+    assert "99% busy with other programs" in summary_of("shop", (), (), paths, Utilisation(patterns=()), crowded)
+    assert "busy" not in summary_of("shop", (), (), paths, Utilisation(patterns=()), USED)

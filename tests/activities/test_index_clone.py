@@ -1,12 +1,14 @@
 """Index searches on real servers: hypothetical indexes by the dozen, and hidden ones on a clone."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.index_clone import IndexClone
+from activities import index_clone
+from activities.index_clone import Executed, IndexClone
 from activities.index_measuring import choose_by_measuring, verify
 from activities.index_what_ifs import IndexWhatIfs
 from activities.postgres_catalog import read_catalog_of
@@ -14,7 +16,7 @@ from activities.postgres_connection import connected
 from activities.postgres_explain_session import PlanSession, Refused, Timeouts
 from perfwright.analysis.explaining.plan_answers import index_names
 from perfwright.analysis.indexes.definitions import IndexDefinition
-from perfwright.analysis.indexes.selection import NONE, Asking, Found, PlanAnswer, PlanQuestion, select
+from perfwright.analysis.indexes.selection import NONE, Asking, Found, Indexes, PlanAnswer, PlanQuestion, select
 from perfwright.analysis.indexes.workload import Workload, read_workload
 from perfwright.models.database import DatabaseFacts
 from tests.databases import TARGET, VARIABLE, fresh_database, observed_postgres, postgres, postgres18, server
@@ -95,6 +97,33 @@ async def test_what_a_write_puts_into_the_wal_is_the_same_each_time(server: Post
         with_it = [await tried.write(update, NONE) for _ in range(3)]
         assert len(set(with_it)) == 1 and with_it[0].records > without[0].records
         assert 60 <= with_it[0].bytes - without[0].bytes <= 400
+
+
+async def test_runs_without_indexes_serve_several_plans(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While they are recent: half of the time for measuring would go into running the same again; later each plan gets its own."""
+    async with clone(server) as (tried, _):
+        await tried.build((KIND, COVER), ("parts",))
+        sides: list[bool] = []
+
+        async def run(query: int, indexes: Indexes, within_ms: float = math.inf) -> Executed | None:
+            sides.append(bool(indexes))
+            return await IndexClone.run(tried, query, indexes, within_ms)
+
+        monkeypatch.setattr(tried, "run", run)
+        for recent_s, paired in ((math.inf, False), (-1.0, True)):
+            monkeypatch.setattr(index_clone, "RECENT_S", recent_s)
+            await tried.ratio(0, frozenset((COVER,)))
+            sides.clear()
+            await tried.ratio(0, frozenset((KIND,)))
+            assert (sides.count(False) == sides.count(True)) is paired and sides[0]
+
+
+async def test_a_run_is_ended_early_once(server: PostgresServer) -> None:
+    """A run with its own bound is cut off there, and the next has the bound of all again."""
+    async with clone(server) as (tried, _):
+        sleeping = IndexClone(TARGET, tried._connection, ("SELECT pg_sleep(100)", "SELECT pg_sleep(0.06)"), 10.0)
+        assert await sleeping.run(0, NONE, 50.0) is None
+        assert await sleeping.run(1, NONE) is not None
 
 
 async def test_measuring_keeps_to_its_time(server: PostgresServer) -> None:

@@ -25,6 +25,10 @@ BY_CUSTOMER = "SELECT * FROM orders WHERE customer_id = $1"
 DDL = "CREATE INDEX CONCURRENTLY orders_customer_id_idx ON public.orders (customer_id)"
 COUNTED = "SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id) AS n FROM customers c WHERE c.id < $1"
 JOINED = "SELECT c.id, count(o.id) AS n FROM customers c LEFT JOIN orders o ON o.customer_id = c.id WHERE c.id < $1 GROUP BY c.id"
+TWICE = (
+    "SELECT c.id, ((SELECT count(*) FROM orders o WHERE o.customer_id = c.id)"
+    " + (SELECT count(*) FROM orders p WHERE p.customer_id = c.id)) / 2 AS n FROM customers c WHERE c.id < $1"
+)
 INNER = JOINED.replace("LEFT JOIN", "JOIN").replace("count(o.id)", "count(*)") + " HAVING count(*) > 10"
 
 
@@ -190,8 +194,8 @@ async def test_a_rewrite_that_returns_other_rows(shop: Examined) -> None:
 
 
 async def test_a_rewrite_that_is_no_faster(shop: Examined) -> None:
-    """The same work in other words is not offered, with what was measured."""
-    found = await verdict(shop, counted(), COUNTED.replace("o.customer_id = c.id", "c.id = o.customer_id"))
+    """The same rows for twice the work are not offered, with what was measured."""
+    found = await verdict(shop, counted(), TWICE)
     assert found.outcome == "not faster" and found.ratio is not None and found.pairs >= 7 and found.rows_compared == 99
 
 

@@ -16,6 +16,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import postgres_window
+from activities.postgres_connection import connected, reading
+from activities.postgres_counters import find_counters
 from lab.starting import ROOT
 from perfwright.models.query_steps import ObservedStatements, ObserveStatements
 from perfwright.models.statement import ObservedWindow, ServerCounters
@@ -117,6 +119,27 @@ async def test_a_quiet_window_is_empty(server: PostgresServer, tmp_path: Path) -
         result, statements = await observed(Examined(server.dsn(await database_of(connection)), tmp_path), seconds=0.1)
     assert {one.text for one in statements} <= {"BEGIN READ ONLY", "COMMIT"}
     assert result.warnings == ()
+
+
+async def test_whose_a_statement_is_does_not_depend_on_who_came_first(server: PostgresServer, tmp_path: Path) -> None:
+    """The server keeps the first text of an entry: one of ours that came without a mark first is not in the window, and one of the
+    application's that we prepared first is, as the application writes it."""
+    theirs = "SELECT count(*) FROM orders WHERE customer = $1 AND id <> 7"
+    async with fresh_database(server, CREATE, TABLE) as connection:
+        examined = Examined(server.dsn(await database_of(connection)), tmp_path)
+        async with reading(connection):
+            await find_counters(connection)
+        async with connected(TARGET, examined.environ) as ours, ours.transaction():
+            await ours.execute(f"PREPARE perfwright_it AS {theirs}")
+
+        async def work() -> None:
+            for n in range(3):
+                await connection.fetchval(theirs, n)
+
+        _, statements = await observed(examined, work)
+    assert {one.text: one.calls for one in statements if one.text.startswith(("SELECT", "PREPARE", "WITH"))} == {
+        theirs.replace("7", "$2"): 3
+    }
 
 
 async def test_a_server_restarted_in_the_window_is_waited_for(breakable: PostgresServer, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ async def test_bad_input_is_refused_at_once(command: Command, bench: Bench) -> N
         (("start", NAME, "--input", "nothing.json"), "cannot be read"),
         (("show", "nothing-of-the-kind"), "no run"),
         (("approve", "nothing-of-the-kind", "profile_review"), "no run"),
-        (("list", "--verdict", "good"), "verdict"),
+        (("list", "--verdict", "good"), "for '--verdict': 'good' is not one of 'passed'"),
         (("targets", "--config", "nothing.toml"), "no such file"),
     ):
         refused = await command(*words)
@@ -298,12 +298,14 @@ async def test_targets_tell_whether_they_answer(command: Command, bench: Bench) 
     registry.write_text(
         registry.read_text() + '[targets.gone]\nkind = "http"\nurl = "http://127.0.0.1:1"\nenvironment = "lab"\n'
         '[targets.elsewhere]\nkind = "process"\nhost = "db1"\nenvironment = "lab"\nprocess = { port = 1 }\n'
+        '[targets.db]\nkind = "postgresql"\nenvironment = "lab"\ndsn_env = "SET_FOR_THE_WORKER_ONLY"\n'
         '[store]\nartifacts = "s3://bucket"\nhistory = "postgresql+asyncpg://db/history"\n'
     )
     said = await command("targets", "--json")
     states = {one["target"]["name"]: (one["answers"], one["told"]) for one in said.json}
     assert states[bench.target][0] is True and "python" in states[bench.target][1].lower()
     assert states["gone"] == (False, "127.0.0.1:1: connection refused")
+    assert states["db"][0] is None and "the worker uses its own" in states["db"][1]
     assert states["elsewhere"][0] is None and "db1" in states["elsewhere"][1]
     assert "answers" in (await command("targets")).out
 

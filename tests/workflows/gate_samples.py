@@ -41,7 +41,7 @@ class Asked(Model):
 
 def problems_with(overrides: dict[str, Any]) -> list[str]:
     value = overrides.get("duration_s")
-    return [] if isinstance(value, int | float) and value > 0 else ["duration_s must be a positive number"]
+    return [] if isinstance(value, int | float) and value > 0 else ["duration_s: must be a positive number"]
 
 
 @workflow.defn

@@ -3,14 +3,34 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
+from temporalio.client import Client, RPCError
+from temporalio.exceptions import ApplicationError
 
 from tests.workflows.sites import Site
 from tests.workflows.watching_runs import PATIENCE_S, Handle, steps_of
 
 WITHOUT_CACHE = {"PERFWRIGHT_MAX_CACHED_WORKFLOWS": "0"}
 """Of a worker that is killed often: else every kill costs the five seconds of the sticky queue."""
+
+
+async def attempts_ended(client: Client, workflow_id: str, run_id: str | None, dead: Collection[str] = ()) -> None:
+    """Tell the server what it would find out by itself after 15 to 30 s: the attempts that a dead worker was at have ended.
+
+    Of the run and of those that it has started. Tests that kill a worker in the middle of a step wait for the server.
+    `dead`: process ids of workers, where others still live.
+    """
+    described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+    for one in described.raw_description.pending_activities:
+        of_a_dead_one = not dead or one.last_worker_identity.partition("@")[0] in dead
+        if of_a_dead_one and one.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED:
+            attempt = client.get_async_activity_handle(workflow_id=workflow_id, run_id=described.run_id, activity_id=one.activity_id)
+            with suppress(RPCError):  # it had just ended by itself
+                await attempt.fail(ApplicationError("its worker was killed"))
+    for child in described.raw_description.pending_children:
+        await attempts_ended(client, child.workflow_id, child.run_id, dead)
 
 
 async def kill_after_every_step(
@@ -25,7 +45,7 @@ async def kill_after_every_step(
     `settled` is waited for before the next worker starts. Gives the runs, all of them ended.
     """
     wanted, completed = set(steps), asyncio.Queue[tuple[float, str]]()
-    clock = asyncio.get_running_loop().time
+    clock, client = asyncio.get_running_loop().time, await site.client()
     handles: list[Handle] = []
     following: list[asyncio.Task[None]] = []
 
@@ -58,6 +78,8 @@ async def kill_after_every_step(
             await site.signal_worker(signal.SIGKILL)
             if settled is not None:
                 await settled()
+            for handle in handles:
+                await attempts_ended(client, handle.id, handle.first_execution_run_id)
             await site.start_worker()
             restarted_at = clock()
     await asyncio.wait_for(asyncio.gather(*(handle.result() for handle in handles)), PATIENCE_S)

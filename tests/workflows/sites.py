@@ -8,10 +8,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
 
+from activities.context import WorkerContext
 from starter.dev_server import DevServer, start_dev_server
 from starter.json_lines import ready_line
 from starter.temporal_cli import find_temporal_cli
@@ -20,6 +23,21 @@ from tests.workflows.watching_runs import PATIENCE_S
 from workflows.plugin.plugin import PerfwrightPlugin
 
 WORKER = Path(__file__).resolve().parents[2] / "worker.py"
+TASK_TIMEOUT = timedelta(seconds=4)
+"""After which the server gives a dead worker's workflow task to the next: a kill costs ten seconds where nothing is said."""
+
+
+class _ShortTasks(Interceptor):
+    """Runs that this client starts do not wait long for a dead worker's workflow task."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _Starting(next)
+
+
+class _Starting(OutboundInterceptor):
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        input.task_timeout = input.task_timeout or TASK_TIMEOUT
+        return await super().start_workflow(input)
 
 
 @dataclass(kw_only=True)
@@ -30,6 +48,7 @@ class WorkerProcess:
     address: str
     """Of the Temporal server."""
     environment: dict[str, str] = field(default_factory=dict)
+    program: Path = WORKER
     worker: subprocess.Popen[str] | None = None
 
     async def start_worker(self, *arguments: str, **environment: str) -> None:
@@ -38,7 +57,7 @@ class WorkerProcess:
         ours = {"TEMPORAL_ADDRESS": self.address, "PERFWRIGHT_METRICS": "off", "PERFWRIGHT_LOG_LEVEL": "WARNING"}
         with (self.folder / "worker.log").open("ab") as log:
             self.worker = subprocess.Popen(
-                [sys.executable, str(WORKER), "--config", str(self.folder / "perfwright.toml"), *arguments],
+                [sys.executable, str(self.program), "--config", str(self.folder / "perfwright.toml"), *arguments],
                 env=kept | ours | self.environment | environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -94,11 +113,21 @@ class Site(WorkerProcess):
         (self.folder / "perfwright.toml").write_text(REGISTRY.format(targets="\n".join(targets)))
 
     async def client(self) -> Client:
-        return await Client.connect(self.address, plugins=[PerfwrightPlugin()])
+        return await Client.connect(self.address, plugins=[PerfwrightPlugin()], interceptors=[_ShortTasks()])
 
     def close(self) -> None:
         self.kill_worker()
         self.server.stop()
+
+
+@asynccontextmanager
+async def stores_in(folder: Path) -> AsyncIterator[WorkerContext]:
+    """The stores of a site's worker; closed with the block, as the next test would find what is left open."""
+    context = await WorkerContext.open(folder / "perfwright.toml", "local", environ={}, working_directory=folder)
+    try:
+        yield context
+    finally:
+        await context.close()
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """CpuOptimizationImplementation on real code: what is slow is mended and proven, sound code is left alone, wrong changes come off.
 
-Where a trial decides they measure: `make test` runs those alone, one after the other.
+Where a trial proves how much was won they measure: `make test` runs those alone, one after the other.
 """
 
 import asyncio
@@ -23,9 +23,12 @@ from tests.activities.code_projects import DEDUPE, PYTHON, git, project, snapsho
 from tests.needs import needs
 from tests.workflows.investigating import start, workers
 from tests.workflows.optimising import OptimizationResult, answer, child_of, lab_repository, optimising
+from tests.workflows.short_trials import even_sides, fewest_noise_rounds, no_instructions
 from workflows.cpu.cpu_optimization_implementation import CpuOptimizationImplementation
 
-pytestmark = pytest.mark.timeout(1_200)
+__all__ = ["even_sides", "fewest_noise_rounds", "no_instructions"]
+
+pytestmark = [pytest.mark.timeout(1_200), pytest.mark.usefixtures("no_instructions")]
 
 LAB: dict[str, Any] = {
     "benchmark": [PYTHON, "-m", "lab.benchmark"],
@@ -33,7 +36,7 @@ LAB: dict[str, Any] = {
     "profile_s": 6.0,
     "trial_s": 240.0,
 }
-SMALL: dict[str, Any] = {"benchmark": [PYTHON, "bench.py"], "tests": [PYTHON, "check.py"], "profile_s": 4.0, "trial_s": 60.0}
+SMALL: dict[str, Any] = {"benchmark": [PYTHON, "bench.py"], "tests": [PYTHON, "check.py"], "profile_s": 4.0, "trial_s": 120.0}
 MENDED = {one.name: Path(one.file).name for one in planted("shop") if one.codemod}
 """Problems that a codemod can mend, and the file that it changes."""
 QUICK = DEDUPE.replace("    found = []\n", "    return list(dict.fromkeys(values))\n    found = []\n")
@@ -94,6 +97,7 @@ def instructions(folder: Path, problems: str) -> int:
 
 
 @pytest.mark.measuring
+@pytest.mark.usefixtures("fewest_noise_rounds")
 @needs("ptrace", "valgrind")
 async def test_what_is_planted_in_the_shop_is_mended(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,7 +129,6 @@ async def test_what_is_planted_in_the_shop_is_mended(
     assert slow - ours >= 0.5 * (slow - sound), (slow, sound, ours)
 
 
-@pytest.mark.measuring
 @needs("ptrace")
 async def test_nothing_is_changed_in_the_sound_shop(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -143,7 +146,7 @@ async def test_nothing_is_changed_in_the_sound_shop(
     assert snapshot(repository) == before
 
 
-@pytest.mark.measuring
+@pytest.mark.usefixtures("even_sides")
 @needs("ptrace")
 async def test_a_change_that_is_wrong_or_takes_memory_is_not_kept(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """Of two submitted changes, both quicker by far, one raises for values that cannot be hashed, which neither the project's tests nor its
@@ -173,13 +176,14 @@ async def refused_at(handle: WorkflowHandle[Any, OptimizationResult], gates: lis
     return await handle.result()
 
 
+@pytest.mark.usefixtures("even_sides")
 @needs("ptrace")
 @pytest.mark.parametrize(
     ("environment", "gates"),
     [
         ("asking", ["profile/profile_review"]),
         ("asking", ["profile/profile_review", "profile/findings_review", "approach"]),
-        pytest.param("reviewing", ["trial/keep"], marks=pytest.mark.measuring),
+        ("reviewing", ["trial/keep"]),
     ],
 )
 async def test_refused_at_a_gate_nothing_is_changed(
@@ -258,6 +262,7 @@ async def test_the_teams_command_makes_a_change_from_a_brief(client: Client, tas
 
 
 @pytest.mark.measuring
+@pytest.mark.usefixtures("fewest_noise_rounds")
 @needs("ptrace")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has no room for two workers")
 async def test_more_workers_are_tried_where_cores_are_left(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """CpuProfilingInvestigation on real programs: planted problems are found where they are, healthy twins are left alone.
 
-These tests measure: `make test` runs them alone, one after the other.
+Those that judge how much of the machine is used measure: `make test` runs them alone, one after the other.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,6 @@ from perfwright.models.finding import Finding
 from starter.demo import beside, naming
 from tests.needs import needs
 from tests.workflows.investigating import CpuResult, start, started, target, workers
-
-pytestmark = pytest.mark.measuring
 
 SHOP = [problem for problem in planted("shop") if problem.process == "CpuProfilingInvestigation"]
 TWIN_RATE = "1800"
@@ -62,12 +60,13 @@ def slow_shop() -> Iterator[dict[str, Any]]:
         yield ready
 
 
+@pytest.mark.measuring
 @needs("ptrace")
 async def test_every_planted_hot_spot_of_the_shop_is_found(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, slow_shop: dict[str, Any]
 ) -> None:
     """Each of the shop's CPU problems is told above information, at its file and line, with the share of CPU time that it has."""
-    result = await investigate(client, task_queue, host_name, tmp_path, f"port = {slow_shop['port']}", duration_s=40)
+    result = await investigate(client, task_queue, host_name, tmp_path, f"port = {slow_shop['port']}", duration_s=32)
     missed = [f"{gate.name}: {gate.observed}" for gate in result.quality_gates if gate.outcome != "passed"]
     assert not missed, (missed, result.summary)
     told = [beside(problem, naming(problem, result.findings)) for problem in SHOP]
@@ -80,11 +79,12 @@ async def test_every_planted_hot_spot_of_the_shop_is_found(
     assert result.report.html
 
 
+@pytest.mark.measuring
 @needs("ptrace")
 async def test_the_sound_shop_is_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """The same shop without its problems, at fifteen times the load and with CPU enough to matter, yields no finding above information."""
     with started("-m", "lab.up", "--load", "--problems", "none", "--rate", TWIN_RATE) as shop:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"port = {shop['port']}", duration_s=10)
+        result = await investigate(client, task_queue, host_name, tmp_path, f"port = {shop['port']}", duration_s=8)
     assert cores(result) >= PROCESS_STEPS[0], "with less there would be silence for want of CPU"
     assert not loud(result), [f"{f.severity} {f.title}" for f in loud(result)]
     assert not result.recommendations
@@ -105,16 +105,18 @@ async def test_other_runtimes_are_served(client: Client, task_queue: str, host_n
     assert right, (told, [f"{f.severity} {f.title}" for f in result.findings])
 
 
+@pytest.mark.measuring
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_sound_programs_are_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path, program: str) -> None:
     """The JVM, Node and C program without their problem, using a whole core for what they are there to do, yield nothing above information."""
     with started("-m", "lab.programs", program, "--problems", "none", "--seconds", "120", "--", AS_FAST_AS_IT_CAN) as ready:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=6, min_samples=20)
+        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=4, min_samples=20)
     assert cores(result) >= PROCESS_STEPS[-1], "with less there would be silence for want of CPU"
     assert not loud(result), [f"{f.severity} {f.title}" for f in loud(result)]
     assert not result.recommendations
 
 
+@pytest.mark.measuring
 @pytest.mark.parametrize(
     ("pattern", "named"),
     [("one-thread", "one thread saturated"), ("gil", "GIL-bound"), ("lock", "waiting on locks"), ("kernel", "kernel-heavy")],
@@ -123,7 +125,7 @@ async def test_sound_programs_are_left_alone(client: Client, task_queue: str, ho
 async def test_patterns_are_named(client: Client, task_queue: str, host_name: str, tmp_path: Path, pattern: str, named: str) -> None:
     """How a program uses its CPUs is said in the field's own terms."""
     with started("-m", "lab.programs", f"python-{pattern}", "--seconds", "120") as ready:
-        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=8, min_samples=20)
+        result = await investigate(client, task_queue, host_name, tmp_path, f"pid = {ready['pid']}", duration_s=5, min_samples=20)
     assert result.details.utilisation is not None
     assert named in [one.name for one in result.details.utilisation.patterns], result.details.utilisation.patterns
 
@@ -133,7 +135,7 @@ async def test_a_launched_command_is_profiled_and_ended(client: Client, task_que
     """A target given as a command is started for the recording and gone after it."""
     marker = f"launched-{task_queue}"
     command = f"command = ['python3', '-c', 'while True: sum(i * i for i in range(10000))  # {marker}']"
-    result = await investigate(client, task_queue, host_name, tmp_path, command, duration_s=4, overhead_budget_share=0.3)
+    result = await investigate(client, task_queue, host_name, tmp_path, command, duration_s=4, overhead_budget_share=0.3, min_samples=20)
     assert result.details.process is not None
     assert result.verdict == "passed", result.summary
     assert not [p.pid for p in psutil.process_iter(["cmdline"]) if any(marker in word for word in p.info["cmdline"] or ())]

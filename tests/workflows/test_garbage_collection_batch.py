@@ -1,20 +1,21 @@
 """GarbageCollectionTuning of commands that end by themselves, and what it survives: kill -9 of its worker in the sweep, trial and watch."""
 
 import signal
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities.context import WorkerContext
 from perfwright.analysis.gc.candidates import FLAGS
 from tests.needs import needs
 from tests.workflows.investigating import REGISTRY
-from tests.workflows.killed_steps import WITHOUT_CACHE
-from tests.workflows.sites import Site, running_site
+from tests.workflows.killed_steps import WITHOUT_CACHE, attempts_ended
+from tests.workflows.short_trials import EVEN_WORKER
+from tests.workflows.sites import Site, running_site, stores_in
 from tests.workflows.tuning import GcResult, Handle, Tuned, answer, batch_command, jvm_command, registered, tuning
-from tests.workflows.watching_runs import heartbeat, task_failures, until
+from tests.workflows.watching_runs import task_failures, until
 
 pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
@@ -22,36 +23,43 @@ OFF = "collector off"
 SHORT: dict[str, Any] = {"rounds": 2, "candidates": [OFF], "trial_budget_s": 120.0}
 
 
-async def killed_while(site: Site, tuned: Tuned, handle: Handle, activity: str, **seen: Any) -> None:
-    """kill -9 of the worker as soon as the step has told this of itself; then the next worker."""
+async def killed_while(site: Site, tuned: Tuned, handle: Handle, kept: str, lines: int) -> None:
+    """kill -9 of the worker as soon as a step has kept so many lines in its file; then the next worker.
+
+    Read from the disk: a heartbeat arrives seconds later, when a short step may be over.
+    """
 
     async def under_way() -> bool:
-        progress = await heartbeat(tuned.client, handle, activity)
-        return bool(progress) and all(
-            progress[name] >= value if isinstance(value, int) else progress[name] == value for name, value in seen.items()
-        )
+        if (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
+            raise AssertionError(f"{handle.id} ended before {kept} had {lines} lines: {await handle.result()}")
+        with suppress(FileNotFoundError):  # a step that is over removes its file
+            return any(len(file.read_text().splitlines()) >= lines for file in (site.folder / ".perfwright").glob(kept))
+        return False
 
-    await until(under_way, f"{activity} of {handle.id}: {seen}")
+    await until(under_way, f"{lines} lines in {kept}")
     await site.signal_worker(signal.SIGKILL)
+    assert any((site.folder / ".perfwright").glob(kept)), "it was killed in the middle"
+    await attempts_ended(tuned.client, handle.id, handle.first_execution_run_id)
     await site.start_worker()
 
 
 async def test_a_worker_that_is_killed_in_mid_run(tmp_path: Path) -> None:
     """In the sweep, in the trial and in the watch: nothing is measured twice, the change is kept and proven, and stands once."""
     name = "stocktaking"
-    async with running_site(tmp_path) as site:
-        site.environment = WITHOUT_CACHE | {"LAB_PROBLEMS": "all"}
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(running_site(tmp_path))
+        site.environment, site.program = WITHOUT_CACHE | {"LAB_PROBLEMS": "all"}, EVEN_WORKER
         (tmp_path / "perfwright.toml").write_text(REGISTRY.format(targets=registered(name, "local", batch_command())))
-        context = await WorkerContext.open(tmp_path / "perfwright.toml", "local", environ={}, working_directory=tmp_path)
+        context = await stack.enter_async_context(stores_in(tmp_path))
         await site.start_worker()
         tuned = Tuned(await site.client(), "perfwright", name, context)
         handle = await tuned.start(**SHORT, watch_s=12.0)
-        await killed_while(site, tuned, handle, "sweep_settings", samples=2)
+        await killed_while(site, tuned, handle, "recordings/*sweep*/samples.jsonl", 1)
         trial = await tuned.trial(handle)
         await answer(trial, "change")
-        await killed_while(site, tuned, trial, "measure_trial", phase="trial", rounds=2)
+        await killed_while(site, tuned, trial, "trials/*-trial-*/rounds.jsonl", 2)
         await answer(trial, "keep")
-        await killed_while(site, tuned, trial, "measure_trial", phase="watch", rounds=1)
+        await killed_while(site, tuned, trial, "trials/*-watch-*/rounds.jsonl", 1)
         result: GcResult = await handle.result()
         assert not await task_failures(handle)
         details = result.details
@@ -61,7 +69,6 @@ async def test_a_worker_that_is_killed_in_mid_run(tmp_path: Path) -> None:
         assert details.trial.watched and len(tuned.launches()) == 1
         assert {one.rounds for one in details.sweep.scores} == {2} and details.after.typical_share <= details.before.typical_share / 5
         assert b"time of a run" in await context.artifacts.get(details.configuration)
-        await context.close()
 
 
 async def test_a_sound_command_is_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ from activities.changes.kind import Site
 from activities.finding_processes import describe, find_process
 from perfwright.models.target import ProcessSelector
 from tests.needs import needs
+from tests.workflows.short_trials import fewest_noise_rounds
 from tests.workflows.tuning import HOARDER, GcResult, answer, jvm_command, serving, tuning
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(600)]
+__all__ = ["fewest_noise_rounds"]
+
+pytestmark = [needs("temporal"), pytest.mark.timeout(600), pytest.mark.usefixtures("fewest_noise_rounds")]
 
 PROBE = """
 import http.client, sys

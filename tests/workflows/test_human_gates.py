@@ -73,7 +73,7 @@ async def test_requested_changes_repeat_the_work_at_most_max_revisions_times(ask
     async with asking(max_revisions=2) as run:
         gate = await open_gate(run)
         await run.signal("request_changes", says(gate, comment="longer", overrides={"duration_s": -1}))
-        assert "duration_s must be a positive number" in (await refusals(run))[0].reason
+        assert "overrides.duration_s: must be a positive number" in (await refusals(run))[0].reason
         await run.signal("request_changes", says(gate, comment="longer", overrides={"duration_s": 60}))
         second = await open_gate(run, 2)
         assert (second.revisions_left, second.digest != gate.digest) == (1, True)

@@ -11,6 +11,8 @@ from tests.databases import VARIABLE, observed_postgres
 from tests.needs import needs
 from tests.postgres import PostgresServer
 from tests.workflows.indexing import Shop, begun, shop
+from tests.workflows.killed_steps import attempts_ended
+from tests.workflows.short_trials import EVEN_WORKER
 from tests.workflows.sites import WorkerProcess
 from tests.workflows.watching_runs import PATIENCE_S, assert_free, reached, until
 
@@ -19,8 +21,8 @@ __all__ = ["observed_postgres"]
 pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
 LONG = (
-    "INSERT INTO orders SELECT n, n::bigint * 7919 % 4000, repeat('x', 50), date '2026-01-01', 0 FROM generate_series(60001, 600000) n",
-    "INSERT INTO orders SELECT n, n::bigint * 7919 % 4000, repeat('x', 50), date '2026-01-01', 0 FROM generate_series(600001, 900000) n",
+    "INSERT INTO orders SELECT n, n::bigint * 7919 % 4000, repeat('x', 50), date '2026-01-01', 0 FROM generate_series(60001, 300000) n",
+    "INSERT INTO orders SELECT n, n::bigint * 7919 % 4000, repeat('x', 50), date '2026-01-01', 0 FROM generate_series(300001, 900000) n",
 )
 """Rows that make a build take long enough to be met in it."""
 
@@ -60,7 +62,9 @@ async def test_a_killed_worker_leaves_nothing(
     async with shop(client, task_queue, host_name, tmp_path, observed_postgres, *more, serves=False) as lab:
         before = await lab.indexes()
         database = await lab.connection.fetchval("SELECT current_database()::text")
-        host = WorkerProcess(folder=tmp_path, address=temporal_server, environment={VARIABLE: observed_postgres.dsn(database)})
+        host = WorkerProcess(
+            folder=tmp_path, address=temporal_server, environment={VARIABLE: observed_postgres.dsn(database)}, program=EVEN_WORKER
+        )
         try:
             await host.start_worker("--host", host_name)
             handle = await lab.start()
@@ -73,6 +77,7 @@ async def test_a_killed_worker_leaves_nothing(
                 await reached(handle, where)
                 await _running_on_a_clone(lab)
             await host.signal_worker(signal.SIGKILL)
+            await attempts_ended(client, handle.id, handle.first_execution_run_id)
             await host.start_worker("--host", host_name)
             result = await asyncio.wait_for(lab.result_of(handle), PATIENCE_S)
             await assert_free(client, f"target/{lab.name}", f"host/{host_name}")

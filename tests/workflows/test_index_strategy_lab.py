@@ -17,21 +17,27 @@ from tests.needs import needs
 from tests.postgres import PostgresServer
 from tests.workflows.indexing import INDEXES, IndexResult
 from tests.workflows.investigating import DSN_VARIABLE, database, started, workers
+from tests.workflows.short_trials import fewest_noise_rounds
 from tests.workflows.watching_runs import Handle, task_failures
 
-__all__ = ["postgres"]
+__all__ = ["fewest_noise_rounds", "postgres"]
 
-pytestmark = [pytest.mark.measuring, needs("temporal"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.measuring,
+    needs("temporal"),
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("fewest_noise_rounds"),
+]
 
 CLONES = "CLONE_SERVER_DSN"
 ROOT = Path(__file__).resolve().parents[2]
 AUTO = '\n[environments.auto]\nreview = "auto"\nchange = "auto"\nkeep = "auto"\n'
 SHORT: dict[str, Any] = {
-    "window_s": 15,
+    "window_s": 10,
     "top": 30,
-    "measure_s": 30,
+    "measure_s": 20,
     "trial_s": 30,
-    "watch_s": 8,
+    "watch_s": 4,
     "clone_dsn_env": CLONES,
     "statement_timeout_s": 10,
 }

@@ -67,7 +67,10 @@ def test_one_mistake_is_told_once() -> None:
     told = mistakes_in(CpuProfilingRequest, {"target": "a\x07b", "passes": ("x",)})
     assert [line.partition(":")[0] for line in told] == ["target", "passes[0]"]
     assert "letters, digits" in told[0] and "pattern" not in told[0]
-    assert mistakes_in(CpuProfilingRequest, {"target": "shop", "passes": ()})[0].startswith("passes: ")
+    assert mistakes_in(CpuProfilingRequest, {"target": "shop", "passes": ()}) == ["passes: at least 1 needed (got a list of 0)"]
+    assert mistakes_in(CpuProfilingRequest, {"target": {"process": {"command": "job.py"}}}) == [
+        "target.process.command: a list is needed (got 'job.py')"
+    ]
     assert len(mistakes_in(CpuProfilingRequest, {"target": 7})) == 2
 
 

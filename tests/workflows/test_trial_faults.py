@@ -6,17 +6,17 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
-from activities.context import WorkerContext
 from perfwright.models.trial_run import TrialResult
 from perfwright.models.undo import JanitorReport
 from tests.needs import needs
 from tests.workflows.killed_steps import WITHOUT_CACHE, kill_after_every_step
-from tests.workflows.sites import Site, running_site
+from tests.workflows.sites import Site, running_site, stores_in
 from tests.workflows.trying import CONFIGURATION, Lab, furnish, registry, result_of, trying
 from tests.workflows.watching_runs import (
     Handle,
@@ -65,12 +65,13 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-async def opened(site: Site, name: str) -> tuple[Lab, WorkerContext]:
-    """The site's target, whose gates answer by themselves, and the stores of its worker."""
+@asynccontextmanager
+async def unattended(site: Site, name: str) -> AsyncIterator[Lab]:
+    """The site's target, whose gates answer by themselves."""
     furnish(site.folder)
     (site.folder / "perfwright.toml").write_text(registry(name, "local", site.folder, "unattended", UNATTENDED))
-    context = await WorkerContext.open(site.folder / "perfwright.toml", "local", environ={}, working_directory=site.folder)
-    return Lab(await site.client(), "perfwright", name, context, site.folder), context
+    async with stores_in(site.folder) as context:
+        yield Lab(await site.client(), "perfwright", name, context, site.folder)
 
 
 async def measuring(lab: Lab, handle: Handle, rounds: int = 2) -> None:
@@ -142,36 +143,34 @@ async def test_a_side_that_does_not_work(lab: Lab) -> None:
 
 async def test_a_worker_that_is_killed_after_every_step(site: Site) -> None:
     """kill -9 right after each kind of step has completed: with the next worker every trial ends as it should, kept."""
-    lab, context = await opened(site, "shop")
-    site.environment = WITHOUT_CACHE
-    await site.start_worker()
+    async with unattended(site, "shop") as lab:
+        site.environment = WITHOUT_CACHE
+        await site.start_worker()
 
-    async def start_next() -> Handle:
-        lab.file.write_text(CONFIGURATION)
-        return await lab.start(lab.edit(10))
+        async def start_next() -> Handle:
+            lab.file.write_text(CONFIGURATION)
+            return await lab.start(lab.edit(10))
 
-    for handle in await kill_after_every_step(site, EVERY_STEP, start_next, 1):
-        assert (await result_of(handle)).kept
-        assert [one.state for one in await lab.records_of(handle)] == ["kept"]
-    assert lab.file.read_text() == "cost = 10\n"
-    await assert_free(lab.client, *lab.target.resources)
-    await context.close()
+        for handle in await kill_after_every_step(site, EVERY_STEP, start_next, 1):
+            assert (await result_of(handle)).kept
+            assert [one.state for one in await lab.records_of(handle)] == ["kept"]
+        assert lab.file.read_text() == "cost = 10\n"
+        await assert_free(lab.client, *lab.target.resources)
 
 
 async def test_a_worker_that_is_killed_at_any_instant(site: Site) -> None:
     """kill -9 somewhere between the start and after `keep`: the target always ends as it was, or kept and recorded."""
-    lab, context = await opened(site, "shop")
-    chance = random.Random(5)
-    await site.start_worker()
-    ends, began = [], time.monotonic()
-    await assert_consistent(lab, await lab.start(lab.edit(10)), "cost = 10\n")
-    undisturbed_s = time.monotonic() - began
-    for _ in range(INSTANTS):
-        handle = await lab.start(lab.edit(10))
-        await asyncio.sleep(chance.uniform(0.0, undisturbed_s))
-        await site.signal_worker(signal.SIGKILL)
+    async with unattended(site, "shop") as lab:
+        chance = random.Random(5)
         await site.start_worker()
-        ends.append((await assert_consistent(lab, handle, "cost = 10\n")).end)
-    assert set(ends) == {"kept"}, "a kill alone loses no trial"
-    assert not running_with(str(lab.folder / "probe.py"))
-    await context.close()
+        ends, began = [], time.monotonic()
+        await assert_consistent(lab, await lab.start(lab.edit(10)), "cost = 10\n")
+        undisturbed_s = time.monotonic() - began
+        for _ in range(INSTANTS):
+            handle = await lab.start(lab.edit(10))
+            await asyncio.sleep(chance.uniform(0.0, undisturbed_s))
+            await site.signal_worker(signal.SIGKILL)
+            await site.start_worker()
+            ends.append((await assert_consistent(lab, handle, "cost = 10\n")).end)
+        assert set(ends) == {"kept"}, "a kill alone loses no trial"
+        assert not running_with(str(lab.folder / "probe.py"))

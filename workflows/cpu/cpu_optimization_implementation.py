@@ -33,7 +33,6 @@ from perfwright.analysis.optimization_results import (
 )
 from perfwright.models.change import PatchSpec
 from perfwright.models.cpu_optimization import (
-    OVERRIDABLE,
     PROCESS,
     CallsRecorded,
     CallsToRecord,
@@ -360,7 +359,7 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions,
-            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
+            "validate_overrides": lambda overrides: override_problems(request, overrides),
         }
 
     def _result(

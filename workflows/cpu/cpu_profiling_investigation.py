@@ -19,7 +19,6 @@ from activities.pyspy import PySpy
 from activities.targets import TargetQuery, Targets
 from perfwright.analysis.cpu_questions import inspector_change, profile_review
 from perfwright.models.cpu_profiling import (
-    OVERRIDABLE,
     PROCESS,
     CpuProfilingDetails,
     CpuProfilingRequest,
@@ -301,7 +300,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions if revisions is None else revisions,
-            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
+            "validate_overrides": lambda overrides: override_problems(request, overrides),
         }
 
     def _result(

@@ -32,7 +32,6 @@ from perfwright.models.index_steps import (
     VerifyIndexes,
 )
 from perfwright.models.index_strategy import (
-    OVERRIDABLE,
     PROCESS,
     ExistingIndexes,
     IndexProposal,
@@ -331,7 +330,7 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions if revisions is None else revisions,
-            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
+            "validate_overrides": lambda overrides: override_problems(request, overrides),
         }
 
     async def _result(

@@ -17,7 +17,7 @@ from perfwright.analysis.query_questions import costly_statements, queries_revie
 from perfwright.analysis.query_results import told_request
 from perfwright.models.database import DatabaseFacts
 from perfwright.models.query_advice import AdviceMade, AdviceOnTrial, AdviceTried, LookForAdvice, QueryFindingsToRank, RankedQueries
-from perfwright.models.query_performance import OVERRIDABLE, PROCESS, QueryPerformanceDetails, QueryPerformanceRequest, WindowFacts
+from perfwright.models.query_performance import PROCESS, QueryPerformanceDetails, QueryPerformanceRequest, WindowFacts
 from perfwright.models.query_steps import (
     RULE_FAMILIES,
     ExplainedStatements,
@@ -331,7 +331,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions if revisions is None else revisions,
-            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE),
+            "validate_overrides": lambda overrides: override_problems(request, overrides),
         }
 
     def _result(

@@ -24,7 +24,6 @@ from perfwright.models.gc_steps import (
     TuningToJudge,
 )
 from perfwright.models.gc_tuning import (
-    OVERRIDABLE,
     PROCESS,
     CollectorPreflight,
     GarbageCollectionRequest,
@@ -296,5 +295,5 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
         return {
             "deadline_s": request.review_deadline_s,
             "max_revisions": request.max_revisions if revisions is None else revisions,
-            "validate_overrides": lambda overrides: override_problems(request, overrides, OVERRIDABLE) or unknown_names(overrides, known),
+            "validate_overrides": lambda overrides: override_problems(request, overrides) or unknown_names(overrides, known),
         }

@@ -28,6 +28,13 @@ _CREDENTIALS_IN_URL = re.compile(r"(://)[^\s/@]*@")
 _FIELD = re.compile(r"^[a-z_][a-z0-9_]*$")
 _TYPE_TAGS = frozenset({"str", "int", "float", "bool", "none", "dict", "list", "tuple", "set", "model", "nullable", "chain", "url"})
 """Names that pydantic puts into a location for a branch of a union; they are no fields."""
+_IN_WORDS = {
+    "too_short": "at least {min_length} needed",
+    "too_long": "at most {max_length} allowed",
+    "tuple_type": "a list is needed",
+    "list_type": "a list is needed",
+}
+"""Where pydantic speaks of Python's types, or of what stands "after validation"."""
 
 
 def shown(value: object, name: str = "") -> str:
@@ -60,7 +67,8 @@ def describe_mistakes(error: ValidationError, model: object = None) -> list[str]
         if _only_follows(mistake, where, mistakes, places):
             continue
         name = where or (model.__name__ if isinstance(model, type) else "input")
-        what = mistake["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")[:300]
+        what = _IN_WORDS[mistake["type"]].format_map(mistake.get("ctx", {})) if mistake["type"] in _IN_WORDS else mistake["msg"]
+        what = what.removeprefix("Value error, ").removeprefix("Assertion failed, ")[:300]
         if mistake["type"] == "missing":
             lines[f"{name}: missing"] = None
         elif mistake["type"] == "extra_forbidden":
@@ -78,10 +86,12 @@ def describe_mistakes(error: ValidationError, model: object = None) -> list[str]
 
 
 def _only_follows(mistake: "ErrorDetails", where: str, mistakes: Sequence["ErrorDetails"], places: Sequence[str]) -> bool:
-    """What no one need be told beside another line: that a text is no object where it is a text that is wrong, and that a list is too
-    short where its items are what was refused."""
+    """What no one need be told beside another line: that a text is no object where it is a text that is wrong, that an object is no text
+    where a field of it is what is wrong, and that a list is too short where its items are what was refused."""
     if mistake["type"] in ("model_type", "model_attributes_type") and isinstance(mistake["input"], str):
         return any(there == where and other["type"].startswith("string_") for other, there in zip(mistakes, places, strict=True))
+    if mistake["type"] == "string_type" and isinstance(mistake["input"], Mapping):
+        return any(there.startswith(f"{where}.") for there in places)
     return mistake["type"] == "too_short" and any(there.startswith(f"{where}[") for there in places)
 
 

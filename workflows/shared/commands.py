@@ -143,5 +143,7 @@ def _target_is_gone(error: ActivityError) -> bool:
 
 
 def _ended_early(command: CommandRun, end: CommandEnd) -> Exception:
-    said = f": {end.output_tail}" if end.output_tail else ""
-    return refuse(ErrorType.TARGET_GONE, f"{command.title} ended after {end.seconds:.1f} s with exit code {end.returncode}{said}")
+    told = f"{command.title} ended after {end.seconds:.1f} s with exit code {end.returncode}"
+    if end.returncode == 0:
+        return refuse(ErrorType.TARGET_GONE, f"{told}, before it was recorded", way_out="Give it more work, or start it from a loop")
+    return refuse(ErrorType.TARGET_GONE, f"{told}: {end.output_tail}" if end.output_tail else told)

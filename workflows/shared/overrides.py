@@ -1,6 +1,5 @@
 """What a reviewer may change with `request_changes`: checked when the decision arrives, so that the sender is told and not the run."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -16,10 +15,8 @@ class Revisable(Protocol):
         ...
 
 
-def override_problems(request: Revisable, overrides: dict[str, Any], allowed: Mapping[str, str]) -> list[str]:
-    """What is wrong with the overrides, one sentence each; empty when nothing is. `allowed`: field -> what it means."""
-    if unknown := sorted(set(overrides) - set(allowed)):
-        return [f"{name}: cannot be changed here; allowed: {', '.join(allowed)}" for name in unknown]
+def override_problems(request: Revisable, overrides: dict[str, Any]) -> list[str]:
+    """What is wrong with the overrides, one sentence each. The gate itself refuses fields that its question does not name."""
     try:
         request.revised(overrides)
     except ValidationError as mistakes:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from perfwright.analysis.database.own_statements import is_own
+from perfwright.analysis.database.own_statements import counted_text, is_own
 from perfwright.analysis.database.passwords import without_passwords
 from perfwright.analysis.database.statement_counters import Counters, EntryKey, WindowDifference
 from perfwright.models.statement import ObservedWindow, ServerCounters
@@ -48,14 +48,17 @@ def gather(
     statements, own_ms, total_ms = [], 0.0, sum(found.entries[key].total_ms for key in rest if key.top_level)
     for key in chosen:
         counters, text = found.entries[key], texts.get(key)
-        if text is not None and is_own(text):
+        # Nested in an EXPLAIN of ours also the application's statements are ours.
+        if text is not None and is_own(counted_text(text) if key.top_level else text):
             own_ms += counters.total_ms if key.top_level else 0.0
             continue
         # Time of nested statements is in that of the statement that called the function.
         total_ms += counters.total_ms if key.top_level else 0.0
         if text is not None:
             role = roles.get(key.role_id, str(key.role_id))
-            statements.append(_statement(key, counters, text, role, database, planning_counted=planning_counted, reads_timed=reads_timed))
+            statements.append(
+                _statement(key, counters, counted_text(text), role, database, planning_counted=planning_counted, reads_timed=reads_timed)
+            )
     notes = _notes(found, without_text=sum(key not in texts for key in chosen), left_out=len(rest))
     window = ObservedWindow(
         seconds=found.seconds,

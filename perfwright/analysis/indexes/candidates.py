@@ -11,13 +11,17 @@ from itertools import chain, permutations, product
 
 from perfwright.analysis.indexes.column_uses import TableUse
 from perfwright.analysis.indexes.definitions import IndexDefinition, unique
-from perfwright.analysis.query_advice.existing_indexes import index_keys
-from perfwright.analysis.query_advice.index_drafts import MIN_ROWS
+from perfwright.analysis.query_advice.existing_indexes import MIN_ROWS, index_keys
 from perfwright.analysis.query_advice.plan_view import distinct_of, rows_of
 from perfwright.models.database import ColumnFacts, TableFacts
 
 MAX_EQUALITIES = 3
 MAX_INCLUDED = 8
+MAX_CONDITIONS = 4
+"""Of a partial index."""
+MAX_PARTIAL_KEYS = 4
+"""Lists of keys on each condition: what is partial cannot be asked about and has to be built."""
+AND = " AND "
 INCLUDED_SHARE = 0.6
 """Width of what an index holds over that of a row: a wider one is the table once more."""
 DEFAULT_WIDTH_BYTES = 16
@@ -39,7 +43,7 @@ def relevant(definition: IndexDefinition, uses: Iterable[TableUse]) -> bool:
         if (use.table.schema_name, use.table.name) != (definition.schema_name, definition.table_name):
             continue
         if definition.predicate:
-            if definition.predicate in use.conditions:
+            if definition.predicate in use.conditions or set(definition.predicate.split(AND)) <= set(use.conditions):
                 return True
         elif definition.expression:
             if definition.expression in use.expressions:
@@ -109,18 +113,39 @@ def _for_order(use: TableUse) -> Iterator[IndexDefinition]:
 
 
 def _partial(use: TableUse) -> Iterator[IndexDefinition]:
+    """On each condition without values, and on all of them together, where few rows may be left: then the rows that equalities or joins
+    look for, and a range within the equality."""
     table = use.table
-    for condition in use.conditions:
-        asked = (*use.joined, *use.equal, *use.listed, *use.ranges)
-        named = set(re.findall(r"\w+", condition))
-        outside = [name for name in dict.fromkeys(asked) if name not in named] or use.needed[:1]
-        for key in outside[:MAX_EQUALITIES]:
-            if not _narrow(table.column(key)):
+    conditions = list(use.conditions)
+    if 1 < len(conditions) <= MAX_CONDITIONS:
+        conditions.append(AND.join(conditions))
+    elsewhere = {*use.listed, *use.joined, *use.ranges, *use.grouped, *(name for name, _ in use.ordered)}
+    for condition in conditions:
+        parts = [{word for word in re.findall(r"\w+", part) if table.column(word)} for part in condition.split(AND)]
+        alone = {name for part in parts if len(part) == 1 for name in part} - elsewhere
+        # What only the condition reads is known to hold: it is no key, and an index-only scan does without it.
+        implied = alone | (set().union(*parts) - elsewhere - set(use.equal))
+        key_lists = [keys for keys in _partial_keys(use) if not implied & set(keys)] or [(name,) for name in use.needed[:1]]
+        for keys in key_lists[:MAX_PARTIAL_KEYS]:
+            if not all(_narrow(table.column(key)) for key in keys):
                 continue
-            yield IndexDefinition(table.schema_name, table.name, (key,), predicate=condition)
-            rest = tuple(sorted(set(use.needed) - {key} - named))
-            if rest and len(rest) <= MAX_INCLUDED and _width(table, (key, *rest)) <= INCLUDED_SHARE * _row_width(table):
-                yield IndexDefinition(table.schema_name, table.name, (key,), rest, predicate=condition)
+            yield IndexDefinition(table.schema_name, table.name, keys, predicate=condition)
+            rest = tuple(sorted(set(use.needed) - {*keys} - implied))
+            if rest and len(rest) <= MAX_INCLUDED and _width(table, (*keys, *rest)) <= INCLUDED_SHARE * _row_width(table):
+                yield IndexDefinition(table.schema_name, table.name, keys, rest, predicate=condition)
+
+
+def _partial_keys(use: TableUse) -> Iterator[tuple[str, ...]]:
+    """Joins, then equalities, each with a range behind it where there is one; ranges alone where there is nothing else."""
+    equal, ranges = dict.fromkeys((*use.equal, *use.listed)), dict.fromkeys(use.ranges)
+    for name in dict.fromkeys(use.joined):
+        yield (name,)
+    for name in equal:
+        within: list[tuple[str, ...]] = [(name, other) for other in ranges if other != name]
+        yield from within or [(name,)]
+    if not equal:
+        for name in ranges:
+            yield (name,)
 
 
 def exists(definition: IndexDefinition, table: TableFacts) -> bool:

@@ -93,7 +93,7 @@ class _Times:
 
     def __init__(self, problem: Problem, relevant: Mapping[IndexDefinition, frozenset[int]]) -> None:
         self.problem, self._relevant = problem, relevant
-        self._shapes: dict[tuple[int, Indexes], Shape] = {}
+        self._shapes: list[dict[Indexes, Shape]] = [{} for _ in problem.uses]
         self._ratios: dict[tuple[int, str], float] = {}
 
     @property
@@ -101,12 +101,17 @@ class _Times:
         return len(self._ratios)
 
     def shape(self, query: int, indexes: Indexes) -> Measuring[Shape]:
-        asked = frozenset(one for one in indexes if query in self._relevant[one])
-        if (query, asked) not in self._shapes:
-            answer = yield ShapeQuestion(query, asked)
-            assert isinstance(answer, Shape)
-            self._shapes[query, asked] = answer
-        return self._shapes[query, asked]
+        asked, known = frozenset(one for one in indexes if query in self._relevant[one]), self._shapes[query]
+        if asked in known:
+            return known[asked]
+        for whole, shape in known.items():
+            if shape.used <= asked <= whole:  # as in `selection`: without what it does not read, the plan is the same
+                known[asked] = shape
+                return shape
+        answer = yield ShapeQuestion(query, asked)
+        assert isinstance(answer, Shape)
+        known[asked] = answer
+        return answer
 
     def ratio(self, query: int, indexes: Indexes) -> Measuring[float]:
         found, plain = (yield from self.shape(query, indexes)), (yield from self.shape(query, NONE))
@@ -136,16 +141,24 @@ class _Times:
             total += self.problem.weights[query] * score((yield from self.ratio(query, indexes)))
         return total
 
-    def cost_gain(self, index: IndexDefinition, beside: Indexes) -> Measuring[float]:
-        """What the planner expects of it."""
+    def expected_gain(self, index: IndexDefinition, beside: Indexes) -> Measuring[float]:
+        """What is known of its gain: by times where both plans were measured, else what the planner expects."""
         total, after = 0.0, with_index(beside, index)
         for query in sorted(self._relevant[index]):
             now, then = (yield from self.shape(query, beside)), (yield from self.shape(query, after))
-            total += self.problem.weights[query] * log_gain(now.cost, then.cost)
+            if now.shape == then.shape:
+                continue
+            before, behind = (yield from self._timed_ratio(query, now)), (yield from self._timed_ratio(query, then))
+            known = before is not None and behind is not None
+            total += self.problem.weights[query] * (score(before or 1.0) - score(behind or 1.0) if known else log_gain(now.cost, then.cost))
         return total
 
-    def cost_loss(self, index: IndexDefinition, among: Indexes) -> Measuring[float]:
-        return (yield from self.cost_gain(index, among - {index}))
+    def _timed_ratio(self, query: int, found: Shape) -> Measuring[float | None]:
+        plain = yield from self.shape(query, NONE)
+        return 1.0 if found.shape == plain.shape else self._ratios.get((query, found.shape))
+
+    def expected_loss(self, index: IndexDefinition, among: Indexes) -> Measuring[float]:
+        return (yield from self.expected_gain(index, among - {index}))
 
 
 HOPE, HOPE_PER_COST = 0.3, 1.5
@@ -172,7 +185,7 @@ def search_measured(
     trimmed: list[Indexes] = []
     try:
         for number, given in enumerate(starts):
-            trimmed.append((yield from _trimmed(times, given)))
+            trimmed.append((yield from _fitting(times, given)))
             if number == 0:
                 unmeasured = trimmed[0]
             values.append((yield from times.value(trimmed[-1], trails[0][-1][1])))
@@ -258,7 +271,7 @@ def _add(times: _Times, best: tuple[Indexes, float], built: Sequence[IndexDefini
     expected = {}
     for one in built:
         if one not in taken and not any(other.begins(one) for other in taken):
-            expected[one] = yield from times.cost_gain(one, taken)
+            expected[one] = yield from times.expected_gain(one, taken)
     # One that takes the place of a larger one with the same keys frees room for others: tried even where the planner expects nothing.
     shorter = [one for one in expected if any(other.keys == one.keys and other.include and not one.include for other in taken)]
     ranked = sorted((one for one in expected if expected[one] > 0), key=lambda one: (-expected[one], one.title))[:TRIED_ADDITIONS]
@@ -267,11 +280,8 @@ def _add(times: _Times, best: tuple[Indexes, float], built: Sequence[IndexDefini
         if one in shorter:
             after = frozenset(other for other in after if other.keys != one.keys or other == one)
         if _bytes(times, after) > times.problem.budget_bytes:
-            losses: dict[IndexDefinition, float] = {}
-            for other in after - {one}:
-                losses[other] = yield from times.cost_loss(other, after)
-            after = _within(times, after, one, losses)
-            if one not in after:
+            after = yield from _fitting(times, after, frozenset((one,)))
+            if _bytes(times, after) > times.problem.budget_bytes:
                 continue
         wanted = value - (ADD_GAIN if _bytes(times, after) >= _bytes(times, taken) else -DROP_LOSS / 3)
         found = yield from times.value(after, wanted)
@@ -280,26 +290,21 @@ def _add(times: _Times, best: tuple[Indexes, float], built: Sequence[IndexDefini
     return None
 
 
-def _within(times: _Times, indexes: Indexes, new: IndexDefinition, losses: Mapping[IndexDefinition, float]) -> Indexes:
-    """Without those that are missed least per byte, until the rest fits."""
+def _fitting(times: _Times, indexes: Indexes, kept: Indexes = NONE) -> Measuring[Indexes]:
+    """Within the budget by real sizes: without those that are missed least for the bytes that are wanted, where what is freed beyond counts
+    for nothing; what fits again when larger ones went is put back. Only `kept` stays in any case."""
+    budget, losses = times.problem.budget_bytes, dict[IndexDefinition, float]()
+    if _bytes(times, indexes) <= budget:
+        return indexes
+    for one in sorted(indexes - kept, key=lambda one: one.title):
+        losses[one] = max(0.0, (yield from times.expected_loss(one, indexes)))
     left = indexes
-    for one in sorted(indexes - {new}, key=lambda one: (losses.get(one, 0.0) / max(1, times.problem.size(one)), one.title)):
-        if _bytes(times, left) <= times.problem.budget_bytes:
-            return left
-        left = left - {one}
-    return left if _bytes(times, left) <= times.problem.budget_bytes else left - {new}
-
-
-def _trimmed(times: _Times, indexes: Indexes) -> Measuring[Indexes]:
-    """Within the budget by real sizes; estimates may have been too small."""
-    losses = {}
-    if _bytes(times, indexes) > times.problem.budget_bytes:
-        for one in indexes:
-            losses[one] = yield from times.cost_loss(one, indexes)
-    left = indexes
-    for one in sorted(losses, key=lambda one: (losses[one] / max(1, times.problem.size(one)), one.title)):
-        if _bytes(times, left) > times.problem.budget_bytes:
-            left = left - {one}
+    while (excess := _bytes(times, left) - budget) > 0 and left - kept:
+        least = min(left - kept, key=lambda one: ((losses[one] + DROP_LOSS) / max(1, min(times.problem.size(one), excess)), one.title))
+        left = left - {least}
+    for one in sorted(indexes - left, key=lambda one: (-losses[one], one.title)):
+        if _bytes(times, left) + times.problem.size(one) <= budget:
+            left = left | {one}
     return left
 
 

@@ -1,6 +1,6 @@
 """What plan rules stand for on MySQL and MariaDB, where PostgreSQL's words do not hold, and the rules that only they have."""
 
-from perfwright.analysis.query_advice.rule_advice import RuleAdvice
+from perfwright.analysis.query_advice.advice_kinds import RuleAdvice
 
 _INDEX = (0.5, 0.9, 0.99)
 MYSQL_RULES: dict[str, RuleAdvice] = {

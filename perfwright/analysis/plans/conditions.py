@@ -22,7 +22,7 @@ MAX_NESTING = 100
 Comparison = Literal[
     "equality", "range", "inequality", "pattern", "regex", "not pattern", "containment", "null test", "boolean", "call", "or", "other"
 ]
-"""`containment`: operators that GIN and GiST serve (@>, &&, @@). `call`: a function's result is the condition itself."""
+"""`containment`: operators that GIN and GiST serve (@>, &&, << of ranges). `call`: a function's result is the condition itself."""
 Operand = Literal["column", "function", "cast", "expression"]
 """How the column stands in it: bare, inside a function, cast to another type, or inside an operator (`a + 1`, `data ->> 'k'`)."""
 
@@ -54,6 +54,11 @@ _OPERATORS: dict[str, Comparison] = {
     "?&": "containment",
     "@@": "containment",
     "@?": "containment",
+    "<<": "containment",
+    ">>": "containment",
+    "<<=": "containment",
+    ">>=": "containment",
+    "-|-": "containment",
 }
 _NAMES_OF_SUBPLANS = (
     (re.compile(r"\b(?:EXISTS|ARRAY)\((SubPlan|InitPlan) (\d+)\)"), r"(\1_\2)"),
@@ -87,7 +92,7 @@ class Part:
     wrapping: str = ""
     """`lower(email)`, the type of a cast, or the operator of an expression."""
     columns: tuple[Column, ...] = ()
-    """All columns in it, the compared one first."""
+    """All columns in it, the compared one first; of a comparison of rows (`(a, b) > (1, 2)`) all that are compared, in their order."""
     others: tuple[Column, ...] = ()
     """Columns on the other side."""
     pattern: str | None = None
@@ -245,6 +250,9 @@ def _comparison(compared: Mapping[str, Any], columns: tuple[Column, ...]) -> Par
     if in_elements:
         # `'x' = ANY (tags)`: GIN finds elements by @> and && only (documentation, 70.1 "Built-in Operator Classes" of GIN).
         operand, wrapping = "expression", f"ANY ({wrapping or (theirs or ours)[0].name})"
+    if operator == "^@" and operand == "column":
+        # A btree of the column's own collation finds it from version 15 on and only where that is C; LIKE has its operator class.
+        operand, wrapping = "expression", f"{ours[0].name} ^@"
     pattern = _constant_text(right) if comparison in ("pattern", "regex") else None
     if kind == "AEXPR_OP_ANY":
         pattern = None
@@ -270,9 +278,13 @@ def _operand(tree: Any) -> tuple[Operand, str]:
             return "column", ""
         case {"CollateClause": {"arg": inner}}:
             return _operand(inner)
+        case {"RowExpr": {"args": [*fields]}} if all("ColumnRef" in one for one in fields):
+            return "column", ""
         case {"TypeCast": {"arg": inner, "typeName": named}}:
             operand, wrapping = _operand(inner)
-            return ("cast", type_name(named)) if operand == "column" else (operand, wrapping)
+            # `note::varchar(5)` cuts the text.
+            length = "(n)" if named.get("typmods") else ""
+            return ("cast", type_name(named) + length) if operand == "column" else (operand, wrapping)
         case {"FuncCall": _} | {"CoalesceExpr": _} | {"MinMaxExpr": _}:
             return "function", written(tree)
         case {"A_Expr": inner}:

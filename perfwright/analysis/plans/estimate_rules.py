@@ -93,7 +93,8 @@ def _of_scan(plan: ExaminedPlan, node: PlanNode, ratio: float) -> Iterator[PlanH
     if unknown_to_statistics(parts) or _merge_inner(plan, node):
         return
     patterns = any(part.comparison in ("pattern", "regex") for part in found.sargable)
-    if (found.wrapped or found.cast or found.unanchored or patterns) and (ratio < 1 or not _matters_above(plan, node)):
+    guessed = any(one.operand in ("function", "expression") for part in found.other for branch in part.branches for one in branch)
+    if (found.wrapped or found.cast or found.unanchored or patterns or guessed) and (ratio < 1 or not _matters_above(plan, node)):
         return
     columns = own_columns(texts, node.alias)
     yield _misestimated(plan, node, ratio, f"{node.relation} gives", columns, facts)

@@ -41,6 +41,8 @@ class ExaminedPlan:
     """Of the statement's calls in the window, for plans that were not executed."""
     load_share: float = 0.0
     """Of the time of all statements in the window, by this one."""
+    functions: tuple[str, ...] = ()
+    """Functions of the users' own that the statement calls: what they do is in the plan's time and blocks, and in no node of their own."""
 
     @property
     def analyzed(self) -> bool:

@@ -47,8 +47,17 @@ def written(tree: Any, depth: int = 0) -> str:
             return f"{name}({', '.join(written(one, depth + 1) for one in call.get('args', [])[:6])})"
         case {"CoalesceExpr": {"args": arguments}}:
             return f"coalesce({', '.join(written(one, depth + 1) for one in arguments[:6])})"
+        case {"MinMaxExpr": {"op": kind, "args": arguments}}:
+            name = "greatest" if kind == "IS_GREATEST" else "least"
+            return f"{name}({', '.join(written(one, depth + 1) for one in arguments[:6])})"
         case {"A_Expr": {"lexpr": left, "rexpr": right} as compared}:
             return f"{written(left, depth + 1)} {operator_of(compared)} {written(right, depth + 1)}"
+        case {"A_Expr": {"rexpr": right} as compared}:
+            return f"{operator_of(compared)}{written(right, depth + 1)}"
+        case {"A_Indirection": {"arg": inner, "indirection": [{"A_Indices": {"uidx": place}}]}}:
+            return f"{written(inner, depth + 1)}[{written(place, depth + 1)}]"
+        case {"CaseExpr": _}:
+            return "CASE …"
         case _:
             return "…"
 

@@ -34,14 +34,14 @@ class _Filter:
     def names(self, parts: tuple[Part, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(column.name for part in parts for column in part.columns if column.of(self.node.alias)))
 
-    def hit(self, rule: str, why: str, columns: tuple[str, ...]) -> PlanHit:
+    def hit(self, rule: str, why: str, columns: tuple[str, ...], numbers: dict[str, float] | None = None) -> PlanHit:
         table = self.plan.table_of(self.node)
         read = f"reads {told(self.removed + self.kept)} rows of {table}" if self.removed else f"reads {table}"
         return self.plan.hit(
             rule,
             self.node,
             f"{why}: the scan {read} to keep {told(self.kept)}",
-            numbers={"rows_removed": self.removed, "rows_kept": self.kept},
+            numbers={"rows_removed": self.removed, "rows_kept": self.kept} | (numbers or {}),
             columns=columns,
             relation=table,
             share=self.share,
@@ -101,7 +101,17 @@ def hidden_by_expression(found: _Filter) -> Iterator[PlanHit]:
     parts = tuple(part for part in found.parts.wrapped if served(found.facts, part) is None and not _volatile(found.plan, part))
     if parts:
         expressions = tuple(dict.fromkeys(part.wrapping for part in parts))
-        yield found.hit("R12", f"The condition on {in_list(expressions)} hides the column from its index", found.names(parts))
+        why = f"The condition on {in_list(expressions)} hides the column from its index"
+        yield found.hit("R12", why, found.names(parts), {_guise(part): 1.0 for part in parts})
+
+
+def _guise(part: Part) -> str:
+    """What the column is hidden in; `rule_advice` has a title for each."""
+    if part.operand == "function":
+        return "in_function"
+    if part.wrapping.startswith("ANY ("):
+        return "as_array"
+    return "compared_otherwise" if part.wrapping.endswith(("IS NOT DISTINCT FROM", "^@")) else "in_expression"
 
 
 def _volatile(plan: ExaminedPlan, part: Part) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from perfwright.analysis.plans import (
+    called_functions,
     complexity_rules,
     estimate_rules,
     hidden_columns,
@@ -32,7 +33,7 @@ FAMILIES: Mapping[RuleFamily, tuple[Rules, ...]] = {
     "joins": (join_rules.rules,),
     "estimates": (estimate_rules.rules,),
     "memory": (memory_rules.rules,),
-    "complexity": (complexity_rules.rules, hidden_columns.rules),
+    "complexity": (complexity_rules.rules, called_functions.rules, hidden_columns.rules),
     "overhead": (overhead_rules.rules,),
 }
 """Which module has which rules: scans R01 R03 R05 R17 R20 R22, joins R02 R24 R25, estimates R09 R10 R30, memory R04 R06 R07 R08 R19 R29,
@@ -75,6 +76,7 @@ def examine(taken: StatementPlans, statement: Statement | None, catalog: Catalog
                 execution_ms=plan.execution_ms,
                 mean_ms=statement.mean_ms if statement and statement.calls else None,
                 load_share=statement.share if statement else 0.0,
+                functions=called_functions.called_functions(statement.text if statement else "", catalog),
             )
         )
     return examined

@@ -5,9 +5,9 @@ another index (on the expression, trigrams), another way to write them, or canno
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from perfwright.analysis.plans.conditions import Column, Part, columns_in, read_condition
+from perfwright.analysis.plans.conditions import Column, Comparison, Part, columns_in, read_condition
 from perfwright.analysis.plans.plan_tree import PlanNode
 from perfwright.models.database import IndexFacts, TableFacts
 
@@ -73,16 +73,18 @@ class Predicates:
     def columns(self) -> tuple[str, ...]:
         """Of the sargable parts in the order of an index: equalities before ranges."""
         others = tuple(part for part in self.sargable if part not in self.equalities)
-        return tuple(dict.fromkeys(part.column.name for part in (*self.equalities, *others) if part.column))
+        return tuple(dict.fromkeys(column.name for part in (*self.equalities, *others) for column in part.columns))
 
 
 def predicates(node: PlanNode, facts: TableFacts | None, field: str = "Filter") -> Predicates:
     """The parts of a node's filter that are about its own table."""
     sorted_parts: dict[str, list[Part]] = {}
     for part in read_condition(node.text(field)):
-        shared = _shared_equalities(part, node.alias, facts)
+        shared = _shared_columns(part, node.alias, facts)
+        searched = () if shared else _searched_in_each(part, node.alias, facts)
         sorted_parts.setdefault("sargable", []).extend(shared)
-        if not shared:
+        sorted_parts.setdefault("unanchored", []).extend(searched)
+        if not shared and not searched:
             sorted_parts.setdefault(_sort(part, node.alias, facts), []).append(part)
     return Predicates(**{name: tuple(parts) for name, parts in sorted_parts.items()})
 
@@ -118,10 +120,27 @@ def _sort_or(part: Part, alias: str, facts: TableFacts | None) -> str:
     return "other" if set.intersection(*used) else "alternatives"
 
 
-def _shared_equalities(part: Part, alias: str, facts: TableFacts | None) -> tuple[Part, ...]:
-    """Columns that every branch of an OR compares for equality: a list of values, as in `(a = 1 AND b < 5) OR (a = 2 AND b < 9)`."""
+def _searched_in_each(part: Part, alias: str, facts: TableFacts | None) -> tuple[Part, ...]:
+    """The patterns without a beginning of an OR that has one in each branch, as a search over several columns has."""
+    found = [next((one for one in branch if _sort(one, alias, facts) == "unanchored"), None) for branch in part.branches]
+    return tuple(one for one in found if one) if all(found) else ()
+
+
+def _shared_columns(part: Part, alias: str, facts: TableFacts | None) -> tuple[Part, ...]:
+    """Columns that every branch of an OR compares: a list of values, as in `(a = 1 AND b < 5) OR (a = 2 AND b < 9)`, or of ranges."""
+    if found := _shared(part, alias, facts, {"equality"}) or _shared(part, alias, facts, {"pattern"}):
+        return found
+    ranges = _shared(part, alias, facts, {"equality", "range", "null test"})
+    return tuple(replace(one, comparison="range") for one in ranges)
+
+
+def _shared(part: Part, alias: str, facts: TableFacts | None, comparisons: set[Comparison]) -> tuple[Part, ...]:
     by_branch = [
-        {one.column: one for one in branch if one.comparison == "equality" and _sort(one, alias, facts) == "sargable"}
+        {
+            one.column: one
+            for one in branch
+            if one.comparison in comparisons and one.constant != "NOT NULL" and _sort(one, alias, facts) == "sargable"
+        }
         for branch in part.branches
     ]
     shared = set.intersection(*(set(one) for one in by_branch)) if by_branch else set()
@@ -168,6 +187,8 @@ def serves(index: IndexFacts, part: Part) -> bool:
     if not index.valid or index.predicate or not index.keys or part.column is None:
         return False
     first = index.keys[0].strip().strip("()").split(" ")[0].strip('"')
+    if first == part.column.name and collated_otherwise(index, first):
+        return False
     if part.operand in ("function", "expression"):
         finds = part.comparison not in ("pattern", "regex") or "pattern_ops" in index.definition or "trgm_ops" in index.definition
         return finds and _plain(part.wrapping) == _plain(index.keys[0])
@@ -178,6 +199,12 @@ def serves(index: IndexFacts, part: Part) -> bool:
     if part.comparison in ("pattern", "regex"):
         return first == part.column.name and ("pattern_ops" in index.definition or "trgm_ops" in index.definition)
     return first == part.column.name and index.method in ("btree", "hash", "brin", "gist", "spgist")
+
+
+def collated_otherwise(index: IndexFacts, column: str) -> bool:
+    """Whether the index sorts this column by another collation than the column's own, which is when its definition names one: conditions
+    in the column's collation do not find it (documentation, 11.11 "Indexes and Collations")."""
+    return re.search(rf'[(,]\s*"?{re.escape(column)}"? COLLATE ', index.definition) is not None
 
 
 def _plain(expression: str) -> str:

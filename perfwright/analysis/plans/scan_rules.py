@@ -6,6 +6,7 @@ Formulas: tools-db 2.1, after pev2's thresholds (rows removed 50 and 90 %, share
 
 from collections.abc import Iterator
 
+from perfwright.analysis.plans.called_functions import reads_in_functions
 from perfwright.analysis.plans.conditions import Part, read_condition
 from perfwright.analysis.plans.examined import MIN_REMOVED_ROWS, MIN_SHARE, ExaminedPlan, discards_most, in_list, told
 from perfwright.analysis.plans.plan_tree import PlanNode
@@ -244,7 +245,7 @@ def bloat(plan: ExaminedPlan, node: PlanNode) -> Iterator[PlanHit]:
     Index scans: blocks > 200 and ten times the rows found and looked up, with a catalog that shows the index to be a btree whose first
     column is restricted.
     """
-    if not plan.analyzed or not plan.counts(node) or node.kind not in ("seq scan", "index scan"):
+    if not plan.analyzed or not plan.counts(node) or node.kind not in ("seq scan", "index scan") or reads_in_functions(plan, node):
         return
     blocks = plan.own_blocks(node)
     rows = node.all_rows + plan.removed(node)

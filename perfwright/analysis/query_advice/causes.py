@@ -10,6 +10,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from perfwright.analysis.query_advice.advice_kinds import RuleAdvice
 from perfwright.analysis.query_advice.cheap_fixes import MEMORY_RULES, STATISTICS_RULES
 from perfwright.analysis.query_advice.existing_indexes import NoDraft
 from perfwright.analysis.query_advice.index_candidates import IndexAdvice, IndexProposal, PlanViews
@@ -21,7 +22,6 @@ from perfwright.analysis.query_advice.rule_advice import (
     RULES,
     STALE,
     WITHOUT_INDEX,
-    RuleAdvice,
     advice_of,
 )
 from perfwright.analysis.query_advice.statistics_fixes import CheapFix

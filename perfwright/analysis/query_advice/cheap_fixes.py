@@ -90,7 +90,7 @@ def _work_mem(hit: PlanHit, view: PlanView, node: PlanNode, statement: Statement
     whose = f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(database.database)}"
     change = Change(
         kind="settings",
-        title=f"work_mem of {role} to {told(wanted)}",
+        title=f"Set work_mem of {role} to {told(wanted)}",
         apply=f"{whose} SET work_mem = {literal(told(wanted))};",
         undo=f"{whose} RESET work_mem;",
         risk="reload",

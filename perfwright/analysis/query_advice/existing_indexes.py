@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from perfwright.analysis.plans.predicates import collated_otherwise
 from perfwright.analysis.query_advice.operands import operand
 from perfwright.analysis.query_advice.plan_view import distinct_of, rows_of
 from perfwright.models.database import IndexFacts, TableFacts
@@ -11,6 +12,8 @@ from perfwright.models.query_performance import PlanHit
 
 FEW_ROWS = 10.0
 """Rows of one key: with so few a further column saves nothing."""
+MIN_ROWS = 1_000.0
+"""A smaller table is a dozen pages: read whole it costs less than an index costs writes."""
 USABLE_SHARE = 0.1
 """An index that leads to at most a tenth of the rows would be used if the planner knew so: more, and reading the table whole is right."""
 Refusal = Literal["stale statistics", "index not used", "index exists", "small table", "no column", "no table"]
@@ -29,7 +32,7 @@ class Draft:
     tail_columns: tuple[str, ...] = ()
     expression: str = ""
     """Key expression with its parentheses, instead of columns."""
-    method: Literal["btree", "gin"] = "btree"
+    method: Literal["btree", "gin", "gist"] = "btree"
     operator_class: str = ""
     """Of the expression, where its type's own does not serve: `text_pattern_ops`."""
     trigrams: bool = False
@@ -61,9 +64,16 @@ def covering(draft: Draft) -> IndexFacts | None:
             same = bool(keys) and keys[0].replace(" ", "") == _inner(draft.expression).replace(" ", "")
             if same and draft.operator_class in index.definition:
                 return index
-        elif set(keys[:count]) == set(draft.equalities) and tuple(keys[count : count + len(draft.tail)]) == draft.tail_columns:
+            continue
+        same = set(keys[:count]) == set(draft.equalities) and tuple(keys[count : count + len(draft.tail)]) == draft.tail_columns
+        if same and (not draft.tail or _same_operators(draft, index)):
             return index
     return None
+
+
+def _same_operators(draft: Draft, index: IndexFacts) -> bool:
+    """LIKE wants an operator class of its own, which in turn has no `<` and no order (documentation, 11.10 "Operator Classes")."""
+    return any("pattern_ops" in key for key in draft.tail) == ("pattern_ops" in index.definition)
 
 
 def usable(draft: Draft, equal: Collection[str]) -> IndexFacts | None:
@@ -92,6 +102,9 @@ def index_keys(index: IndexFacts) -> tuple[str, ...]:
     found = []
     for key in index.keys:
         read = operand(without_direction(key))
+        if read.column and collated_otherwise(index, read.column.name):
+            found.append(f"{read.column.name} COLLATE")  # serves no condition in the column's own collation
+            continue
         found.append(read.column.name if read.column and not read.cast and not read.function else _inner(without_direction(key)))
     return tuple(found)
 

@@ -191,7 +191,7 @@ def _keys_of(group: Sequence[Draft]) -> Draft | None:
     """The widest draft of a group with its equalities in an order that serves all of them; None if there is no such order."""
     widest = max(group, key=lambda one: (len(one.equalities) + len(one.tail), len(one.tail)))
     if widest.expression or widest.method != "btree" or any(one.expression or one.method != "btree" for one in group):
-        return widest if len({(one.expression, one.operator_class, one.method, one.equalities) for one in group}) == 1 else None
+        return widest if len({(one.expression, one.operator_class, one.method, one.equalities, one.tail) for one in group}) == 1 else None
     chain = sorted({frozenset(one.equalities) for one in group}, key=len)
     if any(not small <= large for small, large in pairwise(chain)):
         return None

@@ -5,24 +5,37 @@ equalities first, those with the most distinct values before the others; then on
 taken only while more than FEW_ROWS rows would be left per key: each one makes every insert dearer.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from perfwright.analysis.plans.node_kinds import JOINS
 from perfwright.analysis.plans.plan_tree import PlanNode
-from perfwright.analysis.query_advice.existing_indexes import FEW_ROWS, Draft, NoDraft, covering, usable, without_direction
-from perfwright.analysis.query_advice.expression_keys import indexable_expression, prefix_pattern, searched_by_gin, trigram_pattern
+from perfwright.analysis.query_advice.existing_indexes import FEW_ROWS, MIN_ROWS, Draft, NoDraft, covering, usable, without_direction
+from perfwright.analysis.query_advice.expression_drafts import expression_draft, why_no_expression
+from perfwright.analysis.query_advice.expression_keys import indexable_expression, prefix_pattern, trigram_pattern
+from perfwright.analysis.query_advice.foreign_key_drafts import foreign_key_draft
 from perfwright.analysis.query_advice.identifiers import quoted
-from perfwright.analysis.query_advice.operands import CONTAINMENTS, PATTERNS, RANGES, Combination, Comparison, Operand, conjuncts, operand
+from perfwright.analysis.query_advice.operands import (
+    CONTAINMENTS,
+    PATTERNS,
+    RANGES,
+    Combination,
+    Comparison,
+    Condition,
+    Operand,
+    conjuncts,
+    operand,
+)
 from perfwright.analysis.query_advice.plan_view import JOIN_CONDITIONS, PlanView, Tables, distinct_of, rows_of
 from perfwright.analysis.query_advice.statistics_state import MISESTIMATE, misestimate, stale, wrongly_looped
 from perfwright.models.database import TableFacts
 from perfwright.models.query_performance import PlanHit
 from perfwright.models.statement import Statement
 
-MIN_ROWS = 1_000.0
-"""A smaller table is a dozen pages: read whole it costs less than an index costs writes."""
 MAX_EQUALITIES = 3
 INDEX_RULES = frozenset({"R01", "R02", "R03", "R06", "R11", "R12", "R14", "R15", "R17", "R24", "R27"})
+_IN_FUNCTION = "what the function asks is not in this plan: pg_stat_statements.track = all, or auto_explain.log_nested_statements, show it"
+_GEOMETRY = frozenset({"point", "box", "circle", "polygon"})
 _TEXT_OPERATORS = {"text": "text_pattern_ops", "character varying": "varchar_pattern_ops", "character": "bpchar_pattern_ops"}
 
 
@@ -35,6 +48,8 @@ class _Wanted:
     """Compared with `= ANY`: they find rows, but in no order."""
     ranges: list[tuple[str, str]] = field(default_factory=list)
     """Column, and its key in the DDL."""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    """Columns that are compared as a row, in their order: `(a, b) > (1, 2)`."""
     correlated: bool = False
     """Some equality is with another relation's column."""
 
@@ -43,12 +58,16 @@ def drafts_of(hit: PlanHit, plan: PlanView, tables: Tables, statement: Statement
     """For one hit, whatever its rule; `INDEX_RULES` are those that may give drafts."""
     node = plan.node(hit.node)
     if hit.rule == "R27":
-        return _for_foreign_key(hit, plan, tables, statement)
+        return foreign_key_draft(hit, plan, tables, statement)
+    if hit.rule == "R11" and hit.numbers.get("in_function"):
+        return NoDraft(hit, "no column", _IN_FUNCTION)
     if node is None:
         return NoDraft(hit, "no table", "the plan has no such node")
     scan = _scan(hit, node, plan)
     table = tables.of_node(scan, statement) if scan else None
-    if scan is None or table is None:
+    if scan is None:
+        return NoDraft(hit, "no table", "no single scan of a table decides what it costs")
+    if table is None:
         return NoDraft(hit, "no table", "it reads no table that the catalog lists")
     if table.kind == "foreign table":
         return NoDraft(hit, "no table", f"{table.title} is a foreign table: its index belongs to the other server", table)
@@ -100,8 +119,8 @@ def _for_columns(
         wanted.equal += [name for name in hit.columns if name not in compared and table.column(name)]
     if hit.rule == "R11" and not wanted.correlated:
         return NoDraft(hit, "no column", "no column of the subquery is compared for equality with the outer row", table)
-    if hit.rule == "R01" and not wanted.equal and (contained := _contained(scan, plan, table)):
-        return _unless_there(Draft(hit, table, (contained,), method="gin"), scan, wanted)
+    if hit.rule == "R01" and not wanted.equal and (contained := _contained(hit, scan, plan, table)):
+        return _unless_there(contained, scan, wanted)
     if hit.rule in ("R06", "R17"):
         return _for_order(hit, scan, plan, table, wanted)
     equalities = _by_selectivity(table, wanted, all_of_them=hit.rule == "R03")
@@ -119,24 +138,38 @@ def _wanted(scan: PlanNode, plan: PlanView, table: TableFacts) -> _Wanted:
     for either in conjuncts(scan.text("Filter")):
         if isinstance(either, Combination) and either.how == "or":
             _shared_by_branches(either, scan.alias, table, wanted)
+        elif isinstance(either, Combination):
+            # `NOT active`: a btree finds false as well as true.
+            wanted.equal += [name for one in either.parts[0] if (name := _flag(one, scan.alias, table)) and len(either.parts[0]) == 1]
     return wanted
 
 
+def _flag(condition: Condition, alias: str, table: TableFacts) -> str | None:
+    return _own(condition.left, alias, table) if isinstance(condition, Comparison) and condition.operator == "true" else None
+
+
 def _shared_by_branches(either: Combination, alias: str, table: TableFacts, wanted: _Wanted) -> None:
-    """A column that every branch of an OR compares for equality is a list of values."""
+    """A column that every branch of an OR compares for equality is a list of values; where there is none, one of ranges."""
     found: list[set[str]] = []
+    ranged: list[set[tuple[str, str]]] = []
     for part in either.parts:
         of_branch = _Wanted()
         for one in part:
             if isinstance(one, Comparison):
                 _sort_in(one, alias, table, of_branch)
         found.append({*of_branch.equal, *of_branch.listed})
+        ranged.append({*of_branch.ranges, *((name, quoted(name)) for name in found[-1])})
     shared = set.intersection(*found) if found else set()
     wanted.listed += sorted(shared - {*wanted.equal, *wanted.listed})
+    if not shared and ranged:
+        wanted.ranges += sorted(set.intersection(*ranged))
 
 
 def _sort_in(comparison: Comparison, alias: str, table: TableFacts, wanted: _Wanted) -> None:
     for one in (comparison, comparison.flipped):
+        if one is not None and one.operator in RANGES and (row := _row(one, alias, table)):
+            wanted.rows.append(row)
+            return
         if one is None or (name := _own(one.left, alias, table)) is None:
             continue
         facts = table.column(name)
@@ -172,13 +205,30 @@ def _own(side: Operand, alias: str, table: TableFacts) -> str | None:
     return side.column.name
 
 
-def _contained(scan: PlanNode, plan: PlanView, table: TableFacts) -> str | None:
-    """A column whose elements are searched: jsonb, arrays and texts for search have operator classes for GIN by default."""
+def _row(comparison: Comparison, alias: str, table: TableFacts) -> tuple[str, ...]:
+    """`(room, id) > (2998, 50000)`: a btree has rows in this order (documentation, 9.25.5 "Row Constructor Comparison")."""
+    left, right = comparison.left, comparison.right
+    if right is None or not right.constant or any(use.alias not in ("", alias) for use in left.columns):
+        return ()
+    written = re.fullmatch(r"ROW\((.*)\)", left.text)
+    names = tuple(use.name for use in left.columns if table.column(use.name))
+    return names if written and len(names) == written[1].count(",") + 1 else ()
+
+
+def _contained(hit: PlanHit, scan: PlanNode, plan: PlanView, table: TableFacts) -> Draft | None:
+    """An index on a column whose elements, parts or overlap are searched (documentation, 64.2 and 64.4: built-in operator classes)."""
     for one in plan.conditions(scan):
-        name = _own(one.left, scan.alias, table)
-        facts = table.column(name) if name else None
-        if facts and one.operator in CONTAINMENTS and (facts.type in ("jsonb", "tsvector") or facts.type.endswith("[]")):
-            return facts.name
+        for side in (one.left, one.right) if one.operator in CONTAINMENTS else ():
+            name = _own(side, scan.alias, table) if side else None
+            facts = table.column(name) if name else None
+            if facts is None:
+                continue
+            if facts.type in ("jsonb", "tsvector") or facts.type.endswith("[]"):
+                return Draft(hit, table, (facts.name,), method="gin")
+            if facts.type.endswith("range") or facts.type in _GEOMETRY:
+                return Draft(hit, table, (facts.name,), method="gist")
+            if facts.type in ("inet", "cidr"):
+                return Draft(hit, table, (), (f"{quoted(facts.name)} inet_ops",), (facts.name,), method="gist")
     return None
 
 
@@ -233,6 +283,8 @@ def _range_after(
     left = rows_of(table)
     for name in equalities:
         left /= distinct_of(table, name)
+    if wanted.rows and not {*wanted.rows[0]} & {*equalities} and left > FEW_ROWS:
+        return tuple(quoted(name) for name in wanted.rows[0]), wanted.rows[0]
     ranges = [one for one in dict.fromkeys(wanted.ranges) if one[0] not in equalities]
     if not ranges or (equalities and left <= FEW_ROWS and not always):
         return (), ()
@@ -272,40 +324,32 @@ def _for_expression(hit: PlanHit, scan: PlanNode, plan: PlanView, table: TableFa
             if side is None or other is None or not other.constant or one.any_array or side.column is not None:
                 continue
             key = indexable_expression(side, table)
-            draft = _of_expression(hit, table, key, one.operator, side, other) if key else None
+            draft = expression_draft(hit, table, key, one.operator, side, other) if key else None
             if draft is not None:
                 return _unless_there(draft, scan, _Wanted())
-    return NoDraft(hit, "no column", _why_no_expression(scan, plan), table)
-
-
-def _of_expression(hit: PlanHit, table: TableFacts, key: str, operator: str, side: Operand, other: Operand) -> Draft | None:
-    """The index on an expression that has this operator; patterns need a class of their own (documentation, 11.10 "Operator Classes")."""
-    regular = operator in ("~", "~*")
-    if operator in {"=", *RANGES}:
-        return Draft(hit, table, expression=key)
-    if operator in ("~~", "~") and prefix_pattern(other.text, regular=regular):
-        return Draft(hit, table, expression=key, operator_class="text_pattern_ops")
-    if operator in PATTERNS and trigram_pattern(other.text, regular=regular):
-        return Draft(hit, table, expression=key, operator_class="gin_trgm_ops", method="gin", trigrams=True)
-    if operator in CONTAINMENTS and searched_by_gin(side):
-        return Draft(hit, table, expression=key, method="gin")
-    return None
-
-
-def _why_no_expression(scan: PlanNode, plan: PlanView) -> str:
-    if any(one.any_array and one.right is not None and one.right.column for one in plan.conditions(scan)):
-        return "GIN finds elements by `@>` and `&&` only: write `column @> ARRAY[value]`, and index the column USING gin"
-    if "IS DISTINCT FROM" in scan.text("Filter"):
-        return "no index has IS NOT DISTINCT FROM: compare by `=`, and by IS NULL where the value is NULL"
-    return "the function's result may change (time zone, locale), or it is compared in a way that no index has"
+    return NoDraft(hit, "no column", why_no_expression(scan, plan), table)
 
 
 def _for_pattern(hit: PlanHit, scan: PlanNode, plan: PlanView, table: TableFacts) -> list[Draft] | NoDraft:
     for one in plan.conditions(scan):
-        name = _own(one.left, scan.alias, table)
-        if name and one.operator in PATTERNS and one.right and trigram_pattern(one.right.text, regular=one.operator in ("~", "~*")):
+        if name := _trigrams_of(one, scan, table):
             return _unless_there(Draft(hit, table, (name,), method="gin", trigrams=True), scan, _Wanted())
+    for either in conjuncts(scan.text("Filter")):
+        if isinstance(either, Combination) and either.how == "or":
+            branches = [[name for one in part if (name := _trigrams_of(one, scan, table))] for part in either.parts]
+            names = list(dict.fromkeys(branch[0] for branch in branches if branch))
+            drafts = [Draft(hit, table, (name,), method="gin", trigrams=True, together=len(names) > 1) for name in names]
+            if all(branches) and (missing := [draft for draft in drafts if covering(draft) is None]):
+                return missing
     return NoDraft(hit, "no column", "the pattern has no three letters in a row that a trigram index could look up", table)
+
+
+def _trigrams_of(condition: Condition, scan: PlanNode, table: TableFacts) -> str | None:
+    """The column whose trigrams find what the pattern looks for."""
+    if not isinstance(condition, Comparison) or condition.operator not in PATTERNS or condition.right is None:
+        return None
+    regular = condition.operator in ("~", "~*")
+    return _own(condition.left, scan.alias, table) if trigram_pattern(condition.right.text, regular=regular) else None
 
 
 def _for_branches(hit: PlanHit, scan: PlanNode, table: TableFacts) -> list[Draft] | NoDraft:
@@ -329,22 +373,6 @@ def _for_branches(hit: PlanHit, scan: PlanNode, table: TableFacts) -> list[Draft
             return NoDraft(hit, "index exists", "each branch of the OR has its index", table)
         return [Draft(d.hit, d.table, d.equalities, d.tail, d.tail_columns, together=len(missing) > 1) for d in missing]
     return NoDraft(hit, "no column", "no OR over columns in the filter", table)
-
-
-def _for_foreign_key(hit: PlanHit, plan: PlanView, tables: Tables, statement: Statement | None) -> list[Draft] | NoDraft:
-    """The column that references: a DELETE or key change of the parent looks there for every row."""
-    names = {trigger.constraint for trigger in plan.tree.triggers if trigger.constraint}
-    hinted = tables.find(hit.relation, statement)
-    for table in [hinted] if hinted and hit.columns else tables.catalog.tables:
-        for key in table.foreign_keys:
-            if key.name in names or (hit.columns and hit.columns == key.columns):
-                if rows_of(table) < MIN_ROWS:
-                    return NoDraft(hit, "small table", f"{table.title} has fewer than {MIN_ROWS:,.0f} rows", table)
-                draft = Draft(hit, table, key.columns)
-                if covering(draft) is None:
-                    return [draft]
-                return NoDraft(hit, "index exists", "the referencing columns have an index", table)
-    return NoDraft(hit, "no column", "it is no foreign key's trigger, or the catalog does not have the key", hinted)
 
 
 def _unless_there(draft: Draft, scan: PlanNode, wanted: _Wanted) -> list[Draft] | NoDraft:

@@ -36,10 +36,11 @@ _TOKEN = re.compile(
 )
 _ESCAPED = re.compile(r"[Ee]'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 _KEYWORDS = """and or not is null true false in any all some case when then else end distinct from between like row array collate time
-    current_date current_time current_timestamp localtime localtimestamp current_user session_user user interval similar exists select"""
+    current_date current_time current_timestamp localtime localtimestamp current_user session_user user interval similar exists select
+    for both leading trailing"""
 _NO_COLUMNS = frozenset(_KEYWORDS.split())
 """Reserved in some way: a column of such a name stands in quotes. `at`, `zone` and `escape` do not."""
-CONTAINMENTS = frozenset({"@>", "&&", "@@", "@?", "?", "?|", "?&"})
+CONTAINMENTS = frozenset({"@>", "<@", "&&", "@@", "@?", "?", "?|", "?&", "<<", ">>", "<<=", ">>=", "-|-"})
 COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">=", "~~", "~~*", "!~~", "!~~*", "~", "~*", "!~", "!~*"}) | CONTAINMENTS
 RANGES = frozenset({"<", "<=", ">", ">="})
 PATTERNS = frozenset({"~~", "~~*", "~", "~*"})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from perfwright.analysis.markdown_text import as_markdown
 from perfwright.analysis.masking.plans import has_masked_values
 from perfwright.analysis.query_advice.causes import Cause
 from perfwright.analysis.query_advice.index_candidates import PlanViews
@@ -30,7 +31,7 @@ def brief_of(
     notes: Iterable[str] = (),
 ) -> str:
     """At most BRIEF_CHARACTERS; what to run is never cut, the query and the plan are."""
-    parts = [f"## {title}", f"**Measured**: {cause.hits[0].statement}. {derivation}"]
+    parts = [f"## {as_markdown(title)}", f"**Measured**: {as_markdown(cause.hits[0].statement)}. {derivation}"]
     act = [f"**Try**: {try_}"]
     act += [f"```sql\n{change.apply}\n```" for change in changes]
     act += [f"**Undo**:\n\n```sql\n{change.undo}\n```" + (f"\n\n{change.undo_cost}." if change.undo_cost else "") for change in changes]
@@ -57,7 +58,7 @@ def rewrite_brief(rewrite: VerifiedRewrite, title: str, derivation: str) -> str:
     if rewrite.blocks_before is not None and rewrite.blocks_after is not None:
         blocks = f" Blocks read: {rewrite.blocks_before:,} before, {rewrite.blocks_after:,} after."
     return fitted(
-        [f"## {title}", f"**Measured**: {derivation}{blocks}"],
+        [f"## {as_markdown(title)}", f"**Measured**: {derivation}{blocks}"],
         [f"**Now**:\n\n{fenced(rewrite.original, QUERY_CHARACTERS)}"],
         [
             f"**Instead**:\n\n{fenced(rewrite.rewritten, 3_000)}",

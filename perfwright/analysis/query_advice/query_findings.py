@@ -82,8 +82,10 @@ def severity_of(won: float, share: float, loads: Loads) -> Severity:
 def title_of(cause: Cause, share: float, loads: Loads) -> str:
     """`orders is read whole for customer_id 214 times a second: 61% of database time`."""
     table = cause.table.title if cause.table else cause.hits[0].relation or _several(cause.hits[0].relations)
-    columns = ", ".join(cause.columns) or "its condition"
-    template = cause.advice.title if table or not cause.advice.without_table else cause.advice.without_table
+    # Where the advice is an index on an expression, that is among `cause.columns`; the title says what hides which column.
+    columns = ", ".join(cause.hits[0].columns if cause.advice.guises else cause.columns) or "its condition"
+    named = cause.advice.title_for(cause.hits[0].numbers)
+    template = named if table or not cause.advice.without_table else cause.advice.without_table
     title = template.format(table=table or cause.hits[0].node_title, columns=columns)
     return f"{title[:200]}{_how_often(cause, loads)}: {percent(share)} of {'database time' if loads.unit == OF_DATABASE else 'the time'}"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from perfwright.analysis.markdown_text import as_markdown
 from perfwright.analysis.mysql.index_fixes import index_fixes
 from perfwright.analysis.mysql.rule_advice import MYSQL_RULES
 from perfwright.analysis.query_advice.causes import Cause, find_causes
@@ -98,7 +99,7 @@ def _for_wait(finding: Finding, advice: str) -> Recommendation:
         effort="days",
         risk="restart",
         score=0.1 * share / EFFORT_WEIGHT["days"],
-        brief=f"## {finding.title}\n\n**Measured**: {finding.summary}\n\n**Try**: {advice}",
+        brief=f"## {as_markdown(finding.title)}\n\n**Measured**: {as_markdown(finding.summary)}\n\n**Try**: {advice}",
     )
 
 

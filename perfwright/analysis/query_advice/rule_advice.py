@@ -6,33 +6,7 @@ these are the assumptions without one, from what the remedy takes away: an index
 promises little.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-from perfwright.models.finding import Effort
-
-About = Literal["columns", "table", "statement"]
-
-
-@dataclass(frozen=True)
-class RuleAdvice:
-    """One rule as a cause."""
-
-    kind: str
-    """First part of the finding's id: `missing-index`."""
-    about: About
-    """What makes two hits one finding: the same columns of a table, the same table, the same statement."""
-    title: str
-    """With `{table}` and `{columns}`; a number follows."""
-    advice: str
-    """Markdown, one paragraph."""
-    effort: Effort
-    won: tuple[float, float, float]
-    why: str
-    """Why so much."""
-    without_table: str = ""
-    """Title where the node reads no single table."""
-
+from perfwright.analysis.query_advice.advice_kinds import RuleAdvice
 
 _INDEX = (0.5, 0.9, 0.99)
 _INDEX_WHY = "an index leaves about the rows that are kept"
@@ -149,15 +123,21 @@ RULES: dict[str, RuleAdvice] = {
         "days",
         (0.3, 0.8, 0.98),
         "the subquery's table is read once",
+        guises=(("in_function", "A function asks tables again for every row"),),
     ),
     "R12": RuleAdvice(
         "function-on-column",
         "columns",
-        "A function on {columns} keeps {table} from using an index",
+        "An expression over {columns} keeps {table} from using an index",
         "Compare the column itself (a range instead of a function of it), or index the expression exactly as it is written.",
         "hours",
         _INDEX,
         _INDEX_WHY,
+        guises=(
+            ("in_function", "A function on {columns} keeps {table} from using an index"),
+            ("as_array", "A search for one element of {columns} keeps {table} from using an index"),
+            ("compared_otherwise", "A comparison of {columns} that no index has keeps {table} from using one"),
+        ),
     ),
     "R13": RuleAdvice(
         "cast-on-column",

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.changes import interpreters
+from activities.changes.injection import injected
 from perfwright.models.change import InterpreterSpec
 from perfwright.models.target import ProcessSelector, Target
 from tests.activities.changes.changing_runs import KILLS, Bench, bench, killed_at_random
@@ -48,7 +51,7 @@ class Program:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
 
-    def tells(self, order: str = "tell") -> object:
+    def tells(self, order: str = "tell") -> Any:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{order}\n")
         self.process.stdin.flush()
@@ -133,6 +136,28 @@ async def test_what_the_program_sets_itself_is_a_conflict(shop: Bench, program: 
     theirs = program.tells("set 1 2 3")
     outcome = await shop.work.revert(order.change_id)
     assert outcome.state == "conflict" and "1, 2, 3" in outcome.note
+    assert program.tells() == theirs
+
+
+@pytest.mark.parametrize("program", ["idle"], indirect=True)
+async def test_a_switch_enters_the_program_once(shop: Bench, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is measured every entry disturbs it; what it set itself meanwhile is told all the same, and left."""
+    entered = []
+
+    async def counted(*given: Any) -> Any:
+        entered.append(given)
+        return await injected(*given)
+
+    order = shop.order(QUIETER)
+    await shop.work.apply(order)
+    monkeypatch.setattr(interpreters, "injected", counted)
+    for on, thresholds in ((False, [700, 10, 10]), (True, [50_000, 20, 30]), (True, [50_000, 20, 30])):
+        await shop.work.switch(order.change_id, on=on)
+        assert program.tells()[0] == thresholds
+    assert len(entered) == 3
+    theirs = program.tells("set 1 2 3")
+    with pytest.raises(ApplicationError, match="set by the program itself meanwhile: thresholds 1, 2, 3"):
+        await shop.work.switch(order.change_id, on=False)
     assert program.tells() == theirs
 
 

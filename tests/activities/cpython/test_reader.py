@@ -127,8 +127,8 @@ def test_greenlets_are_read_as_py_spy_reads_them() -> None:
 @pytest.mark.parametrize("python", interpreters())
 def test_shares_are_those_that_the_program_has(python: str, tmp_path: Path) -> None:
     """Stacks that change every few hundred nanoseconds, deep and shallow: each kind of work has its share of CPU time, within a few points."""
-    with program(python, CHANGING, "8") as target, Sampler(target.pid, tmp_path) as sampler:
-        said, written = sampler.take(seconds=7, rate_hz=199)
+    with program(python, CHANGING, "5") as target, Sampler(target.pid, tmp_path) as sampler:
+        said, written = sampler.take(seconds=4, rate_hz=397)
         assert target.stdout
         truth = json.loads(target.stdout.readline())
     seen = Counter(function for _, stack in stacks_in(written) for function in set(stack))

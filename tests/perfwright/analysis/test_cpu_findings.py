@@ -160,6 +160,13 @@ def test_a_busy_framework_is_not_the_program_s_fault() -> None:
     assert loud(findings) == []
 
 
+def test_compiled_code_without_frames_is_not_called_framework() -> None:
+    """A formatter compiled by mypyc runs under a thread pool: what its one busy line calls has no frames, and that is what is told."""
+    pool = "boot LIB/concurrent/futures/thread.py:10 > run LIB/concurrent/futures/thread.py:58"
+    findings, _ = found(f"{pool} 1600\n{pool} > parse LIB/ast.py:50 200\nmain app.py:1 200", use({"MainThread": 0.9}))
+    assert findings[0].title.startswith("concurrent/futures/thread.py:58 run is busy in one line, or in compiled code called there: 80%")
+
+
 def test_hardly_any_cpu_is_no_problem() -> None:
     """The hottest line of a process that uses a hundredth of a core is not worth anybody's time."""
     findings, _ = found("main app.py:1 > hot app.py:7 900\nmain app.py:1 > cold app.py:9 100", use({"MainThread": 0.01}))

@@ -41,7 +41,7 @@ def test_an_approval_closes_the_gate() -> None:
             {"comment": "longer", "overrides": {"durations_s": 5}},
             "overrides.durations_s: not allowed; nearest: duration_s",
         ),
-        ("request_changes", {"comment": "longer", "overrides": {"duration_s": -5}}, "overrides: duration_s must be positive"),
+        ("request_changes", {"comment": "longer", "overrides": {"duration_s": -5}}, "overrides.duration_s: must be positive"),
         ("request_changes", {"comment": "longer", "overrides": {"duration_s": float("nan")}}, "overrides: not plain JSON"),
         ("request_changes", {"comment": "longer", "overrides": {"duration_s": "x" * 5_000}}, "overrides: at most 4,000 characters"),
         ("request_changes", {"comment": "longer", "overrides": {"duration_s": "\ud800"}}, "overrides: "),
@@ -54,7 +54,7 @@ def test_what_cannot_be_taken_is_refused_with_its_reason(action: Any, fields: di
 
     def check(overrides: dict[str, Any]) -> list[str]:
         value = overrides["duration_s"]
-        return ["duration_s must be positive"] if isinstance(value, int) and value < 0 else []
+        return ["duration_s: must be positive"] if isinstance(value, int) and value < 0 else []
 
     machine, _ = opened(overrides={"duration_s": "seconds to record"}, check=check)
     assert reason in refused(machine, action, says(**fields))
@@ -175,6 +175,21 @@ def test_all_problems_of_a_decision_are_told_at_once() -> None:
     machine, _ = opened(policy={"approvers": ("bob",)})
     reason = refused(machine, "reject", says(overrides={"a": 1}))
     assert all(word in reason for word in ("by: ", "comment: ", "overrides: "))
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("passes[1]: no such pass", "overrides.passes[1]: no such pass"),
+        ("workload.command: missing", "overrides.workload.command: missing"),
+        ("duration_s is too short for passes", "overrides: duration_s is too short for passes"),
+        ("Request: too long altogether", "overrides: Request: too long altogether"),
+    ],
+)
+def test_a_problem_of_an_override_names_its_place(problem: str, told: str) -> None:
+    """Whoever sent the decision reads one spelling of a field, whether the gate or the process found the mistake."""
+    machine, _ = opened(overrides=dict.fromkeys(("passes", "workload", "duration_s"), "..."), check=lambda overrides: [problem])
+    assert refused(machine, "request_changes", says(comment="c", overrides={"passes": []})) == told
 
 
 def test_a_check_that_breaks_takes_nothing() -> None:

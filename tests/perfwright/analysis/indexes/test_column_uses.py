@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfwright.analysis.indexes.candidates import candidates
+from perfwright.analysis.indexes.candidates import candidates, relevant
 from perfwright.analysis.indexes.column_uses import TableUse, Unresolved, column_uses
 from perfwright.analysis.indexes.workload import read_workload, rows_searched
 from perfwright.models.database import Catalog
@@ -88,6 +88,27 @@ def test_conditions_without_values_are_partial_indexes() -> None:
     found = titles("SELECT part_id FROM lines WHERE cancelled IS NULL AND NOT done AND part_id = 3")
     assert {"lines(part_id) WHERE cancelled IS NULL", "lines(part_id) WHERE NOT done"} <= found
     assert not [one for one in titles("SELECT part_id FROM lines WHERE price > 3 AND part_id = 3") if "WHERE" in one]
+
+
+def test_conditions_that_hold_together_are_one_partial_index() -> None:
+    """Few rows may be left by them: behind the column that is looked up comes the range, and only queries with all of them profit."""
+    asked = "SELECT price FROM lines WHERE shipped < promised AND promised < cancelled AND part_id IN (3, 4) AND cancelled > '2026-01-01'"
+    both = "WHERE shipped < promised AND promised < cancelled"
+    assert {f"lines(part_id, cancelled) {both}", f"lines(part_id, cancelled) INCLUDE (price) {both}"} <= titles(asked)
+    [index] = [one for one in candidates(column_uses(asked, CATALOG)) if one.title == f"lines(part_id, cancelled) {both}"]
+    assert relevant(index, column_uses(asked, CATALOG))
+    assert not relevant(index, column_uses("SELECT price FROM lines WHERE shipped < promised AND part_id = 3", CATALOG))
+
+
+def test_what_a_condition_decides_is_no_key() -> None:
+    """All entries of the index would have the same value; what is looked up beside it comes first."""
+    found = titles("SELECT price FROM lines WHERE cancelled IS NULL AND NOT done AND part_id = 3 AND promised > '2026-01-01'")
+    assert "lines(part_id, promised) INCLUDE (price) WHERE cancelled IS NULL AND NOT done" in found
+    assert not [one for one in found if "cancelled" in one.partition(" ")[0] and "WHERE cancelled IS NULL" in one]
+    assert not [one for one in found if "done" in one.partition(" ")[0] and "NOT done" in one]
+    assert "lines(promised) WHERE promised IS NOT NULL" in titles(
+        "SELECT 1 FROM lines WHERE promised IS NOT NULL AND promised > '2026-01-01'"
+    )
 
 
 def test_expressions_and_patterns_have_their_own_kinds() -> None:

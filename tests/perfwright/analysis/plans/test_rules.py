@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from perfwright.analysis.plans.called_functions import called_functions
 from perfwright.analysis.plans.examined import BY_ESTIMATE, ExaminedPlan
 from perfwright.analysis.plans.judge import judge_plan
 from perfwright.analysis.plans.node_times import measure
@@ -324,3 +325,64 @@ def test_no_sentence_holds_a_value(version: int) -> None:
     for name, value in values.items():
         hits = judged(recorded_plan(version, f"planted.{name}"), recorded_catalog(version))
         assert hits and all(value not in hit.statement for hit in hits), name
+
+
+CALLS = "SELECT name, total_of(id) FROM t WHERE id <= 40"
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        # 40 rows found by an index, and a full scan of another table for each: no bloat of this one
+        (scan("", kept=40, removed=0, node="Index Scan", Shared_Hit_Blocks=39_381, Index_Cond="(id <= 40)", Index_Name="iid"), ["R11"]),
+        # called for what a full scan kept, beside what it read itself
+        (scan("(b ~~* '%x%'::text)", kept=100, removed=19_900, Shared_Hit_Blocks=98_661), ["R11", "R14"]),
+        # rows that the filter threw away were looked up; that is not the function's doing
+        (
+            scan("(c < 5)", kept=40, removed=9_000, node="Index Scan", Shared_Hit_Blocks=39_381, Index_Cond="(id <= 40)", Index_Name="iid"),
+            [],
+        ),
+    ],
+)
+def test_what_a_called_function_reads_is_told_as_its_doing(document: dict[str, Any], expected: list[str]) -> None:
+    """R11: the blocks stand at the node that calls it. Without a function of the users' own in the statement nothing is said of one."""
+    catalog = table(("id", "integer"), ("b", "text"), ("c", "integer"), keys=("id",))
+    with_it = catalog.model_copy(update={"functions": (FunctionFacts(name="total_of", volatile=False, schema_name="public"),)})
+    tree = parse_plan(document)
+    assert called_functions("SELECT 'total_of' || lower(name) FROM t", with_it) == ()
+
+    def found(known: Catalog) -> list[str]:
+        functions = called_functions(CALLS, known)
+        plan = ExaminedPlan(tree, measure(tree), catalog=known, execution_ms=50.0, functions=functions)
+        return [hit.rule for hit in judge_plan(plan) if hit.rule in ("R11", "R14", "R20")]
+
+    assert sorted(found(with_it)) == expected
+    assert "R11" not in found(catalog)
+
+
+def test_an_or_of_expressions_has_no_statistics_to_be_wrong() -> None:
+    """R09: what the planner guesses of members of documents is no reason to gather statistics."""
+    members = "(((meta -> 'tags'::text) ? 'u1'::text) OR ((meta -> 'tags'::text) ? 'u2'::text))"
+    assert rules(scan(members, kept=40_000, removed=20_000, Plan_Rows=1_194), table(("meta", "jsonb"))) == []
+    assert rules(scan("((a = 5) OR (a = 7))", kept=40_000, removed=20_000, Plan_Rows=1_194), table(("a", "integer"))) == ["R09"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "rule", "columns"),
+    [
+        ("((a < 2) OR (a > 998))", "R01", ("a",)),
+        ("(((b IS NULL) OR (b = 'x'::text)) AND (a < 2))", "R01", ("b", "a")),
+        ("((a < 2) OR (c > 998))", "R15", ("a", "c")),
+        ("(ROW(a, c) > ROW(5, 7))", "R01", ("a", "c")),
+        ("((b ~~ 'x%'::text) OR (b ~~ 'y%'::text))", "R01", ("b",)),
+        ("((b ~~* '%xyz%'::text) OR (d ~~* '%xyz%'::text))", "R14", ("b", "d")),
+        ("(b ^@ 'x'::text)", "R12", ("b",)),
+        ("((b)::character varying(5) = 'abcde'::text)", "R13", ("b",)),
+        ("(b = 'x'::text)", "R01", ("b",)),
+    ],
+)
+def test_ors_rows_and_patterns_go_to_the_rule_that_helps(condition: str, rule: str, columns: tuple[str, ...]) -> None:
+    """One index for ranges of one column and for rows, one for each column of a search; where the only index has another collation it is
+    none."""
+    catalog = table(("a", "integer"), ("b", "text"), ("c", "integer"), ("d", "text"), keys=("b",), definition='USING btree (b COLLATE "C")')
+    assert [(hit.rule, hit.columns) for hit in judged(scan(condition), catalog)] == [(rule, columns)]

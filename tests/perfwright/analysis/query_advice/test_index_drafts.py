@@ -219,6 +219,11 @@ def test_a_foreign_key_without_index_gets_one_on_the_referencing_side() -> None:
     ]
     assert keys(drafts(hit("R27", relation="orders", columns=("customer_id",)), root, catalog)) == [("customer_id",)]
     assert keys(drafts(hit("R27", relation="customers"), root, catalog, Triggers=triggers)) == [("customer_id",)]
+    # Another key between the same tables that has its index: both triggers ran, and the hit says which one was slow.
+    other = key.model_copy(update={"name": "orders_payer_fk", "columns": ("id",)})
+    both = SHOP.model_copy(update={"tables": (ORDERS.model_copy(update={"foreign_keys": (other, key)}), CUSTOMERS)})
+    triggers.append(triggers[0] | {"Constraint Name": "orders_payer_fk", "Time": 0.1})
+    assert keys(drafts(hit("R27", relation="orders", columns=("customer_id",)), root, both, Triggers=triggers)) == [("customer_id",)]
 
 
 def test_searched_elements_get_gin() -> None:
@@ -253,6 +258,19 @@ def test_an_index_that_is_there_is_not_advised_again() -> None:
 
     wrong = drafts(hit("R01"), whole_orders(rows=20, planned=400_000), catalog)
     assert isinstance(wrong, NoDraft) and wrong.refusal == "stale statistics" and "20,000 times fewer" in wrong.reason
+
+
+def test_a_pattern_is_not_found_by_an_index_for_comparisons() -> None:
+    """LIKE wants its operator class, and an index that has it has no `<`."""
+    plain = ORDERS.model_copy(update={"indexes": (index("by_note", "note"),)})
+    pattern = "CREATE INDEX by_note ON orders USING btree (note text_pattern_ops)"
+    prefixes = ORDERS.model_copy(update={"indexes": (index("by_note", "note").model_copy(update={"definition": pattern}),)})
+    for has, condition, expected in (
+        (plain, "(note ~~ 'abc%'::text)", "note text_pattern_ops"),
+        (prefixes, "(note > 'abc'::text)", "note"),
+    ):
+        found = drafts(hit("R01"), whole_orders(condition), SHOP.model_copy(update={"tables": (has, CUSTOMERS)}))
+        assert keys(found) == [(expected,)]
 
 
 @pytest.mark.parametrize("useless", [{"valid": False}, {"predicate": "(status = 'x'::text)"}, {"method": "brin"}])

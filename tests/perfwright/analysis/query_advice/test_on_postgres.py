@@ -46,6 +46,13 @@ CREATE TABLE small.orders AS SELECT * FROM orders WHERE id % 27 = 0;
 CREATE TABLE small.lines AS SELECT * FROM lines WHERE id % 12 = 0;
 CREATE TABLE places (id int, city int, country int);
 INSERT INTO places SELECT i, i % 200, i % 200 / 4 FROM generate_series(1, 50000) i;
+CREATE TABLE stays (id int PRIMARY KEY, room int NOT NULL, during tstzrange NOT NULL, host inet NOT NULL, paid boolean NOT NULL, price int NOT NULL,
+    words text NOT NULL, code varchar(12) NOT NULL, mail text NOT NULL);
+INSERT INTO stays SELECT i, i % 3000, tstzrange('2024-01-01Z'::timestamptz + i * interval '20 minutes', '2024-01-01Z'::timestamptz + i * interval '20 minutes'
+    + interval '1 hour'), ('10.' || i % 200 || '.' || i / 200 % 250 || '.' || i % 250)::inet, i % 200 <> 0, i * 7919 % 1000, md5(i::text), 'B' || i, 'm' || i
+    FROM generate_series(1, 20000) i;
+CREATE INDEX stays_code ON stays (code);
+CREATE INDEX stays_mail ON stays (mail COLLATE "POSIX");
 """
 
 
@@ -156,6 +163,47 @@ async def test_indexes_on_expressions_and_pieces_of_text_are_built_and_used(shop
     for proposal in proposals:
         await shop.connection.execute(proposal.undo)
     await shop.connection.execute("DROP EXTENSION pg_trgm")
+
+
+SEARCHED = {
+    # condition                                                                            the index that finds it
+    "during && tstzrange('2024-02-01 10:00Z', '2024-02-01 11:00Z')":                       "stays(during)",
+    "'2024-02-01 10:05Z'::timestamptz <@ during":                                          "stays(during)",
+    "host << '10.7.0.0/24'":                                                               "stays(host)",
+    "NOT paid":                                                                            "stays(paid)",
+    "(room, id) > (2997, 10)":                                                             "stays(room, id)",
+    "price < 2 OR price > 998":                                                            "stays(price)",
+    "price BETWEEN SYMMETRIC 7 AND 5":                                                     "stays(price)",
+    "words LIKE 'c4ca%' OR words LIKE 'c81e%'":                                            "stays(words)",
+    "words LIKE '%c4ca4%' OR words ~ 'c81e7'":                                             "stays(words)",
+    "code LIKE 'B1777%'":                                                                  "stays(code)",
+    "mail = 'm77'":                                                                        "stays(mail)",
+    "trim(words) = 'x'":                                                                   "stays(TRIM(BOTH FROM words))",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", SEARCHED)
+async def test_a_condition_gets_the_kind_of_index_that_finds_it(shop: Shop, condition: str) -> None:
+    """Ranges, networks, flags, rows, several ranges or patterns of one column, an index of another collation: advised, built and used."""
+    text = f"SELECT id FROM stays WHERE {condition}"
+    await shop.connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    table, plans, hits = await shop.examined(text)
+    (proposal,) = propose_indexes(hits, table, plans, shop.catalog).proposals
+    await shop.connection.execute(proposal.ddl)
+    try:
+        await shop.connection.execute("ANALYZE stays")
+        assert proposal.title == SEARCHED[condition]
+        assert proposal.name in await shop.connection.fetchval(f"EXPLAIN (FORMAT JSON) {text}")
+    finally:
+        await shop.connection.execute(proposal.undo)
+
+
+async def test_a_search_over_several_columns_gets_trigrams_for_each(shop: Shop) -> None:
+    """One alone would not help: both are advised, and combined."""
+    text = "SELECT id FROM stays WHERE words ILIKE '%c4ca42%' OR mail ILIKE '%m1999%'"
+    table, plans, hits = await shop.examined(text)
+    advice = propose_indexes(hits, table, plans, shop.catalog).proposals
+    assert {one.title: one.trigrams and one.together for one in advice} == {"stays(words)": True, "stays(mail)": True}
 
 
 async def test_with_the_index_there_nothing_is_advised(shop: Shop) -> None:

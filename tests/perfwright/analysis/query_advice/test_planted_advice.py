@@ -74,6 +74,21 @@ def test_a_planted_problem_gets_its_advice(version: int, name: str) -> None:
     assert (first.change.apply if first.change else first.id) == FIRST[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("function_on_column", "A function on email keeps customers"),
+        ("coalesce_on_column", "A function on coupon keeps orders"),
+        ("arithmetic_on_column", "An expression over tracking keeps orders"),
+        ("element_of_array", "A search for one element of tags keeps products"),
+        ("same_or_both_null", "A comparison of coupon that no index has keeps orders"),
+    ],
+)
+def test_a_hidden_column_is_told_by_what_hides_it(name: str, title: str) -> None:
+    """No operator is called a function."""
+    assert ranked(18, f"planted.{name}").findings[0].title.startswith(title)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_healthy_query_gets_none(version: int) -> None:
     """However large its share: nothing above information, nothing to do."""
