@@ -20,7 +20,6 @@ LONG: dict[str, float] = {
     "tests/workflows/test_undo_kills.py::test_every_kind_ends_as_it_was_or_kept": 30,
     "tests/workflows/test_index_strategy_optimization.py::test_refused_at_either_gate_the_catalog_is_as_it_was": 42,
     "tests/workflows/test_trial_faults.py::test_a_worker_that_is_killed_at_any_instant": 50,
-    "tests/workflows/test_garbage_collection_live.py::test_a_running_process_is_tuned_where_it_stands": 45,
     "tests/workflows/test_cpu_optimization_implementation_faults.py::test_ended_by_people_nothing_is_left": 25,
     "tests/workflows/test_garbage_collection_gates.py::test_a_trial_that_is_refused_is_undone": 20,
     "tests/workflows/test_cpu_optimization_implementation.py::test_a_change_that_is_wrong_or_takes_memory_is_not_kept": 20,

@@ -1,7 +1,6 @@
 """Trials whose A against A is short, for tests about something else: it has tests of its own, and takes as long as A against B.
 
-Of sound sides, too, one set in seventy comes out uneven by chance; a busy machine makes it more.
-As a program it is `worker.py` whose sides are even, for tests that kill it.
+As a program it is `worker.py` with such trials, for tests that kill it.
 """
 
 from collections.abc import Iterator
@@ -13,31 +12,33 @@ from unittest.mock import patch
 import pytest
 
 import worker
+from perfwright.analysis.trials import course
 from perfwright.analysis.trials.boundaries import LOOKS
 from perfwright.models.trial import NoiseJudgement
+from perfwright.models.trial_run import TrialRequest
 
-EVEN_WORKER = Path(__file__)
-TIMED = 2
-"""Rounds from which the duration of one is known."""
+SHORT_WORKER = Path(__file__)
+LARGE = 10.0
+"""An effect that a trial shows on a busy machine as well."""
 
 
-def _even(_request: Any, rounds: list[Any], _metric: str, _round_s: float) -> NoiseJudgement:
-    return NoiseJudgement(verdict="usable", reason="both sides are taken to be even", rounds=len(rounds), sigma=0.02)
+def _for_a_large_effect(request: TrialRequest, *rest: Any) -> NoiseJudgement:
+    return course.judge_aa(request.model_copy(update={"wanted_effect": LARGE}), *rest)
 
 
 @contextmanager
-def sides_are_even() -> Iterator[None]:
-    """A against A tells how long a round takes, and is not judged. No instructions are counted."""
+def short_trials() -> Iterator[None]:
+    """A against A is judged by the fewest rounds that can be, and need not show a small effect. No instructions are counted."""
     with ExitStack() as stack:
-        stack.enter_context(patch("activities.trial_measuring.phases.NOISE_ROUNDS", TIMED))
-        stack.enter_context(patch("activities.trial_measuring.phases.judge_aa", _even))
+        stack.enter_context(patch("activities.trial_measuring.phases.NOISE_ROUNDS", LOOKS[0]))
+        stack.enter_context(patch("activities.trial_measuring.phases.judge_aa", _for_a_large_effect))
         stack.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", 0.0))
         yield
 
 
 @pytest.fixture
-def even_sides() -> Iterator[None]:
-    with sides_are_even():
+def quick_trials() -> Iterator[None]:
+    with short_trials():
         yield
 
 
@@ -56,5 +57,5 @@ def no_instructions() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    with sides_are_even():
+    with short_trials():
         worker.main()

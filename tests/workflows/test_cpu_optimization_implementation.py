@@ -23,10 +23,10 @@ from tests.activities.code_projects import DEDUPE, PYTHON, git, project, snapsho
 from tests.needs import needs
 from tests.workflows.investigating import start, workers
 from tests.workflows.optimising import OptimizationResult, answer, child_of, lab_repository, optimising
-from tests.workflows.short_trials import even_sides, fewest_noise_rounds, no_instructions
+from tests.workflows.short_trials import fewest_noise_rounds, no_instructions, quick_trials
 from workflows.cpu.cpu_optimization_implementation import CpuOptimizationImplementation
 
-__all__ = ["even_sides", "fewest_noise_rounds", "no_instructions"]
+__all__ = ["fewest_noise_rounds", "no_instructions", "quick_trials"]
 
 pytestmark = [pytest.mark.timeout(1_200), pytest.mark.usefixtures("no_instructions")]
 
@@ -146,7 +146,7 @@ async def test_nothing_is_changed_in_the_sound_shop(
     assert snapshot(repository) == before
 
 
-@pytest.mark.usefixtures("even_sides")
+@pytest.mark.usefixtures("quick_trials")
 @needs("ptrace")
 async def test_a_change_that_is_wrong_or_takes_memory_is_not_kept(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """Of two submitted changes, both quicker by far, one raises for values that cannot be hashed, which neither the project's tests nor its
@@ -176,7 +176,7 @@ async def refused_at(handle: WorkflowHandle[Any, OptimizationResult], gates: lis
     return await handle.result()
 
 
-@pytest.mark.usefixtures("even_sides")
+@pytest.mark.usefixtures("quick_trials")
 @needs("ptrace")
 @pytest.mark.parametrize(
     ("environment", "gates"),

@@ -17,11 +17,11 @@ from tests.activities.code_projects import PYTHON, git, project, snapshot
 from tests.needs import needs
 from tests.workflows.killed_steps import WITHOUT_CACHE, kill_after_every_step
 from tests.workflows.optimising import ENVIRONMENTS, OptimizationResult, child_of, entry, optimising
-from tests.workflows.short_trials import EVEN_WORKER, even_sides
+from tests.workflows.short_trials import SHORT_WORKER, quick_trials
 from tests.workflows.sites import running_site
 from tests.workflows.watching_runs import PATIENCE_S, Handle, assert_cancelled, open_gate, reached, running_with, task_failures, until
 
-__all__ = ["even_sides"]
+__all__ = ["quick_trials"]
 
 pytestmark = [needs("ptrace", "temporal"), pytest.mark.timeout(600)]
 
@@ -52,7 +52,7 @@ async def test_a_worker_that_is_killed_after_every_step(tmp_path: Path) -> None:
     before = {name: snapshot(repository) for name, repository in repositories.items()}
     async with running_site(tmp_path) as site:
         site.register(ENVIRONMENTS, *(entry(name, "local", repositories[name], "trusting") for name in names))
-        site.environment, site.program = WITHOUT_CACHE, EVEN_WORKER
+        site.environment, site.program = WITHOUT_CACHE, SHORT_WORKER
         await site.start_worker()
         client, next_name = await site.client(), cycle(names)
 
@@ -82,7 +82,7 @@ async def test_a_worker_that_is_killed_after_every_step(tmp_path: Path) -> None:
     assert not running_with(str(tmp_path / ".perfwright"))
 
 
-@pytest.mark.usefixtures("even_sides")
+@pytest.mark.usefixtures("quick_trials")
 @pytest.mark.parametrize("ending", ["cancelled while calls are recorded", "cancelled in its trial", "terminated in its trial"])
 async def test_ended_by_people_nothing_is_left(client: Client, task_queue: str, host_name: str, tmp_path: Path, ending: str) -> None:
     """The repository with its refs and worktrees is as it was, no process runs, and nothing waits for its undo."""

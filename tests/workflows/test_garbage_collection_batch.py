@@ -12,7 +12,7 @@ from perfwright.analysis.gc.candidates import FLAGS
 from tests.needs import needs
 from tests.workflows.investigating import REGISTRY
 from tests.workflows.killed_steps import WITHOUT_CACHE, attempts_ended
-from tests.workflows.short_trials import EVEN_WORKER
+from tests.workflows.short_trials import SHORT_WORKER
 from tests.workflows.sites import Site, running_site, stores_in
 from tests.workflows.tuning import GcResult, Handle, Tuned, answer, batch_command, jvm_command, registered, tuning
 from tests.workflows.watching_runs import task_failures, until
@@ -48,7 +48,7 @@ async def test_a_worker_that_is_killed_in_mid_run(tmp_path: Path) -> None:
     name = "stocktaking"
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(running_site(tmp_path))
-        site.environment, site.program = WITHOUT_CACHE | {"LAB_PROBLEMS": "all"}, EVEN_WORKER
+        site.environment, site.program = WITHOUT_CACHE | {"LAB_PROBLEMS": "all"}, SHORT_WORKER
         (tmp_path / "perfwright.toml").write_text(REGISTRY.format(targets=registered(name, "local", batch_command())))
         context = await stack.enter_async_context(stores_in(tmp_path))
         await site.start_worker()

@@ -10,12 +10,12 @@ from temporalio.client import Client
 from activities.collector_logs import AGENT_FOLDER
 from perfwright.models.trial_run import TrialResult
 from tests.needs import needs
-from tests.workflows.short_trials import even_sides
+from tests.workflows.short_trials import quick_trials
 from tests.workflows.tuning import HOARDER, PYTHON_LOAD, GcResult, answer, python_command, tuning
 from tests.workflows.watching_runs import failure_of
 from workflows.changes.trial import Trial
 
-__all__ = ["even_sides"]
+__all__ = ["quick_trials"]
 
 pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
@@ -44,7 +44,7 @@ async def test_an_objective_that_is_refused_ends_it(client: Client, task_queue: 
         assert not tuned.launches()
 
 
-@pytest.mark.usefixtures("even_sides")
+@pytest.mark.usefixtures("quick_trials")
 @pytest.mark.parametrize("gate", ["change", "keep"])
 async def test_a_trial_that_is_refused_is_undone(client: Client, task_queue: str, host_name: str, tmp_path: Path, gate: str) -> None:
     """At either of its gates: launched as before, and the refusal is the verdict."""
@@ -73,7 +73,7 @@ async def test_rare_collections_that_cost_memory_are_not_tried(client: Client, t
         assert result.verdict == "failed" and result.details.trial is None and not tuned.launches()
 
 
-@pytest.mark.usefixtures("even_sides")
+@pytest.mark.usefixtures("quick_trials")
 async def test_a_calm_service_in_twice_the_memory_is_not_kept(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """It wins its metric by far and breaks the guard on memory: undone, and launched as before."""
     command = (sys.executable, "-c", HOARDER, "{port}")

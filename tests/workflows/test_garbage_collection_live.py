@@ -18,7 +18,12 @@ from tests.workflows.tuning import HOARDER, GcResult, answer, jvm_command, servi
 
 __all__ = ["fewest_noise_rounds"]
 
-pytestmark = [needs("temporal"), pytest.mark.timeout(600), pytest.mark.usefixtures("fewest_noise_rounds")]
+pytestmark = [
+    pytest.mark.measuring,
+    needs("temporal"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("fewest_noise_rounds"),
+]
 
 PROBE = """
 import http.client, sys

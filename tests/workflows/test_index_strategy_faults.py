@@ -12,7 +12,7 @@ from tests.needs import needs
 from tests.postgres import PostgresServer
 from tests.workflows.indexing import Shop, begun, shop
 from tests.workflows.killed_steps import attempts_ended
-from tests.workflows.short_trials import EVEN_WORKER
+from tests.workflows.short_trials import SHORT_WORKER
 from tests.workflows.sites import WorkerProcess
 from tests.workflows.watching_runs import PATIENCE_S, assert_free, reached, until
 
@@ -63,7 +63,7 @@ async def test_a_killed_worker_leaves_nothing(
         before = await lab.indexes()
         database = await lab.connection.fetchval("SELECT current_database()::text")
         host = WorkerProcess(
-            folder=tmp_path, address=temporal_server, environment={VARIABLE: observed_postgres.dsn(database)}, program=EVEN_WORKER
+            folder=tmp_path, address=temporal_server, environment={VARIABLE: observed_postgres.dsn(database)}, program=SHORT_WORKER
         )
         try:
             await host.start_worker("--host", host_name)

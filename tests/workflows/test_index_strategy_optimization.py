@@ -10,11 +10,11 @@ from tests.databases import observed_postgres
 from tests.needs import needs
 from tests.postgres import PostgresServer
 from tests.workflows.indexing import COVERING, QUERIES, answer, begun, shop
-from tests.workflows.short_trials import even_sides
+from tests.workflows.short_trials import quick_trials
 
-__all__ = ["even_sides", "observed_postgres"]
+__all__ = ["observed_postgres", "quick_trials"]
 
-pytestmark = [needs("temporal"), pytest.mark.timeout(600), pytest.mark.usefixtures("even_sides")]
+pytestmark = [needs("temporal"), pytest.mark.timeout(600), pytest.mark.usefixtures("quick_trials")]
 
 
 async def test_a_missing_index_is_made_and_kept(
