@@ -41,17 +41,17 @@ demo: $(READY)-demo temporal
 # trials whose planted difference is far above noise, which rounds in turns give to both sides. Two processes more than CI has cores,
 # because half of the long tests is waiting; tests/scheduling.py says in which order, so that nobody waits for the longest at the end.
 # Of the second group only its files are collected.
-# What failed is run once more by itself: one that measures may be disturbed by another program of the machine, and of thousands side by
-# side one may starve. What fails again has failed; what does not is named by the first run.
+# What failed is run again by itself, at most twice: one that measures may be disturbed by another program of the machine, and of thousands
+# side by side one may starve. What fails each time has failed; what does not is named by the first run.
 SLOWEST := --durations 20 --durations-min 5
-ONCE_MORE := --last-failed --last-failed-no-failures none
+FAILED_ONES := --last-failed --last-failed-no-failures none
 test: $(READY)-test temporal
 	@export TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)"; failed=0; \
-	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -n $(TEST_PROCESSES) --dist loadscope -m "not measuring" || { code=$$?; [ $$code = 5 ] || { \
-	  echo "once more, one after the other: what failed"; $(BIN)/python -m pytest $(TESTS) -m "not measuring" $(ONCE_MORE) || failed=$$?; }; }; \
+	again() { for time in second third; do \
+	  echo "for the $$time time, one after the other: what failed"; $(BIN)/python -m pytest $(TESTS) -m "$$1" $(FAILED_ONES) && return; done; return 1; }; \
+	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -n $(TEST_PROCESSES) --dist loadscope -m "not measuring" || [ $$? = 5 ] || again "not measuring" || failed=1; \
 	measuring=$$(grep -rl --include='test_*.py' 'mark\.measuring' $(TESTS) 2> /dev/null || true); \
-	$(BIN)/python -m pytest $${measuring:-$(TESTS)} $(SLOWEST) -m "measuring" || { code=$$?; [ $$code = 5 ] || { \
-	  echo "measuring again what failed"; $(BIN)/python -m pytest $(TESTS) -m "measuring" $(ONCE_MORE) || failed=$$?; }; }; \
+	$(BIN)/python -m pytest $${measuring:-$(TESTS)} $(SLOWEST) -m "measuring" || [ $$? = 5 ] || again "measuring" || failed=1; \
 	exit $$failed
 
 check: $(READY)-test
