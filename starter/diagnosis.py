@@ -149,7 +149,7 @@ async def _target(name: str, registry: Registry, facts: HostFacts, client: Clien
         told = f"a worker polls for host {target.host}; `perfwright doctor` there tells about its tools"
         return Looked("Targets", name, "ok", told)
     reached = await reach(target)
-    if reached.answers is False:
+    if reached.answers is False or (target.dsn_env and reached.told):
         return Looked("Targets", name, "missing", reached.told)
     return _profiler(target, facts, reached.told)
 

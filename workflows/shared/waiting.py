@@ -33,7 +33,11 @@ async def to_the_end(aw: Awaitable[T]) -> T:
     if isinstance(aw, Coroutine):
         context = contextvars.copy_context()
         context.run(ENDING.set, True)
-        task = asyncio.get_running_loop().create_task(aw, context=context)
+        try:
+            task = asyncio.get_running_loop().create_task(aw, context=context)
+        except RuntimeError:  # a workflow that its worker forgets while it waits: nothing runs here any more
+            aw.close()
+            raise
     else:
         task = asyncio.ensure_future(aw)
     cancelled: asyncio.CancelledError | None = None
