@@ -3,7 +3,8 @@
 from perfwright.models.cpu_optimization import CpuOptimizationDetails, CpuOptimizationRequest, HotFunction
 from perfwright.models.submission import BriefLocation, ChangeBrief
 
-FUNCTIONS_TOLD = 10
+FUNCTIONS_TOLD = 20
+"""By what they take with all that they call, so that those at the top of the program come first, and what they lead to behind them."""
 WHY_CHARACTERS = 300
 
 
