@@ -286,7 +286,9 @@ def _print(statements: Statements, configurations: Sequence[Configuration], sear
             f"{one.asked:6}{one.search_s:9.1f}  {slower}; {slow}"
         )
     checked = verified(by_name[OURS], by_name[NOTHING])
-    print("ours, per query: " + ", ".join(f"{statements.names[place]} {one.ratio:.2f}" for place, one in checked.items()))
+    for one in configurations[2:]:
+        per_query = verified(one, by_name[NOTHING])
+        print(f"{one.name}, per query: " + ", ".join(f"{statements.names[place]} {of.ratio:.2f}" for place, of in per_query.items()))
     for place, found in checked.items():
         if not found.plan_changed and abs(math.log(found.ratio)) > math.log(NOISY):
             without, with_ours = (" ".join(f"{ms:.0f}" for ms in by_name[name].times[place]) for name in (NOTHING, OURS))
