@@ -57,7 +57,7 @@ from workflows.shared.overrides import override_problems
 from workflows.shared.waiting import together
 
 Result = ProcessResult[IndexStrategyDetails]
-WHAT_IFS_S = 240.0
+WHAT_IFS_S = 600.0
 """Of asking the planner, where nothing can be hypothetical."""
 LOOKS = 4
 """At the use of kept indexes, over the time that they are watched."""

@@ -32,8 +32,8 @@ MAX_MERGES = 40
 MAX_COLUMNS = 6
 """Of a merged index."""
 MOST_ASKED = 20_000
-"""Plans asked about, a minute where each takes the planner 3 ms: beyond, what is not known counts as no better than without, and the search
-soon ends. 30 queries of TPC-DS take 11,000; cut at 8,000 the way that weighs gain by bytes most was not gone to its end, and was the best."""
+"""Plans asked about, a minute where each takes the planner 3 ms: beyond, what is not known counts as no better than without, and the
+search soon ends. Thirty queries of TPC-DS take 11,000; cut at 8,000, the way that was the best of all was not gone to its end."""
 STOP_GAIN = 0.02
 """Log gain per mean query weight below which no further index is worth its upkeep."""
 PRUNE_LOSS = 0.005
