@@ -59,6 +59,8 @@ DSN = "PERFWRIGHT_BENCHMARK_DSN"
 OBSERVER = "observer"
 DATABASE = "bench"
 MIXES = {"reads only (pgbench -S)": ("-S",), "single updates (pgbench -N)": ("-N",), "TPC-B-like (pgbench)": ()}
+ONE_MIX = os.environ.get("PERFWRIGHT_OBSERVATION_MIX", "")
+"""Part of a name: then nothing else is measured."""
 SETTINGS = OBSERVED | {
     "logging_collector": "on",
     "log_destination": "jsonlog",
@@ -80,8 +82,8 @@ async def measure() -> list[Measured]:
     with tempfile.TemporaryDirectory(prefix="perfwright-") as name, start_postgres(programs, SETTINGS) as server:
         bench = Bench(server, pgbench, Path(name))
         await bench.prepare()
-        found = [*await bench.one_window(), await bench.busy_log()]
-        return found + [await bench.throughput(mix, options) for mix, options in MIXES.items()]
+        found = [] if ONE_MIX else [*await bench.one_window(), await bench.busy_log()]
+        return found + [await bench.throughput(mix, options) for mix, options in MIXES.items() if ONE_MIX in mix]
 
 
 class Bench:
