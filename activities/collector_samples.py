@@ -8,11 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import psutil
 from temporalio.exceptions import ApplicationError
 
 from activities.collector_logs import Collected, read_logs
 from activities.heartbeats import beating
+from activities.processes_below import itself_and_below, program_named
 from activities.recording_folder import RecordingFolder
 from activities.service_runs import ServiceSample, logged, measured, p_ms, requests_of, send, started, told_without
 from activities.subprocesses import running
@@ -119,18 +119,9 @@ async def _ran(name: str, number: int, side: CommandSide, title: str, drawn: Map
 async def _java_below(pid: int) -> str:
     """The launcher of the JVM among its processes, as soon as there is one."""
     while True:
-        if found := await asyncio.to_thread(_java_of, pid):
+        if found := await asyncio.to_thread(lambda: program_named("java", itself_and_below(pid))):
             return found
         await asyncio.sleep(LOOKED_EVERY_S)
-
-
-def _java_of(pid: int) -> str:
-    try:
-        process = psutil.Process(pid)
-        programs = [one.exe() for one in (process, *process.children(recursive=True))]
-    except psutil.Error:
-        return ""
-    return next((program for program in programs if Path(program).name == "java"), "")
 
 
 def _line(sample: GcSample, collected: Collected, seconds: float, executable: str) -> dict[str, Any]:

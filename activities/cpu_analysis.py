@@ -14,6 +14,7 @@ from temporalio import activity
 from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
 from perfwright.analysis.profile_review import judge
+from perfwright.analysis.recording_quality import NO_CPU_FREE
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import PROCESS, FlameGraph, HotPaths, ProcessUse, Runtime, Utilisation
 from perfwright.models.cpu_steps import (
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from perfwright.analysis.hot_paths import OnCpu
 
 Read = TypeVar("Read")
-FULL = 0.95
-"""Share of all CPU time from which no CPU was free."""
 GRAPH_MEDIA_TYPE = "application/json"
 UNSURE = (0.03, 0.5)
 """A share whose interval reaches from below the first to above the second is not known."""
@@ -225,7 +224,7 @@ def summary_of(
 def _crowded(usage: ProcessUse) -> str:
     """Other programs used the machine up: what the target would have used with a free CPU is not known."""
     used = usage.user_share + usage.system_share
-    if usage.machine_busy_share < FULL or used > usage.cpu_count / 2:
+    if usage.machine_busy_share < NO_CPU_FREE or used > usage.cpu_count / 2:
         return ""
     return f", as far as can be said on a machine that was {usage.machine_busy_share:.0%} busy with other programs"
 

@@ -4,6 +4,7 @@ One file per thread of the processes concerned, instead of a file of every proce
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,22 @@ def processes_below(pid: int) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             processes.append(psutil.Process(one))
     return processes
+
+
+def itself_and_below(pid: int) -> list[psutil.Process]:
+    """The process before those below it; empty when it is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return [psutil.Process(pid), *processes_below(pid)]
+    return []
+
+
+def program_named(name: str, processes: Iterable[psutil.Process]) -> str:
+    """Executable of the first of them that has this file name; empty where none has, or none may be looked at."""
+    for process in processes:
+        with suppress(psutil.Error):
+            if Path(program := process.exe()).name == name:
+                return program
+    return ""
 
 
 @cache

@@ -27,6 +27,7 @@ from activities.collector_logs import Collected, logging_environment, read_logs
 from activities.errors import refuse
 from activities.http_requests import Connection, NoAnswer
 from activities.process_memory import pss_bytes
+from activities.processes_below import itself_and_below, program_named
 from activities.subprocesses import Heartbeat, RunningTool, Tool, running
 from activities.trial_measuring.sides import CommandSide
 from perfwright.analysis.gc.pauses import nearest_rank, pause_table
@@ -162,28 +163,17 @@ class Service:
             executable=self.executable,
         )
 
-    def _processes(self) -> list[psutil.Process]:
-        try:
-            process = psutil.Process(self.child.pid)
-            return [process, *process.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
     def _cpu_s(self) -> float:
         total = 0.0
-        for process in self._processes():
+        for process in itself_and_below(self.child.pid):
             with suppress(psutil.Error):
                 times = process.cpu_times()
                 total += times.user + times.system
         return total
 
     def _memory_bytes(self) -> float:
-        processes = self._processes()
-        if not self.executable:
-            for process in processes:
-                with suppress(psutil.Error):
-                    if Path(program := process.exe()).name == "java":
-                        self.executable = program
+        processes = itself_and_below(self.child.pid)
+        self.executable = self.executable or program_named("java", processes)
         return pss_bytes(processes)
 
     def _ended(self) -> ApplicationError:
