@@ -35,12 +35,13 @@ help:
 demo: $(READY)-demo temporal
 	@TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)" $(BIN)/python -m starter.demo $(if $(KEEP),--keep)
 
-# Two groups. "measuring" (alone, one after the other): tests that judge how much of the machine a program uses and what that costs (one
-# thread saturated, a budget of 2 %), and the lab's planted problems under their load. A second busy program makes "one thread saturated"
-# a saturated machine, and rightly so. Everything else side by side: also shares of a program's own samples, what is judged by a count, and
-# trials whose planted difference is far above noise, which rounds in turns give to both sides. Two processes more than CI has cores,
-# because half of the long tests is waiting; tests/scheduling.py says in which order, so that nobody waits for the longest at the end.
-# Of the second group only its files are collected.
+# Three groups. "measuring" (alone, one after the other): tests that judge how much of the machine a program uses (one thread saturated, a
+# whole core), and the lab's planted CPU problems under their load. A second busy program makes "one thread saturated" a saturated machine,
+# and rightly so. "paired" (two at a time, a core for each): trials of the lab's planted problems, whose rounds in turns give what disturbs to
+# both sides, and shares of a program's own samples; they would be drowned by four. Everything else side by side: also what is judged by a
+# count, and trials whose planted difference is far above noise. Two processes more than CI has cores, because half of the long tests is
+# waiting; tests/scheduling.py says in which order, so that nobody waits for the longest at the end. Of the first two groups only their files
+# are collected.
 # What failed is run again by itself, at most twice: one that measures may be disturbed by another program of the machine, and of thousands
 # side by side one may starve. What fails each time has failed; what does not is named by the first run.
 SLOWEST := --durations 20 --durations-min 5
@@ -49,9 +50,11 @@ test: $(READY)-test temporal
 	@export TEMPORAL_CLI_PATH="$$($(BIN)/python -m starter.temporal_cli)"; failed=0; \
 	again() { for time in second third; do \
 	  echo "for the $$time time, one after the other: what failed"; $(BIN)/python -m pytest $(TESTS) -m "$$1" $(FAILED_ONES) && return; done; return 1; }; \
-	$(BIN)/python -m pytest $(TESTS) $(SLOWEST) -n $(TEST_PROCESSES) --dist loadscope -m "not measuring" || [ $$? = 5 ] || again "not measuring" || failed=1; \
-	measuring=$$(grep -rl --include='test_*.py' 'mark\.measuring' $(TESTS) 2> /dev/null || true); \
-	$(BIN)/python -m pytest $${measuring:-$(TESTS)} $(SLOWEST) -m "measuring" || [ $$? = 5 ] || again "measuring" || failed=1; \
+	group() { of="$$1"; shift; $(BIN)/python -m pytest "$$@" $(SLOWEST) -m "$$of" || [ $$? = 5 ] || again "$$of" || failed=1; }; \
+	files_with() { grep -rl --include='test_*.py' "mark\.$$1" $(TESTS) 2> /dev/null || echo $(TESTS); }; \
+	group "not measuring and not paired" $(TESTS) -n $(TEST_PROCESSES) --dist loadscope; \
+	group paired $$(files_with paired) -n 2 --dist loadscope; \
+	group measuring $$(files_with measuring); \
 	exit $$failed
 
 check: $(READY)-test

@@ -7,7 +7,17 @@ from temporalio.client import Client, RPCError, RPCStatusCode, WorkflowExecution
 
 from activities.changing import server_id
 from activities.history import History
-from perfwright.models.undo import OPEN_STATES, AbandonedChange, AbandonedChanges, AbandonedQuery, UndoQuery, UndoRecord
+from perfwright.models.change import limit_s
+from perfwright.models.undo import (
+    OPEN_STATES,
+    UNDO_BEGUN,
+    AbandonedChange,
+    AbandonedChanges,
+    AbandonedQuery,
+    ChangeReference,
+    UndoQuery,
+    UndoRecord,
+)
 
 LOOK_WITHIN = timedelta(seconds=5)
 LISTED = 100
@@ -16,7 +26,7 @@ GOING_ON = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_A
 
 
 class AbandonedChangeFinder:
-    """Errors: StoreUnavailable."""
+    """Errors: StoreUnavailable; and what is repeated while Temporal does not answer."""
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -54,9 +64,17 @@ class AbandonedChangeFinder:
                         owner=owner,
                         reason=reason,
                         owner_unknown=unknown,
+                        limit_s=limit_s(record.spec),
                     )
                 )
         return AbandonedChanges(changes=tuple(found[:LISTED]), left_out=max(0, len(found) - LISTED))
+
+    @activity.defn
+    async def begin_undo(self, change: ChangeReference) -> None:
+        """What was kept is kept no longer: until it is undone it counts as abandoned once its run is closed. Of all others: nothing."""
+        from activities.undo_records import UndoRecords  # SQLAlchemy takes a fifth of a worker's start
+
+        await UndoRecords(self._history).move(change.change_id, "applied", since=("kept",), note=UNDO_BEGUN)
 
 
 def _age_s(record: UndoRecord) -> float:

@@ -1,7 +1,7 @@
 """Changes applied, verified, kept and undone on their host, each with a record in the history that is written before anything is done."""
 
-import contextlib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from temporalio import activity
@@ -13,6 +13,8 @@ from activities.changes.kind import Site
 from activities.heartbeats import beating
 from activities.history import History
 from perfwright.models.undo import ChangeChecked, ChangeDescription, ChangeOrder, ChangeOutcome, ChangeOwner, ChangeReference
+
+TOLD_WITHIN = timedelta(seconds=5)
 
 
 class Changing:
@@ -78,8 +80,14 @@ async def _owner(given: ChangeOwner) -> ChangeOwner:
 
 
 async def server_id() -> str:
-    """Cluster and namespace of the Temporal server that runs this activity; empty where that is not known."""
-    with contextlib.suppress(RPCError, RuntimeError):
-        answer = await activity.client().workflow_service.get_cluster_info(GetClusterInfoRequest())
-        return f"{answer.cluster_id}/{activity.info().workflow_namespace or 'default'}"
-    return ""
+    """Cluster and namespace of the Temporal server that runs this activity; empty where none does. Raises ConnectionError (retried) where
+    it does not tell: a living run of this server must not be taken for another's."""
+    try:
+        client = activity.client()
+    except RuntimeError:
+        return ""
+    try:
+        answer = await client.workflow_service.get_cluster_info(GetClusterInfoRequest(), retry=True, timeout=TOLD_WITHIN)
+    except RPCError as trouble:
+        raise ConnectionError(f"Temporal does not tell which server it is: {trouble}") from trouble
+    return f"{answer.cluster_id}/{activity.info().workflow_namespace or 'default'}"

@@ -1,5 +1,6 @@
 """The repository's side of an optimisation: its commit laid out, its hot functions found, changes of them proposed."""
 
+import ast
 import asyncio
 import re
 import shutil
@@ -17,6 +18,7 @@ from activities.code_trees import find_commit, inside, laid_out, lay_out, read_s
 from activities.compute import in_own_process
 from activities.heartbeats import beating
 from activities.ruff_fixes import ruff_edits
+from perfwright.analysis.changes.file_edits import looks_secret
 from perfwright.analysis.hot_code import HOT_SHARE, function_text, located
 from perfwright.models.change import PATCH_CHARACTERS as GIVEN_CHARACTERS
 from perfwright.models.cpu_optimization import (
@@ -47,6 +49,8 @@ RUFF = "ruff"
 FORBIDDING_WORDS = ("setlocale", "getcontext", "setcontext", "localcontext", "DefaultContext")
 """Where they occur in the repository, something is not proven (see `codemods.purity`)."""
 LEFT_TOLD = 40
+GLOBALS_ASKED = 500
+"""Names of a module that are looked for in the repository at once."""
 
 
 class CodeCandidates:
@@ -102,7 +106,8 @@ class CodeCandidates:
             spoken = await self._spoken(query.code)
             for path, functions in by_path.items():
                 source = await read_source(self._site, Path(query.code.repository), query.code.commit, path)
-                candidates, alone = await self._candidates(path, source, functions, query.calls, spoken)
+                said = spoken | await self._assigned_elsewhere(query.code, source)
+                candidates, alone = await self._candidates(path, source, functions, query.calls, said)
                 found += candidates
                 left += alone
         worth = []
@@ -121,9 +126,8 @@ class CodeCandidates:
         candidate = order.candidate
         async with beating(lambda: {"doing": "stacking"}):
             source = await read_source(self._site, Path(order.code.repository), order.tip, candidate.path)
-            found, left = await self._candidates(
-                candidate.path, source, [order.function], order.calls, await self._spoken(order.code), only=candidate.codemod
-            )
+            spoken = await self._spoken(order.code) | await self._assigned_elsewhere(order.code, source)
+            found, left = await self._candidates(candidate.path, source, [order.function], order.calls, spoken, only=candidate.codemod)
         for one in found:
             if one.function == candidate.function:
                 return Stacked(patch=one.patch)
@@ -134,21 +138,32 @@ class CodeCandidates:
         """A change that was submitted, or made by the team's command, as a patch on the tip; with the first recorded function in it."""
         async with beating(lambda: {"doing": "reading a change"}):
             repository = Path(order.code.repository)
-            patch = order.spec.patch
+            patch, ref = order.spec.patch, ""
             if order.spec.ref is not None:
                 try:
                     words = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--merge-base", order.code.commit, order.spec.ref)
                     shown = await git(self._site, repository, *words)
+                    ref = await self._on_top(repository, order.tip, order.spec.ref)
                 except ApplicationError as trouble:
                     return GivenCandidate(why=f"{order.spec.ref} cannot be compared with {order.code.commit[:12]}: {trouble.message[:300]}")
                 patch = "" if shown.stdout_dropped_bytes else shown.stdout
             if not patch.strip() or len(patch) > GIVEN_CHARACTERS:
                 return GivenCandidate(why=f"it changes nothing, or has more than {GIVEN_CHARACTERS:,} characters")
+            if looks_secret("\n".join(line for line in patch.splitlines() if line[:1] in "+-").encode(), code=True):
+                return GivenCandidate(
+                    why="a line that changes looks like it holds a password or token, and changes are recorded: take it out"
+                )
             try:
                 async with laid_out(self._site, repository, order.tip, patch, f"{order.code.prefix} given") as tree:
-                    return await asyncio.to_thread(_given, order, patch, tree)
+                    return await asyncio.to_thread(_given, order, patch, tree, ref)
             except ApplicationError as trouble:
                 return GivenCandidate(why=f"it does not apply to {order.tip[:12]}: {trouble.message[:300]}")
+
+    async def _on_top(self, repository: Path, tip: str, ref: str) -> str:
+        """The commit of a ref that stands on the tip, and so can be kept as its author made it; empty: it has to be moved there."""
+        commit = (await git(self._site, repository, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")).stdout.strip()
+        stands = await git(self._site, repository, "merge-base", "--is-ancestor", tip, commit, codes=(0, 1))
+        return commit if stands.returncode == 0 else ""
 
     async def _candidates(
         self, path: str, source: str, functions: Sequence[HotFunction], calls: CallsRecorded, spoken: frozenset[str], only: str = ""
@@ -179,6 +194,18 @@ class CodeCandidates:
                 found.add(word)
         return frozenset(found)
 
+    async def _assigned_elsewhere(self, code: CodeBase, source: str) -> frozenset[str]:
+        """`.RATE` of each global name of the module that anything in the repository assigns as an attribute (`price.RATE = 2`)."""
+        names = sorted(_globals_of(source))[:GLOBALS_ASKED]
+        if not names:
+            return frozenset()
+        assigned = rf"\.({'|'.join(names)})[[:space:]]*([-+*/%&|^@]|//|\*\*|<<|>>)?=[^=]"
+        words = ("grep", "-h", "-o", "-E", "-e", assigned, code.commit, "--", "*.py")
+        seen = await git(self._site, Path(code.repository), *words, codes=(0, 1))
+        if seen.stdout_dropped_bytes:
+            return frozenset(f".{name}" for name in names)
+        return frozenset(found.group() for line in seen.stdout.splitlines() if (found := re.match(r"\.\w+", line)))
+
 
 def activity_heartbeat(*details: Any) -> None:
     if activity.in_activity():
@@ -204,7 +231,19 @@ def propose_all(
     return candidates_of(path, source, functions, calls, spoken, edits, only)
 
 
-def _given(order: GivenOrder, patch: str, tree: Path) -> GivenCandidate:
+def _globals_of(source: str) -> set[str]:
+    """Names that stand for something of the module: assigned or defined at its top."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return set()
+    found = {one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef)}
+    assigned = [one for one in body if isinstance(one, ast.Assign | ast.AnnAssign)]
+    targets = [target for one in assigned for target in (one.targets if isinstance(one, ast.Assign) else [one.target])]
+    return {name for name in found | {one.id for one in targets if isinstance(one, ast.Name)} if name.isascii()}
+
+
+def _given(order: GivenOrder, patch: str, tree: Path, ref: str) -> GivenCandidate:
     """Which recorded function it touches is told from the functions whose text differs."""
     paths = re.findall(r"^\+\+\+ b/(.+?)\t?$", patch, re.MULTILINE)
     touched = next((one for one in order.calls.functions if one.path in paths and one.kept and _differs(order, one, tree)), None)
@@ -213,12 +252,13 @@ def _given(order: GivenOrder, patch: str, tree: Path) -> GivenCandidate:
             id=f"{GIVEN}:{order.number}",
             codemod=GIVEN,
             path=touched.path if touched else next(iter(paths), ""),
-            function=touched.function if touched else "",
+            function=_qualified(order, touched) if touched else "",
             line=touched.line if touched else 0,
             title=order.title[:300],
             reasoning=f"given by {order.by}; whether results and exceptions stay equal is left to the tests and the calls made again",
             gain_share=0.0,
             patch=patch,
+            ref=ref,
             mutable=touched is not None and not _touches_world(order, touched, tree),
         ),
         line=touched.line if touched else 0,
@@ -240,6 +280,19 @@ def _touches_world(order: GivenOrder, one: CallsOfFunction, tree: Path) -> bool:
         if function is None or touches_world(code, function):
             return True
     return False
+
+
+def _qualified(order: GivenOrder, one: CallsOfFunction) -> str:
+    """With its class: `Cart.total`."""
+    # Here: libcst would take a tenth of a worker's start.
+    from perfwright.analysis.codemods.code_reading import Code
+
+    try:
+        code = Code((Path(order.code.tree) / one.path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SyntaxError):
+        return one.function
+    function = code.function(one.function, one.line)
+    return one.function if function is None else code.qualified(function)
 
 
 def _differs(order: GivenOrder, one: CallsOfFunction, tree: Path) -> bool:

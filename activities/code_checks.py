@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.changes.kind import Site
 from activities.code_calls import file_of
@@ -17,6 +18,7 @@ from activities.code_trees import inherited, inside, laid_out
 from activities.subprocesses import Tool, run
 from perfwright.analysis.differential import check_problem, compare_answers
 from perfwright.models.cpu_optimization import CallsOfFunction, Candidate, Checked, CheckOrder, CodeBase, Differential, ProjectTests
+from perfwright.models.errors import ErrorType
 from perfwright.models.secrets import without_secrets
 
 CALL_AGAIN = Path(__file__).parent / "call_injection" / "call_again.py"
@@ -39,7 +41,7 @@ class CodeChecks:
     async def check_code(self, order: CheckOrder) -> Checked:
         """Lay the tip out with the patch on it, and check it: the cheapest check first, up to the first that does not pass.
 
-        Errors: ToolMissing, ToolFailed (a patch that does not apply, no Python to call functions in).
+        Errors: ToolMissing, ToolFailed (a patch that does not apply).
         """
         code = order.code
         async with laid_out(self._site, Path(code.repository), order.tip, order.patch, f"{code.prefix} check") as tree:
@@ -82,13 +84,21 @@ class CodeChecks:
         if calls is None or seen is None or not seen.kept:
             why = seen.not_kept if seen is not None else "it was not called while calls were recorded"
             return Differential(why_none=why or "its arguments could not be kept")
+        if "<locals>" in candidate.function:
+            return Differential(why_none="it stands inside another function, and cannot be called by itself")
         cases = Path(calls.file) / file_of(f"{seen.path}:{seen.line}")
         varied = VARIED if candidate.mutable else 0
         async with laid_out(self._site, Path(code.repository), order.tip, "", f"{code.prefix} before") as old_tree:
             order_of = partial(_again, cases, code, candidate, varied)
-            old = await self._answers(code, old_tree, order_of(old_tree, Path(calls.file, "old"), spend_s=AGAIN_S, most=MOST_CALLS))
-            # the new code makes as many calls as the old one had time for
-            new = await self._answers(code, tree, order_of(tree, Path(calls.file, "new"), spend_s=AGAIN_LIMIT_S, most=len(old)))
+            try:
+                old = await self._answers(code, old_tree, order_of(old_tree, Path(calls.file, "old"), spend_s=AGAIN_S, most=MOST_CALLS))
+            except ApplicationError as trouble:
+                return Differential(why_none=f"it cannot be called: {_what_failed(trouble)}")
+            try:
+                # the new code makes as many calls as the old one had time for
+                new = await self._answers(code, tree, order_of(tree, Path(calls.file, "new"), spend_s=AGAIN_LIMIT_S, most=len(old)))
+            except ApplicationError as trouble:
+                return Differential(differences=1, why_none=f"the changed code cannot be called: {_what_failed(trouble)}")
         return compare_answers(old, new)
 
     async def _answers(self, code: CodeBase, tree: Path, wanted: Path) -> list[list[object]]:
@@ -105,6 +115,13 @@ class CodeChecks:
         ended.require_success()
         found: list[list[object]] = json.loads(await asyncio.to_thread(wanted.with_suffix(".answers").read_text, encoding="utf-8"))
         return found
+
+
+def _what_failed(trouble: ApplicationError) -> str:
+    """Of a program that ended with an error or at its limit; anything else is raised again: it says nothing about the code."""
+    if trouble.type not in (ErrorType.TOOL_FAILED, ErrorType.TOOL_TIMEOUT):
+        raise trouble
+    return without_secrets(trouble.message)[-TOLD_CHARACTERS:]
 
 
 def _is_of(one: CallsOfFunction, path: str, function: str, order: CheckOrder) -> bool:

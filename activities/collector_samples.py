@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.collector_logs import Collected, read_logs
 from activities.heartbeats import beating
+from activities.process_memory import TreeMemory
 from activities.processes_below import itself_and_below, program_named
 from activities.recording_folder import RecordingFolder
 from activities.service_runs import ServiceSample, logged, measured, p_ms, requests_of, send, started, told_without
@@ -85,9 +86,10 @@ async def _ran(name: str, number: int, side: CommandSide, title: str, drawn: Map
     tool = logged(side, side.argv, title, drawn, folder, limit_s=limit_s)
     try:
         async with running(tool) as child:
-            looking = asyncio.create_task(_java_below(child.pid))
+            memory, looking = TreeMemory(child.pid), asyncio.create_task(_java_below(child.pid))
             try:
-                ended = await child.wait()
+                async with memory.watched():
+                    ended = await child.wait()
             finally:
                 looking.cancel()
         try:
@@ -99,6 +101,8 @@ async def _ran(name: str, number: int, side: CommandSide, title: str, drawn: Map
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     if collected is None:
         return {"sample": _empty(name, number, "no collector wrote a log").model_dump()}
+    if (held := memory.peak_bytes(ended.peak_rss_bytes)) is None:
+        return {"sample": _empty(name, number, "the memory of its processes may not be looked at").model_dump()}
     table = pause_table(collected.pauses, ended.wall_s, processes=collected.processes, dropped=collected.dropped)
     sample = GcSample(
         candidate=name,
@@ -110,7 +114,7 @@ async def _ran(name: str, number: int, side: CommandSide, title: str, drawn: Map
         p50_ms=1e3 * ended.wall_s,
         p99_ms=1e3 * ended.wall_s,
         cpu_s=ended.cpu_s,
-        memory_bytes=float(ended.peak_rss_bytes),
+        memory_bytes=held,
         errors_share=0.0,
     )
     return _line(sample, collected, ended.wall_s, looking.result() if looking.done() and not looking.cancelled() else "")

@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError
 from activities.artifacts import ArtifactStore
 from activities.changes.kind import Site
 from activities.changes.launches import launched_as
+from activities.changes.settings import memory_bytes
 from activities.collector_logs import PYTHON_PATH, with_agent
 from activities.collector_samples import samples_of
 from activities.errors import refuse
@@ -234,7 +235,8 @@ class Collectors:
         target, seen = request.target, request.observation
         pause_ms = request.request.pause_limit_ms(batch=seen.batch)
         if seen.live and seen.facts.runtime == "jvm":
-            return as_advice(jvm_candidates((seen.executable or "java", *seen.flags), "", seen.facts, collectors, issues, pause_ms))
+            words = (seen.executable or "java", *seen.flags)
+            return as_advice(jvm_candidates(words, "", seen.facts, collectors, issues, pause_ms, memory_bytes()))
         if seen.live:
             return python_candidates(seen.facts, live=True, python_path="")
         side = self._side(target, None)
@@ -245,7 +247,7 @@ class Collectors:
         if not is_java(side.argv) and (place := secret_argument(options.split())):  # a change is recorded, and holds no secret
             told = f"{JAVA_OPTIONS} of {target.name}: {place} looks like a secret, and would be recorded with a change of it"
             raise refuse(ErrorType.INVALID_INPUT, told, way_out="Hand it over by a variable of its own")
-        return jvm_candidates(side.argv, options, seen.facts, collectors, issues, pause_ms)
+        return jvm_candidates(side.argv, options, seen.facts, collectors, issues, pause_ms, memory_bytes())
 
 
 def _no_log(target: Target, taken: list[dict[str, Any]]) -> Exception:

@@ -84,4 +84,4 @@ def unpacked(outcome: Outcome, ended: ToolRun, memory_bytes: int) -> object:
     there = TracebackThere(outcome.traceback)
     if outcome.exception:
         raise pickle.loads(outcome.exception) from there  # noqa: S301  # from our own child
-    raise ApplicationError(outcome.error_message, type=outcome.error_type) from there
+    raise ApplicationError(outcome.error_message, type=outcome.error_type, non_retryable=True) from there

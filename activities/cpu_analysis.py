@@ -13,6 +13,7 @@ from temporalio import activity
 
 from activities.artifacts import ArtifactStore
 from activities.compute import in_own_process
+from perfwright.analysis.interpreters import Interpreter, interpreter_in
 from perfwright.analysis.profile_review import judge
 from perfwright.analysis.recording_quality import NO_CPU_FREE
 from perfwright.models.artifact import ArtifactRef
@@ -57,8 +58,12 @@ class CpuAnalysis:
     async def judge_profile(self, request: ProfileToJudge) -> ProfileJudgement:
         """Quality gates of the recording, and what a reviewer should see of it."""
         recording = request.recording
-        running = await self._read(ProfileToRead(recording=recording), running_samples_of, recording.usage, recording.process.runtime)
-        return judge(recording, request.request, running)
+        seen = ProfileToRead(recording=recording)
+        running = await self._read(seen, running_samples_of, recording.usage, recording.process.runtime)
+        inside = None
+        if interpreter := interpreter_in(recording.process):
+            inside = await self._read(seen, inside_share_of, recording.usage, recording.process.runtime, interpreter)
+        return judge(recording, request.request, running, inside)
 
     @activity.defn
     async def draw_flame_graphs(self, request: FlameGraphsToDraw) -> FlameGraphs:
@@ -119,12 +124,13 @@ class CpuAnalysis:
             wanted.goal_share,
             recording.stacks.profile,
             reproduce,
+            interpreter_in(recording.process),
         )
         return RankedFindings(
             findings=findings,
             recommendations=recommendations,
             summary=summary_of(wanted.target_name, findings, recommendations, request.hot_paths, request.utilisation, recording.usage),
-            biggest_win=recommendations[0].expected_gain if recommendations else None,
+            biggest_win=next((one.expected_gain for one in recommendations if one.score > 0), None),
         )
 
     async def _read(self, request: ProfileToRead, function: Callable[..., Read], *arguments: Any) -> Read:
@@ -137,6 +143,13 @@ def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
     """In a process of its own: how many samples count as CPU time, of idle threads only as much as they ran."""
     rows = _seen(path, usage, runtime).rows
     return round(min(rows.samples, rows.worth))
+
+
+def inside_share_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter) -> float:
+    """In a process of its own: how much of the CPU time is the interpreter's own work."""
+    from perfwright.analysis.interpreter_costs import inside_share
+
+    return inside_share(_seen(path, usage, runtime), interpreter)
 
 
 def hot_paths_of(path: str, usage: ProcessUse, runtime: Runtime, top: int, cores: float) -> HotPaths:
@@ -162,12 +175,15 @@ def findings_of(
     goal_share: float | None,
     profile: ArtifactRef,
     reproduce: str,
+    interpreter: Interpreter | None = None,
 ) -> tuple[tuple[Finding, ...], tuple[Recommendation, ...]]:
     """In a process of its own: findings and recommendations."""
     from perfwright.analysis.cpu_findings import analyse_findings
+    from perfwright.analysis.interpreter_costs import without_insides
 
     seen = _seen(path, usage, runtime)
-    return analyse_findings(seen, hot_paths, utilisation, usage, goal_share=goal_share, profile=profile, reproduce=reproduce)
+    told = analyse_findings(seen, hot_paths, utilisation, usage, goal_share=goal_share, profile=profile, reproduce=reproduce)
+    return without_insides(seen, *told, interpreter) if interpreter else told
 
 
 def draw_all(paths: list[str], runtime: Runtime, used: list[ProcessUse | None]) -> "list[tuple[Any, Drawing]]":
@@ -215,6 +231,10 @@ def summary_of(
                 f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}); nothing in it surely costs enough to act on, but it went "
                 f"through phases: {unsure.function} ({unsure.file}) took {within}. A longer recording tells."
             )
+        if recommendations:
+            hidden = next(finding for finding in findings if finding.id in recommendations[0].finding_ids)
+            unseen = f"{hidden.title}, so that what costs there is not known"
+            return f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}). {unseen}. First: {recommendations[0].title}."
         return f"{target} used {hot_paths.cpu_cores:.2f} cores ({pattern}); nothing in it costs enough to act on{_crowded(usage)}."
     advice = f" First: {recommendations[0].title}." if recommendations else ""
     more = f" and {len(loud) - 1} more" if len(loud) > 1 else ""

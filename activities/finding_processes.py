@@ -2,11 +2,14 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from activities.errors import refuse
+from activities.tool import OF_TOOL
+from perfwright.analysis.interpreters import recognise
 from perfwright.models.cpu_profiling import Runtime, TargetProcess
 from perfwright.models.errors import ErrorType
 from perfwright.models.secrets import secret_argument
@@ -15,6 +18,11 @@ from perfwright.models.target import ProcessSelector
 MAPS_LIMIT_BYTES = 4 * 1024 * 1024
 LISTED = 8
 CALLED_CHARACTERS = 40
+COMMAND = "perfwright"
+"""The command line's own program: whoever follows a run of `shop` has that word in his command line."""
+STALE_AFTER_S = 60.0
+"""A program that writes its own pid does so after its start. A clock that was set, or a machine that was paused, moves the start times that
+the kernel tells by seconds; a pid comes again only when all others were used up."""
 WRAPPER_DEPTH = 4
 """How many wrappers (`timeout`, `env`, a shell) in a row are looked through."""
 
@@ -35,17 +43,18 @@ def find_process(selector: ProcessSelector) -> psutil.Process:
 
 
 def through_wrappers(process: psutil.Process) -> tuple[psutil.Process, str]:
-    """The program behind `timeout python ...` and its like: a native process whose only child runs a known runtime, and a note of it."""
-    inner, note = process, ""
-    for _ in range(WRAPPER_DEPTH):
-        children = inner.children()
-        if runtime_of(inner)[0] != "native" or inner.num_threads() > 1 or len(children) != 1:
+    """The program behind `timeout python ...` and its like: along single-threaded processes with one child each, the first whose runtime
+    is known best; and a note of it."""
+    chain = [process]
+    while len(chain) <= WRAPPER_DEPTH and runtime_of(chain[-1])[0] == "native" and chain[-1].num_threads() == 1:
+        children = chain[-1].children()
+        if len(children) != 1:
             break
-        if runtime_of(children[0])[0] in ("native", "unknown") and not children[0].children():
-            break
-        inner = children[0]
-        note = f"pid {process.pid} ({process.name()}) only wraps pid {inner.pid} ({inner.name()}), which was examined"
-    return (inner, note) if runtime_of(inner)[0] != "native" else (process, "")
+        chain.append(children[0])
+    inner = max(chain, key=_known)
+    if inner is process:
+        return process, ""
+    return inner, f"pid {process.pid} ({process.name()}) only wraps pid {inner.pid} ({inner.name()}), which was examined"
 
 
 def describe(process: psutil.Process) -> TargetProcess:
@@ -137,7 +146,15 @@ def runtime_of(process: psutil.Process) -> tuple[Runtime, str]:
         return "jvm", "JVM"
     if stem in ("node", "nodejs") or program == "node" or "libnode.so" in maps:
         return "node", "Node.js"
-    return ("native", "") if executable else ("unknown", "")
+    if not executable:
+        return "unknown", ""
+    return "native", recognise(stem, (line.split(maxsplit=5)[-1] for line in maps.splitlines()))
+
+
+def _known(process: psutil.Process) -> int:
+    """How much is known of what it runs: 0 a compiled program, 1 an interpreter by name, 2 what is read in its own language."""
+    runtime, version = runtime_of(process)
+    return 2 if runtime not in ("native", "unknown") else int(bool(version))
 
 
 def _by_pid(pid: int, field: str) -> psutil.Process:
@@ -154,12 +171,22 @@ def _by_pid(pid: int, field: str) -> psutil.Process:
 
 def _by_pid_file(path: Path) -> psutil.Process:
     try:
+        written_s = path.stat().st_mtime
         text = path.read_text(encoding="ascii", errors="replace")[:64].strip()
     except OSError as trouble:
         raise refuse(ErrorType.INVALID_INPUT, f"process.pid_file: cannot read {path}: {trouble.strerror}") from trouble
     if not text.isdigit():
         raise refuse(ErrorType.INVALID_INPUT, f"process.pid_file: {path} does not hold a process id")
-    return _by_pid(int(text), f"process.pid_file {path}")
+    process = _by_pid(int(text), f"process.pid_file {path}")
+    later_s = process.create_time() - written_s
+    if later_s > STALE_AFTER_S:
+        raise refuse(
+            ErrorType.TARGET_GONE,
+            f"process.pid_file: {path} was written {later_s:.0f} s before process {process.pid} ({process.name()}) was started: "
+            "the program that wrote it is gone, and another one has its number",
+            way_out="Start the target, or select it by port or name",
+        )
+    return process
 
 
 def _by_port(port: int) -> psutil.Process:
@@ -177,20 +204,38 @@ def _by_port(port: int) -> psutil.Process:
 
 
 def _by_name(name: str) -> psutil.Process:
-    ours = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    running = {process.pid: process for process in psutil.process_iter(["name", "cmdline", "ppid"])}
+    ours = {os.getpid(), *(p.pid for p in psutil.Process().parents())} | _of_our_tools(running)
     exact, partial = set(), set()
-    for process in psutil.process_iter(["name", "cmdline"]):
+    for process in running.values():
         if process.pid in ours:
             continue
-        command = " ".join(process.info["cmdline"] or ())
+        words = process.info["cmdline"] or ()
         if process.info["name"] == name:
             exact.add(process.pid)
-        elif name in command and "activities/supervisor.py" not in command:
+        elif name in " ".join(words) and not any(word.rsplit("/", 1)[-1] == COMMAND for word in words[:2]):
             partial.add(process.pid)
     pids = exact or partial
     if not pids:
         raise refuse(ErrorType.TARGET_GONE, f"process.name: no process named {name!r} on this host", way_out="Start the target first")
     return _one(pids, f"process.name {name!r}")
+
+
+def _of_our_tools(running: Mapping[int, psutil.Process]) -> set[int]:
+    """Supervisors of tools, of any worker, and all below them: profilers and loads have the target's name in their command lines.
+
+    Whatever a tool starts stays below its supervisor, which is its subreaper.
+    """
+    ours = {pid for pid, process in running.items() if OF_TOOL in (process.info["cmdline"] or ())}
+    below: dict[int, list[int]] = {}
+    for pid, process in running.items():
+        below.setdefault(process.info["ppid"], []).append(pid)
+    unseen = list(ours)
+    while unseen:
+        children = [pid for pid in below.get(unseen.pop(), ()) if pid not in ours]
+        ours.update(children)
+        unseen += children
+    return ours
 
 
 def _one(pids: set[int], asked: str) -> psutil.Process:

@@ -59,6 +59,8 @@ class Gates:
         addresses = [
             word for word in re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", self._environ.get(notify.urls_env, "").strip()) if word
         ]
+        if not addresses and notify.urls_env in self._environ:
+            return NotificationOutcome()  # set and empty, as the deployments hand it on where a team wants none
         if not addresses:
             return NotificationOutcome(failed=1, note=f"the environment variable {notify.urls_env} is not set for this worker")
         title, body = notification(told, link=notify.link or "", namespace=activity.info().workflow_namespace or "default")
@@ -104,7 +106,7 @@ def _sender(address: str) -> "NotifyBase | None":
 async def _started_by() -> tuple[str, ...]:
     """Names of the one who started the run, from the first event of its first run; a child's is its root's.
 
-    A server that stamps principals gives a trusted name; else it is the identity that the client claimed (`ada@laptop` is `ada` as well).
+    A server that stamps principals gives a trusted name; else it is the identity that the client claimed.
     """
     info = activity.info()
     client = activity.client()
@@ -116,8 +118,7 @@ async def _started_by() -> tuple[str, ...]:
         handle = client.get_workflow_handle(workflow_id, run_id=run_id)
         event = await anext(aiter(handle.fetch_history_events(page_size=1)))
         started = event.workflow_execution_started_event_attributes
-        words = [event.principal.name, started.identity, started.identity.partition("@")[0]]
-        names = tuple(dict.fromkeys(word.strip()[:200] for word in words if word.strip()))
+        names = names_of(event.principal.name, started.identity)
         root, first = started.root_workflow_execution, started.first_execution_run_id
         if root.workflow_id and (root.workflow_id, root.run_id) != (workflow_id, run_id):
             workflow_id, run_id = root.workflow_id, root.run_id
@@ -126,3 +127,13 @@ async def _started_by() -> tuple[str, ...]:
         else:
             break
     return names
+
+
+def names_of(principal: str, identity: str) -> tuple[str, ...]:
+    """All names of one who started a run: the trusted one, the claimed identity, and the user in it.
+
+    `ada@laptop`, and `temporal-cli:ada@laptop` of the `temporal` command, are `ada` as well.
+    """
+    before_host = identity.partition("@")[0]
+    words = (principal, identity, before_host, before_host.rpartition(":")[2])
+    return tuple(dict.fromkeys(word.strip()[:200] for word in words if word.strip()))

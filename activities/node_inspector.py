@@ -174,6 +174,7 @@ class NodeSlices:
             if known is not None:
                 self._address = known
             else:
+                self._refuse_if_not_allowed()
                 await self._until_no_read_is_broken_off(process, OPEN_LIMIT_S)
                 await carried_out(self._open(process, earlier_ours=bool(earlier)))
             if self._opened_by_us:
@@ -183,6 +184,15 @@ class NodeSlices:
         finally:
             if self._opened_by_us and self._address:
                 await carried_out(self._close(process))
+
+    def _refuse_if_not_allowed(self) -> None:
+        if not self._request.may_inject:
+            raise refuse(
+                ErrorType.TARGET_REFUSED,
+                f"the inspector of process {self._request.process.pid} of {self._request.target} was closed after it was found open, "
+                "and this run may not open it",
+                way_out="Start again, or keep it open (--inspect=127.0.0.1:0)",
+            )
 
     async def _until_no_read_is_broken_off(self, process: psutil.Process, limit_s: float) -> None:
         """Wait until the signal can come, and return without giving way. Raises ToolFailed where a read goes on for too long."""

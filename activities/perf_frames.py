@@ -1,23 +1,29 @@
 """Frames of perf's stacks, and the source lines of their addresses.
 
 Inlined functions are put back by addr2line, asked once per shared object for all addresses: perf alone charges them to the function that
-they were inlined into. perf tells where in the *file* an address is, addr2line asks for where the linker put it: the ELF program headers
-turn one into the other (elf(5), PT_LOAD).
+they were inlined into. perf tells where in the *file* an address is, addr2line asks for where the linker put it (elf_files.py).
 """
 
 import re
-import struct
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from activities.elf_files import read_elf
 
 MOST_ADDRESSES = 20_000
 """Addresses looked up per shared object; further ones keep their symbol without a line."""
 LOOKUP_LIMIT_S = 60.0
+UNKNOWN = "[unknown]"
+"""What perf calls a function without a symbol, and an address that no file is mapped at."""
+KERNEL_OBJECT = "[kernel.kallsyms]"
+FIRST_KERNEL_ADDRESS, LAST_KERNEL_ADDRESS = 0xFFFF_8000_0000_0000, 0xFFFF_FFFF_FFFF_F000
+"""The upper half of the address space belongs to the kernel, on x86-64 and on AArch64; its last page to error numbers."""
 _FRAME = re.compile(r"^\s+(?P<ip>[0-9a-f]+)\s+(?P<symbol>.*?)\s+\((?P<object>[^()]*(?: \(deleted\))?)\)\s*$")
 _DELETED = " (deleted)"
+_NOT_THE_KERNEL = ("[vdso", "[vsyscall", UNKNOWN, "[heap", "[stack", "[anon", "[JIT")
 
 Line = tuple[str, str, int]
 """Function, file, line."""
@@ -28,61 +34,67 @@ class RawFrame:
     address: int
     symbol: str
     object: str
+    deleted: bool = False
+    """The file that it is mapped from is no longer at its path; another may stand there."""
 
     @property
     def kernel(self) -> bool:
-        return self.object.startswith("[") and not self.object.startswith(("[vdso", "[vsyscall", "[unknown", "[heap", "[stack", "[anon"))
+        """Where the kernel hides its addresses, perf knows neither symbol nor object of them."""
+        if self.object == UNKNOWN:
+            return self.symbol == UNKNOWN and FIRST_KERNEL_ADDRESS <= self.address < LAST_KERNEL_ADDRESS
+        return self.object.startswith("[") and not self.object.startswith(_NOT_THE_KERNEL)
+
+    @property
+    def named(self) -> bool:
+        return self.symbol != UNKNOWN
 
 
 def read_frame(line: str) -> RawFrame | None:
     """A frame of `perf script`; None for any other line."""
     frame = _FRAME.match(line)
-    return RawFrame(int(frame["ip"], 16), frame["symbol"], frame["object"].removesuffix(_DELETED)) if frame else None
+    if not frame:
+        return None
+    return RawFrame(int(frame["ip"], 16), frame["symbol"], frame["object"].removesuffix(_DELETED), frame["object"].endswith(_DELETED))
 
 
-def source_lines(stacks: Iterable[Sequence[RawFrame]]) -> dict[tuple[str, int], list[Line]]:
-    """(object, address) -> the functions there, outermost first. A caller's address is where it goes on: the call is one byte before."""
-    wanted: dict[str, dict[int, int]] = defaultdict(dict)
+@dataclass(frozen=True)
+class MappedFiles:
+    """Where the files behind mapped objects can be read."""
+
+    root: str = ""
+    """Of the target's file system, where it is not ours: `/proc/4711/root`."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Objects that are no longer at their path -> where the kernel still shows what is mapped: `/proc/4711/exe`."""
+
+    def path_of(self, frame: RawFrame) -> Path | None:
+        """None for what is no file, and for a file that is gone: what stands at its path now is another."""
+        if not frame.object.startswith("/"):
+            return None
+        if frame.deleted:
+            return Path(self.replaced[frame.object]) if frame.object in self.replaced else None
+        return Path(f"{self.root}{frame.object}")
+
+
+def source_lines(stacks: Iterable[Sequence[RawFrame]], files: MappedFiles) -> dict[tuple[Path, int], list[Line]]:
+    """(file, address) -> the functions there, outermost first. A caller's address is where it goes on: the call is one byte before.
+
+    A function's file is empty and its line 0 where the program has symbols, but no debug information. Without either, addr2line would name
+    the nearest exported function, which is another.
+    """
+    wanted: dict[Path, dict[int, int]] = defaultdict(dict)
     for stack in stacks:
         for depth, raw in enumerate(stack):
-            if raw.object.startswith("/") and len(wanted[raw.object]) < MOST_ADDRESSES:
-                wanted[raw.object].setdefault(raw.address, raw.address - (depth > 0))
-    found: dict[tuple[str, int], list[Line]] = {}
-    for name, addresses in wanted.items():
-        segments = _segments(Path(name))
-        asked = [_linked_at(offset, segments) for offset in addresses.values()]
-        for address, lines in zip(addresses, _addr2line(name, asked), strict=False):
-            if lines and lines[0][1]:
-                found[(name, address)] = lines
+            path = files.path_of(raw)
+            if path is not None and len(wanted[path]) < MOST_ADDRESSES:
+                wanted[path].setdefault(raw.address, raw.address - (depth > 0))
+    found: dict[tuple[Path, int], list[Line]] = {}
+    for path, addresses in wanted.items():
+        elf = read_elf(path)
+        asked = [elf.linked_at(offset) for offset in addresses.values()]
+        for address, lines in zip(addresses, _addr2line(str(path), asked), strict=False):
+            if lines and (lines[0][1] or (elf.has_symbols and not lines[0][0].startswith("??"))):
+                found[(path, address)] = lines
     return found
-
-
-def _segments(program: Path) -> list[tuple[int, int, int]]:
-    """(offset in the file, size, address) of the loaded segments; none where the file is no 64-bit little-endian ELF file."""
-    try:
-        with program.open("rb") as file:
-            head = file.read(64)
-            if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
-                return []
-            [table] = struct.unpack_from("<Q", head, 32)
-            entry_size, count = struct.unpack_from("<HH", head, 54)
-            file.seek(table)
-            entries = file.read(entry_size * count)
-    except OSError:
-        return []
-    found = []
-    for at in range(0, len(entries) - 55, entry_size):
-        kind, _flags, offset, address, _physical, size = struct.unpack_from("<IIQQQQ", entries, at)
-        if kind == 1:
-            found.append((offset, size, address))
-    return found
-
-
-def _linked_at(offset: int, segments: list[tuple[int, int, int]]) -> int:
-    for start, size, address in segments:
-        if start <= offset < start + size:
-            return offset - start + address
-    return offset
 
 
 def _addr2line(name: str, addresses: list[int]) -> Iterator[list[Line]]:

@@ -29,6 +29,7 @@ from activities.index_search import IndexSearch
 from activities.index_upkeep import IndexUpkeep
 from activities.jfr import Jfr
 from activities.leases import Leases
+from activities.live_guards import LiveGuards
 from activities.mysql import Mysql
 from activities.mysql_log import MysqlLog
 from activities.node_inspector import NodeInspector
@@ -68,6 +69,7 @@ ACTIVITY_CLASSES: tuple[type, ...] = (
     IndexUpkeep,
     Jfr,
     Leases,
+    LiveGuards,
     Mysql,
     MysqlLog,
     NodeInspector,
@@ -134,6 +136,7 @@ def build_activities(context: WorkerContext) -> ActivitySets:
                 IndexSearch(artifacts, environ, folder),
                 IndexUpkeep(artifacts, environ, folder),
                 Jfr(artifacts, folder),
+                LiveGuards(environ),
                 Mysql(artifacts, environ, folder),
                 MysqlLog(artifacts, folder, environ),
                 NodeInspector(artifacts, folder),

@@ -56,6 +56,7 @@ from typing import Any, BinaryIO
 from activities.errors import refuse
 from activities.tool import (
     ALLOWED_ENVIRONMENT,
+    OF_TOOL,
     PASSING_ERRNOS,
     Output,
     Tool,
@@ -80,7 +81,6 @@ SUPERVISOR_LIMIT_S = 15.0
 """Longer than the supervisor's own KILL_LIMIT_S: past this it is itself what hangs."""
 
 __all__ = ["ALLOWED_ENVIRONMENT", "Heartbeat", "OnLine", "RunningTool", "Tool", "ToolRun", "bundled", "run", "running"]
-
 log = logging.getLogger(__name__)
 
 
@@ -259,7 +259,7 @@ class RunningTool:
             self._channel, _ = await self._loop.create_unix_connection(lambda: _Channel(self), sock=ours)
             self._process, _ = await self._loop.subprocess_exec(
                 lambda: _Streams(self),
-                *(sys.executable, "-I", "-S", "-c", START_SUPERVISOR, str(theirs.fileno()), tool.name),
+                *(sys.executable, "-I", "-S", "-c", START_SUPERVISOR, str(theirs.fileno()), OF_TOOL, tool.name),
                 stdin=stdin,
                 stdout=self._stdout_file or subprocess.PIPE,
                 stderr=subprocess.PIPE,

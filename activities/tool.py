@@ -20,6 +20,8 @@ ALLOWED_ENVIRONMENT = frozenset(
 )
 """What a program needs to find itself and its files; and LC_*. Everything else is the caller's to pass."""
 LINE_LIMIT_BYTES = 65_536
+OF_TOOL = "perfwright-tool"
+"""A word in the command line of every tool's supervisor: nobody who looks for a program by its name means what is below it."""
 PASSING_ERRNOS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 """The machine is out of something for the moment: worth another attempt."""
 

@@ -5,7 +5,8 @@ A side is a program that reads the number of iterations from a line of standard 
     slice WALL_S CPU_S FIRST_WALL_S FIRST_CPU_S
 
 of all iterations, and of the first by itself; CPU time with its children. It ends at end of file. Other lines are the
-program's own affair. Both sides wait on the same core while the other runs, so that a slice has it to itself.
+program's own affair. Both sides wait on the same core while the other runs, so that a slice has it to itself; memory is looked at while
+they warm up, before the first slice and after the last.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from activities.errors import refuse
+from activities.process_memory import Looks, TreeMemory
 from activities.subprocesses import Heartbeat, RunningTool, running
 from activities.tool import Tool, ToolRun
 from perfwright.models.errors import ErrorType
@@ -36,8 +38,9 @@ class RoundRun:
     start_s: float
     """Until both were warm."""
     wall_s: float
-    peak_rss_bytes: Mapping[Side, int]
-    """Of a side's largest process."""
+    rss_bytes: Mapping[Side, float]
+    """The most that a side held with all its processes; none where one of them may not be looked at."""
+    looks: Looks
 
 
 @dataclass
@@ -48,6 +51,11 @@ class _Running:
     orders: int
     answers: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     child: RunningTool | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.child is not None, "started before it is asked"
+        return self.child.pid
 
     def hear(self, stream: str, line: str) -> None:
         if stream == "stdout" and line.startswith("slice "):
@@ -113,12 +121,25 @@ async def run_round(
     async with AsyncExitStack() as stack:
         order: tuple[Side, Side] = ("A", "B") if plan.first == "A" else ("B", "A")
         started = {side: await _start(stack, side, sides[side], plan, heartbeat) for side in order}
+        memory = {side: TreeMemory(started[side].pid) for side in order}
         for side in order:
-            await started[side].run(WARM_UP_ITERATIONS, slice_limit_s)
+            async with memory[side].watched():
+                await started[side].run(WARM_UP_ITERATIONS, slice_limit_s)
+        await _look(memory)
         warm = time.perf_counter()
         slices = [await started["A" if side == "A" else "B"].run(iterations, slice_limit_s) for side in plan.order]
-        peaks = {side: (await started[side].end()).peak_rss_bytes for side in order}
-    return RoundRun(tuple(slices), start_s=warm - began, wall_s=time.perf_counter() - began, peak_rss_bytes=peaks)
+        await _look(memory)
+        peaks = {side: memory[side].peak_bytes((await started[side].end()).peak_rss_bytes) for side in order}
+    looks = Looks()
+    for one in memory.values():
+        looks.add(one.looks)
+    held = {side: peak for side, peak in peaks.items() if peak is not None}
+    return RoundRun(tuple(slices), start_s=warm - began, wall_s=time.perf_counter() - began, rss_bytes=held, looks=looks)
+
+
+async def _look(memory: Mapping[Side, TreeMemory]) -> None:
+    for one in memory.values():
+        await one.look()
 
 
 async def _start(stack: AsyncExitStack, side: Side, tool: Tool, plan: RoundPlan, heartbeat: Heartbeat | None) -> _Running:

@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping, Select, insert, select, text, update
 from activities.history import History
 from activities.history_tables import undo_records
 from perfwright.models.undo import STANDING_STATES, UndoQuery, UndoRecord, UndoState
+from perfwright.models.undo_data import PatchUndo
 
 
 class UndoRecords:
@@ -72,8 +73,10 @@ class UndoRecords:
         return _record(row)
 
     async def on_top_of(self, record: UndoRecord) -> list[UndoRecord]:
-        """Later changes of the same subject that may stand, the latest first."""
+        """Later changes of the same subject that may stand, the latest first; of a patch those whose commit follows its own."""
         same = (undo_records.c.target == record.target.name) & (undo_records.c.subject == record.subject)
+        if isinstance(record.undo, PatchUndo):
+            same |= undo_records.c.record[("undo", "base")].as_string() == record.undo.commit
         wanted = select(undo_records).where(same, undo_records.c.id > record.sequence, undo_records.c.state.in_(STANDING_STATES))
         return await self._all(wanted)
 

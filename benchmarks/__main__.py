@@ -40,6 +40,7 @@ BENCHMARKS = (
     Benchmark("process", 600, "ten steps and a gate, against the SDK alone"),
     Benchmark("throughput", 600, "200 processes of one step, against the SDK alone"),
     Benchmark("waiting_gates", 600, "1,000 processes at a gate"),
+    Benchmark("leases", 1_200, "3,000 leases of one target, taken in turn by 30 processes"),
     Benchmark("report", 300, "analysis and report of 2 million samples"),
     Benchmark("collectors", 3_600, "what the target pays for being measured"),
     Benchmark("python_stacks", 300, "shares of a Python program whose stacks change quickly, against its own clock"),

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activities.tool import Tool
+from activities.trial_measuring.benchmark import SLICE_S
 from activities.trial_rounds import run_round
 from benchmarks.measured import Measured
 from benchmarks.running import ROOT
@@ -32,7 +33,6 @@ MINUTES = 3.0
 BUDGET_S = 60.0
 TRIALS = 2_000
 EFFECTS = (0.03, 0.05, 0.08)
-SLICE_S = 0.02
 CALIBRATION = 50
 FEWEST_RECORDED = 40
 MOST_FALSE = 1.0

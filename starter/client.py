@@ -37,7 +37,7 @@ from perfwright.models.target import INLINE_ENVIRONMENT
 from starter.catalogue import ProcessEntry, find_process
 from starter.connection import connect
 from starter.here import Here
-from starter.inbox import WaitingGate, read_inbox
+from starter.inbox import Inbox, read_inbox
 from starter.inputs import build_request
 from starter.refusals import AlreadyRunning, NotCarriedOut
 from starter.run import Run
@@ -173,8 +173,8 @@ class Perfwright:
         listed = self.client.list_workflows(" AND ".join(query), limit=max(1, min(limit, MAX_LISTED)))
         return [ListedRun.of(execution) async for execution in listed]
 
-    async def gates(self, *, target: str | None = None) -> list[WaitingGate]:
-        """Everything that waits for a person, oldest first."""
+    async def gates(self, *, target: str | None = None) -> Inbox:
+        """Everything that waits for a person, oldest first; of the 500 runs that started first, `more_runs` tells how many wait besides."""
         return await read_inbox(self.client, target=target)
 
 

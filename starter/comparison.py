@@ -5,13 +5,15 @@ Runs at different times on a machine that drifts prove no cause: that takes a tr
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from perfwright.analysis.comparison import ComparedNumber, compare_numbers
+from perfwright.analysis.same_functions import name_functions
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
-from perfwright.models.cpu_profiling import CpuProfilingDetails
+from perfwright.models.cpu_profiling import CpuProfilingDetails, HotSpot
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate
 from perfwright.models.query_performance import PROCESS as QUERY_PERFORMANCE
 from perfwright.models.query_performance import QueryPerformanceDetails
@@ -48,7 +50,7 @@ def compare_results(earlier: Result, later: Result, names: tuple[str, str]) -> C
         raise Refused(
             f"{names[0]} is a run of {earlier.process}, {names[1]} of {later.process}", way_out="Only runs of one process are compared"
         )
-    numbers = compare_numbers(_numbers(earlier), _numbers(later))
+    numbers = compare_numbers(*_numbers(earlier, later))
     before, now = {one.id: one.title for one in earlier.findings}, {one.id: one.title for one in later.findings}
     differing = [one for one in numbers if one.shown in ("more", "less")]
     differing.sort(key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
@@ -90,34 +92,68 @@ async def compared_page(earlier: Result, later: Result, comparison: Comparison, 
     )
 
 
-def _numbers(result: Result) -> dict[str, Estimate]:
+Numbers = dict[str, Estimate]
+Pair = tuple[Numbers, Numbers]
+"""Of the earlier and the later run, under names that mean the same in both."""
+
+
+def _numbers(earlier: Result, later: Result) -> Pair:
     """What all processes have: costs of findings, observed quality gates; then the process's own numbers."""
-    found = {gate.name: Estimate(value=gate.observed, unit=gate.unit) for gate in result.quality_gates if gate.observed is not None}
-    own = NUMBERS[result.process](result.details) if result.process in NUMBERS else {}
-    costs = {finding.title: finding.cost for finding in result.findings if finding.cost and not own}
-    return own | costs | found
+    own = NUMBERS[later.process](earlier.details, later.details) if later.process in NUMBERS else ({}, {})
+    before, now = own if any(own) else _costs(earlier, later)
+    return before | _observed(earlier), now | _observed(later)
 
 
-def _cpu_numbers(details: CpuProfilingDetails) -> dict[str, Estimate]:
-    numbers: dict[str, Estimate] = {}
-    if details.usage:
-        numbers["CPU use, user"] = Estimate(value=details.usage.user_share, unit="cores")
-        numbers["CPU use, system"] = Estimate(value=details.usage.system_share, unit="cores")
-    for spot in details.hot_paths.functions if details.hot_paths else ():
-        name = f"{spot.function} ({spot.file.rsplit('/', 1)[-1]}), self" if spot.file else f"{spot.function}, self"
-        numbers.setdefault(name, Estimate(value=spot.self_share, unit="share of CPU time", interval=spot.self_interval))
+def _observed(result: Result) -> Numbers:
+    return {gate.name: Estimate(value=gate.observed, unit=gate.unit) for gate in result.quality_gates if gate.observed is not None}
+
+
+def _costs(earlier: Result, later: Result) -> Pair:
+    """By the findings' ids, which stay the same from run to run; titles have numbers in them."""
+    titles = {one.id: one.title for one in (*earlier.findings, *later.findings)}
+    told = Counter(titles.values())
+    names = {key: title if told[title] == 1 else f"{title} [{key}]" for key, title in titles.items()}
+    before, now = ({names[one.id]: one.cost for one in run.findings if one.cost} for run in (earlier, later))
+    return before, now
+
+
+def _cpu_numbers(earlier: CpuProfilingDetails, later: CpuProfilingDetails) -> Pair:
+    before, now = (details.hot_paths.functions if details.hot_paths else () for details in (earlier, later))
+    names_before, names_now = name_functions([(one.function, one.file) for one in before], [(one.function, one.file) for one in now])
+    return _cpu_use(earlier) | _self_times(before, names_before), _cpu_use(later) | _self_times(now, names_now)
+
+
+def _cpu_use(details: CpuProfilingDetails) -> Numbers:
+    if details.usage is None:
+        return {}
+    shares = {"CPU use, user": details.usage.user_share, "CPU use, system": details.usage.system_share}
+    return {name: Estimate(value=value, unit="cores") for name, value in shares.items()}
+
+
+def _self_times(spots: Sequence[HotSpot], names: Sequence[str]) -> Numbers:
+    """Of several functions that a profile gives the same name and file (overloaded methods) the sum, whose interval is not known."""
+    numbers: Numbers = {}
+    for spot, name in zip(spots, names, strict=True):
+        own = Estimate(value=spot.self_share, unit="share of CPU time", interval=spot.self_interval)
+        same = numbers.get(f"{name}, self")
+        numbers[f"{name}, self"] = own if same is None else own.model_copy(update={"value": own.value + same.value, "interval": None})
     return numbers
 
 
-def _query_numbers(details: QueryPerformanceDetails) -> dict[str, Estimate]:
+def _query_numbers(earlier: QueryPerformanceDetails, later: QueryPerformanceDetails) -> Pair:
     """What the server spent, in all and on each of the costliest statements; one window has no interval of its own."""
-    window = details.window
+    texts = {one.fingerprint: " ".join(one.text.split())[:60] for one in (*earlier.statements, *later.statements)}
+    before, now = (_statement_times(details, texts) for details in (earlier, later))
+    return before, now
+
+
+def _statement_times(details: QueryPerformanceDetails, texts: Mapping[str, str]) -> Numbers:
     numbers = {}
-    if window.seconds:
-        numbers["execution time per second"] = Estimate(value=window.total_ms / window.seconds, unit="ms")
+    if details.window.seconds:
+        numbers["execution time per second"] = Estimate(value=details.window.total_ms / details.window.seconds, unit="ms")
     for one in details.statements[:STATEMENTS]:
         if one.calls:
-            numbers[f"mean of {one.fingerprint} {' '.join(one.text.split())[:60]}"] = Estimate(value=one.mean_ms, unit="ms")
+            numbers[f"mean of {one.fingerprint} {texts[one.fingerprint]}"] = Estimate(value=one.mean_ms, unit="ms")
     return numbers
 
 
@@ -142,8 +178,8 @@ def draw_difference_of(profiles: list[bytes], runtime: Any) -> bytes:
     return json.dumps(drawn.root, separators=(",", ":")).encode()
 
 
-NUMBERS: Mapping[str, Callable[[Any], dict[str, Estimate]]] = {CPU_PROFILING: _cpu_numbers, QUERY_PERFORMANCE: _query_numbers}
-"""Process -> the numbers of its details that are compared."""
+NUMBERS: Mapping[str, Callable[[Any, Any], Pair]] = {CPU_PROFILING: _cpu_numbers, QUERY_PERFORMANCE: _query_numbers}
+"""Process -> the numbers of two runs' details that are compared."""
 PICTURES: Mapping[str, Callable[[Result, Result, Here], Awaitable[bytes]]] = {CPU_PROFILING: _cpu_picture}
 """Process -> its difference flame graph."""
 

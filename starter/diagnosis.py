@@ -29,6 +29,7 @@ from starter.pollers import pollers_of
 from starter.reachable import reach
 from starter.refusals import NoStoreHere, Refused, UnknownTarget, nearest
 from starter.search_attributes import SEARCH_ATTRIBUTES
+from starter.settings import SERVE_LOCAL
 
 DATABASES = ("postgresql", "mysql")
 LITTLE_DISK_BYTES = 1_000_000_000
@@ -80,8 +81,12 @@ async def _server() -> tuple[list[Looked], Client | None]:
     looked.append(Looked(section, "search attributes", "missing" if absent else "ok", told))
     for queue, workflows, name in ((CENTRAL_QUEUE, True, "worker for processes"), (host_queue(LOCAL_HOST), False, "worker for steps here")):
         pollers = await pollers_of(client, queue, workflows=workflows)
-        told = f"{', '.join(pollers.identities)} polls {queue}" if pollers.present else no_worker_on(queue)
-        looked.append(Looked(section, name, "ok" if pollers.present else "missing", told))
+        if pollers.present:
+            looked.append(Looked(section, name, "ok", f"{', '.join(pollers.identities)} polls {queue}"))
+        elif queue == host_queue(LOCAL_HOST) and os.environ.get(SERVE_LOCAL) == "0":
+            looked.append(Looked(section, name, "absent", f"{SERVE_LOCAL}=0: every target names its host, whose worker measures it"))
+        else:
+            looked.append(Looked(section, name, "missing", no_worker_on(queue)))
     return looked, client
 
 

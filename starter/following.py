@@ -231,7 +231,8 @@ async def summary_of(run: Run, event: HistoryEvent) -> str:
 def no_worker_on(queue: str) -> str:
     host = queue.removeprefix("perf-host.").removesuffix(".probe") if queue.startswith("perf-host.") else ""
     option = f" --host {host}" if host and host != "local" else ""
-    return f"no worker polls the task queue {queue}: start one with `perfwright worker{option}`; the run waits for it"
+    named = ", or name the host of its targets in the registry" if host == "local" else ""
+    return f"no worker polls the task queue {queue}: start one with `perfwright worker{option}`{named}; the run waits for it"
 
 
 def _message(failure: Any) -> str:

@@ -47,6 +47,10 @@ class Here:
     def path(self) -> Path:
         return self._file.path
 
+    @property
+    def registry_file(self) -> RegistryFile:
+        return self._file
+
     def state_folder(self) -> Path:
         """Where a worker with this registry keeps its locks, worktrees and launch files."""
         from activities.context import STATE_FOLDER

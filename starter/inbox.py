@@ -10,6 +10,8 @@ from temporalio.service import RPCError
 from perfwright.models.gate import OpenGate
 from starter.run_names import attribute, pending_gates, quoted
 
+MAX_LISTED = 10_000
+"""The server lists the newest first: which are the oldest is known only when all are listed."""
 MAX_RUNS = 500
 AT_ONCE = 16
 PATIENCE = timedelta(seconds=10)
@@ -31,20 +33,30 @@ class WaitingGate:
     """When the gate opened; the run's start where that is not known."""
 
 
-async def read_inbox(client: Client, *, target: str | None = None) -> list[WaitingGate]:
-    """Open gates of all runs, oldest first; at most those of 500 runs."""
+class Inbox(list[WaitingGate]):
+    """Open gates, oldest first, of the 500 runs that started first."""
+
+    def __init__(self, gates: list[WaitingGate], more_runs: int) -> None:
+        super().__init__(gates)
+        self.more_runs = more_runs
+        """How many runs wait besides."""
+
+
+async def read_inbox(client: Client, *, target: str | None = None) -> Inbox:
+    """Open gates of all runs, oldest first; where more than 500 runs wait, of those that have waited longest."""
     query = "ExecutionStatus = 'Running' AND PerfPendingGates IS NOT NULL"
     if target:
         query += f" AND PerfTarget = {quoted(target)}"
-    found = [one async for one in client.list_workflows(query, limit=MAX_RUNS) if pending_gates(one)]
+    waiting = [one async for one in client.list_workflows(query, limit=MAX_LISTED) if pending_gates(one)]
+    oldest = sorted(waiting, key=lambda one: one.start_time)[:MAX_RUNS]
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(execution: WorkflowExecution) -> list[WaitingGate]:
         async with turns:
             return await _gates_of(client, execution)
 
-    waiting = [gate for gates in await asyncio.gather(*(ask(one) for one in found)) for gate in gates]
-    return sorted(waiting, key=lambda gate: gate.since)
+    found = [gate for gates in await asyncio.gather(*(ask(one) for one in oldest)) for gate in gates]
+    return Inbox(sorted(found, key=lambda gate: gate.since), more_runs=len(waiting) - len(oldest))
 
 
 async def _gates_of(client: Client, execution: WorkflowExecution) -> list[WaitingGate]:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from temporalio.exceptions import ApplicationError
 
-from activities.changes.carrying_out import CarryingOut
+from activities.annotations import Annotations
+from activities.changes.carrying_out import CarryingOut, place_of
 from activities.changes.kind import Site
+from perfwright.models.delivery import AnnotationOrder
 from perfwright.models.history import RunQuery
 from perfwright.models.undo import OPEN_STATES, STANDING_STATES, ChangeOutcome, UndoQuery, UndoRecord
+from perfwright.models.undo_data import IndexUndo, SettingUndo
 from starter.here import Here
 from starter.refusals import NotCarriedOut, UnknownRun
 
@@ -26,7 +29,9 @@ class Undoing:
 
     def __init__(self, here: Here, history: "History", records: "UndoRecords") -> None:
         self._history, self._records = history, records
-        self._work = CarryingOut(records, Site(os.environ, here.state_folder()))
+        site = Site(os.environ, here.state_folder())
+        self._work, self._place = CarryingOut(records, site), place_of(site)
+        self._annotations = Annotations(here.registry_file, os.environ) if here.registry() is not None else None
 
     async def listed(self, *, everything: bool = False) -> list[UndoRecord]:
         """What may stand on a target, the latest first; `everything`: also what was undone."""
@@ -54,16 +59,58 @@ class Undoing:
         wanted = [record for record in found.values() if record.state in (*OPEN_STATES, "conflict")]
         return sorted(wanted, key=lambda record: -record.sequence)
 
-    async def undo(self, record: UndoRecord) -> ChangeOutcome:
-        """Raises NotCarriedOut with the cause and the way out."""
+    async def undo(self, record: UndoRecord, *, here: bool = False) -> ChangeOutcome:
+        """`here`: the record's place is this one, under another name. Raises NotCarriedOut with the cause and the way out."""
+        if not here:
+            self._refuse_elsewhere(record)
         try:
-            return await self._work.revert(record.change_id)
-        except ApplicationError as trouble:
-            raise NotCarriedOut(f"{record.title} of {record.target.name}: {trouble.message}") from None
+            outcome = await self._work.revert(record.change_id)
+        except (ApplicationError, OSError) as trouble:
+            now = await self._records.find(record.change_id)
+            begun = record.state == "kept" and now is not None and now.state == "applied"
+            then = "; its undo has begun, and the janitor tries again" if begun else ""
+            raise NotCarriedOut(f"{_named(record)}: {getattr(trouble, 'message', trouble)}{then}") from None
+        if outcome.state == "reverted" and record.state != "reverted" and (note := await self._marked(record)):
+            outcome = outcome.model_copy(update={"note": "; ".join(filter(None, (outcome.note, f"dashboards: {note}")))})
+        return outcome
 
     async def leave(self, record: UndoRecord, by: str) -> ChangeOutcome:
-        """Close the record; the target is not touched."""
-        return await self._work.leave(record.change_id, by)
+        """Close the record; the target is not touched. Raises NotCarriedOut."""
+        try:
+            return await self._work.leave(record.change_id, by)
+        except ApplicationError as trouble:
+            raise NotCarriedOut(f"{_named(record)}: {trouble.message}") from None
+
+    def _refuse_elsewhere(self, record: UndoRecord) -> None:
+        """Elsewhere another file, process or launch would be taken for its, and the record closed over what still stands there."""
+        if not record.place or record.place == self._place or not _has_a_place(record):
+            return
+        (host, _, folder), (this_host, _, this_folder) = record.place.partition(":"), self._place.partition(":")
+        raise NotCarriedOut(
+            f"{_named(record)} was carried out on {host} with the state folder {folder}; this is {this_host} with {this_folder}",
+            way_out="Run it there; or with --here, if this is that place under another name; --leave closes the record",
+        )
+
+    async def _marked(self, record: UndoRecord) -> str:
+        """Why there is no mark on dashboards; empty where there is one, or none is named."""
+        order = AnnotationOrder(
+            target=record.target.name,
+            change_id=record.change_id,
+            word="undone",
+            title=record.title,
+            workflow_id=record.owner.workflow_id,
+        )
+        return await self._annotations.annotate_change(order) if self._annotations is not None else ""
+
+
+def _named(record: UndoRecord) -> str:
+    return f"{record.title} of {record.target.name}"
+
+
+def _has_a_place(record: UndoRecord) -> bool:
+    """Not what is reached by a connection string; but a setting that takes a restart: its command, and the server's own file."""
+    undo = record.undo
+    return undo.restarts if isinstance(undo, SettingUndo) else not isinstance(undo, IndexUndo)
 
 
 @asynccontextmanager

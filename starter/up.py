@@ -14,7 +14,7 @@ from typing import Any
 from starter.children import Child
 from starter.dev_server import DEFAULT_DB, DEFAULT_PORT, DEFAULT_UI_PORT, NAMESPACE, DevServer, start_dev_server, without_temporal
 from starter.failures import CANNOT_BE_CARRIED_OUT, CannotStart
-from starter.settings import ALLOW_INLINE_TARGETS, LOG_FORMAT, REGISTRY
+from starter.settings import ALLOW_INLINE_TARGETS, LOG_FORMAT, REGISTRY, SERVE_LOCAL
 from starter.temporal_cli import find_temporal_cli
 from starter.up_state import FOLDER, UpState, own_start_s, remove_state, running_up, write_state
 
@@ -177,7 +177,7 @@ def interrupt_at_signals() -> None:
 
 
 def _environment(base: Mapping[str, str], server: DevServer, folder: Path) -> dict[str, str]:
-    """Children talk to our server whatever profile the user has, and may be given targets that no registry names."""
+    """Children talk to our server whatever profile the user has, and serve this machine, also what no registry names."""
     return {
         LOG_FORMAT: "text",
         "PYTHONUNBUFFERED": "1",
@@ -186,6 +186,7 @@ def _environment(base: Mapping[str, str], server: DevServer, folder: Path) -> di
         "TEMPORAL_NAMESPACE": NAMESPACE,
         "TEMPORAL_CONFIG_FILE": os.devnull,
         ALLOW_INLINE_TARGETS: "1",
+        SERVE_LOCAL: "1",
     }
 
 

@@ -2,6 +2,8 @@
 
 python worker.py                      workflows, central activities, and the steps on this machine (host "local")
 python worker.py --host db1           only the steps that run on the host db1
+
+With PERFWRIGHT_SERVE_LOCAL=0 the first leaves those steps out: of several such workers each would take a part of them, on its own machine.
 """
 
 import argparse
@@ -12,15 +14,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
+from temporalio.runtime import Runtime
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from activities.context import WorkerContext
@@ -42,6 +45,8 @@ from workflows.plugin.metrics import GATE_WAIT
 from workflows.plugin.plugin import PerfwrightPlugin
 from workflows.registry import WORKFLOWS
 
+T = TypeVar("T")
+
 HOST_SLOTS = 8
 """Steps at one time on one host: they measure, so they wait for each other rather than disturb each other. Leases do the rest."""
 PROBE_SLOTS = 2
@@ -62,6 +67,7 @@ class Options:
     central: bool
     """Workflows and the activities that need no particular host."""
     hosts: tuple[str, ...]
+    """Whose steps run here; none where a central worker leaves its machine alone."""
     config: str | None
     max_cached_workflows: int
     grace_s: float
@@ -92,13 +98,21 @@ def read_options(argv: Sequence[str]) -> Options:
             TypeAdapter(Name).validate_python(host)
         except ValidationError:
             raise ValueError(f"--host {host}: a name has letters, digits, dot, dash and underscore, at most 63") from None
+    local = [LOCAL_HOST] if _serves_local() else []
     return Options(
         central=not arguments.host,
-        hosts=tuple(dict.fromkeys(arguments.host or [LOCAL_HOST])),
+        hosts=tuple(dict.fromkeys(arguments.host or local)),
         config=arguments.config,
         max_cached_workflows=int(_number(settings.MAX_CACHED_WORKFLOWS, default=1_000)),
         grace_s=_number(settings.SHUTDOWN_GRACE_S, default=10),
     )
+
+
+def _serves_local() -> bool:
+    told = os.environ.get(settings.SERVE_LOCAL) or "1"
+    if told not in ("0", "1"):
+        raise ValueError(f"{settings.SERVE_LOCAL}={told} is neither 0 nor 1")
+    return told == "1"
 
 
 def _number(variable: str, *, default: float) -> float:
@@ -117,20 +131,39 @@ async def run(options: Options) -> int:
     stop = asyncio.Event()
     _on_signals(stop)
     metrics = start_metrics(own_histograms=(GATE_WAIT,))
-    client = await connect(plugins=[PerfwrightPlugin()], runtime=metrics.runtime, identity=f"{os.getpid()}@{socket.gethostname()}")
-    await ensure_search_attributes(client)
-    try:
-        context = await WorkerContext.open(options.config, options.hosts[0], allow_inline_targets=allows_inline_targets(os.environ))
-    except (RegistryInvalid, ApplicationError) as error:
-        raise CannotStart(str(error)) from None
+    opened = await _unless_stopped(stop, _open(options, metrics.runtime))
+    if opened is None:
+        log.info("stopped before it polled")
+        return 0
+    client, context = opened
     try:
         with ThreadPoolExecutor(CENTRAL_SLOTS, thread_name_prefix="activity") as executor:
             workers = build_workers(client, options, context, executor)
             if options.central:
-                await ensure_undo_janitor(client)
+                await _unless_stopped(stop, ensure_undo_janitor(client))
             return await _poll(workers, stop, metrics.url)
     finally:
         await context.close()
+
+
+async def _open(options: Options, runtime: Runtime) -> tuple[Client, WorkerContext]:
+    client = await connect(plugins=[PerfwrightPlugin()], runtime=runtime, identity=f"{os.getpid()}@{socket.gethostname()}")
+    await ensure_search_attributes(client)
+    try:
+        return client, await WorkerContext.open(options.config, allow_inline_targets=allows_inline_targets(os.environ))
+    except (RegistryInvalid, ApplicationError) as error:
+        raise CannotStart(str(error)) from None
+
+
+async def _unless_stopped(stop: asyncio.Event, step: Coroutine[Any, Any, T]) -> T | None:
+    """What a step of the start gives; None where a signal came first: a server that does not answer must not use up the grace."""
+    starting, stopped = asyncio.create_task(step), asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+    return None if starting.cancelled() else starting.result()
 
 
 def allows_inline_targets(environ: Mapping[str, str]) -> bool:

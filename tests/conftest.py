@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from starter import dev_server
 from starter.search_attributes import ensure_search_attributes
 from starter.temporal_cli import find_temporal_cli
 from tests.needs import require
@@ -21,8 +22,9 @@ from workflows.plugin.plugin import PerfwrightPlugin
 
 RunningWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 SERVER_STARTS = 3
-FORGETS_SOON = 'history.transferProcessorUpdateAckInterval="1s"'
-"""A server removes a run that it is told to delete when it has noted that nothing is left to do for it: every 30 s if it is not told."""
+SETTINGS = dev_server.SETTINGS | {"history.transferProcessorUpdateAckInterval": '"1s"'}
+"""As `perfwright up` has it, so that no step waits for the next look at what is to be done; and a server removes a run that it is told to
+delete when it has noted that nothing is left to do for it: every 30 s if it is not told."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,12 +41,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> UnitsInOr
 def temporal_server() -> Iterator[str]:
     """The address of a development server with our search attributes; its own for every xdist worker."""
     require("temporal")
+    settings = [word for name, value in SETTINGS.items() for word in ("--dynamic-config-value", f"{name}={value}")]
 
     async def start() -> WorkflowEnvironment:
         server = await WorkflowEnvironment.start_local(
             dev_server_existing_path=str(find_temporal_cli().path),
             dev_server_log_level="error",
-            dev_server_extra_args=["--ui-disable-news-fetch", "--dynamic-config-value", FORGETS_SOON],
+            dev_server_extra_args=["--ui-disable-news-fetch", *settings],
         )
         await ensure_search_attributes(server.client)
         return server

@@ -1,6 +1,5 @@
 """Private MariaDB servers for tests: their own folder, a free port, stopped by their pid when the block or session ends."""
 
-import atexit
 import fcntl
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from tests.made_once import made_once
 from tests.needs import in_ci
 from tests.postgres import PASSWORD, free_port
 
@@ -46,8 +46,6 @@ SHOP = (
     "CREATE VIEW big_orders AS SELECT * FROM orders WHERE total > 900",
     "ANALYZE TABLE customers, orders",
 )
-_MADE: list[Path] = []
-"""The data folder that this test process has installed, if it has."""
 _SHARED: dict[tuple[tuple[str, str], ...], "MysqlServer"] = {}
 """Settings -> server."""
 
@@ -92,7 +90,8 @@ def start_mysql(settings: Mapping[str, str]) -> Iterator[MysqlServer]:
     folder.chmod(0o755)
     as_user = [f"--user={user}"] if user else []
     try:
-        subprocess.run(["cp", "-a", _installed(as_user), folder / "data"], check=True, capture_output=True, timeout=READY_S)
+        made = made_once("mysql", Path(tempfile.gettempdir()), lambda place: _install(place, as_user))
+        subprocess.run(["cp", "-a", made / "data", folder / "data"], check=True, capture_output=True, timeout=READY_S)
         port = free_port()
         places = {
             "datadir": folder / "data",
@@ -119,26 +118,15 @@ def start_mysql(settings: Mapping[str, str]) -> Iterator[MysqlServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _installed(as_user: list[str]) -> Path:
-    """A data folder as mariadb-install-db makes it: once per test process, for servers to start on copies of it."""
-    if not _MADE:
-        made = Path(tempfile.mkdtemp(prefix="perfwright-mysql-"))
-        atexit.register(shutil.rmtree, made, ignore_errors=True)
-        if as_user:
-            shutil.chown(made, as_user[0].partition("=")[2])
-        made.chmod(0o755)
-        install = [
-            "mariadb-install-db",
-            "--no-defaults",
-            *as_user,
-            f"--datadir={made / 'data'}",
-            "--auth-root-authentication-method=normal",
-        ]
-        with INSTALLING.open("a") as turn:  # two at a time fail
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=READY_S)
-        _MADE.append(made / "data")
-    return _MADE[0]
+def _install(folder: Path, as_user: list[str]) -> None:
+    """A data folder as mariadb-install-db makes it, for servers to start on copies of it."""
+    if as_user:
+        shutil.chown(folder, as_user[0].partition("=")[2])
+    folder.chmod(0o755)
+    places = [f"--datadir={folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+    with INSTALLING.open("a") as turn:  # two at a time fail, of other test runs as well
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        subprocess.run(["mariadb-install-db", "--no-defaults", *as_user, *places], check=True, capture_output=True, timeout=READY_S)
 
 
 def _wait_until_ready(server: MysqlServer) -> None:

@@ -1,6 +1,5 @@
 """Private PostgreSQL servers for tests: their own folder, a free port, stopped by their pid when the block or session ends."""
 
-import atexit
 import os
 import shutil
 import signal
@@ -14,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import asyncpg
 import pytest
 
+from tests.made_once import made_once
 from tests.needs import in_ci
 
 PASSWORD = "very-secret-word"
@@ -31,8 +32,6 @@ ROOM_BYTES = 4 * 1024**3
 INITDB = ("--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-U", USER)
 
 
-_MADE: dict[Path, Path] = {}
-"""Programs -> folder with the `data` that they made."""
 _RUNNING: dict[Path, subprocess.Popen[bytes]] = {}
 """Folder -> server."""
 _SHARED: dict[tuple[Any, ...], "PostgresServer"] = {}
@@ -146,23 +145,22 @@ def server_folder() -> Iterator[Path]:
 
 
 def _empty_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="perfwright-postgres-", dir=_place()))
+
+
+def _place() -> Path:
     """In memory where there is room: a server is a thousand small files, which some disks take seconds to remove."""
     try:
         room = shutil.disk_usage(MEMORY).free
     except OSError:
         room = 0
-    return Path(tempfile.mkdtemp(prefix="perfwright-postgres-", dir=MEMORY if room > ROOM_BYTES else None))
+    return Path(MEMORY if room > ROOM_BYTES else tempfile.gettempdir())
 
 
 def make_data(programs: Path, folder: Path) -> None:
-    """A fresh `folder/data` of `USER` with `PASSWORD`: made by initdb once per version and test process, copied afterwards."""
-    if programs not in _MADE:
-        _MADE[programs] = made = _empty_folder()
-        atexit.register(shutil.rmtree, made, ignore_errors=True)
-        if user := system_user():
-            shutil.chown(made, user)
-        _initdb(programs, made)
-    copy = ["cp", "-a", _MADE[programs] / "data", folder / "data"]
+    """A fresh `folder/data` of `USER` with `PASSWORD`: made by initdb once per version, copied afterwards."""
+    made = made_once(f"postgres-{crc32(bytes(programs)):08x}", _place(), lambda folder: _initdb(programs, folder))
+    copy = ["cp", "-a", made / "data", folder / "data"]
     subprocess.run(copy, user=system_user(), cwd=folder, check=True, capture_output=True, timeout=60)
 
 
@@ -170,7 +168,8 @@ def _initdb(programs: Path, folder: Path) -> None:
     password_file = folder / "password"
     password_file.write_text(PASSWORD)
     if user := system_user():
-        shutil.chown(password_file, user)
+        for one in (folder, password_file):
+            shutil.chown(one, user)
     subprocess.run(
         [programs / "initdb", "-D", folder / "data", f"--pwfile={password_file}", *INITDB],
         user=system_user(),

@@ -1,7 +1,7 @@
 """One change carried out and undone, whatever kind it is, whatever crashes in between: the record first, then the target.
 
     apply     check -> prepare -> *record* -> apply -> look -> record: applied
-    revert    look -> revert -> look -> record: reverted; or conflict, and nothing is touched
+    revert    (kept: record: applied) -> look -> revert -> look -> record: reverted; or conflict, and nothing is touched
 
 An attempt that is killed leaves its record at `recorded` or `applied`, and the next one goes on from what stands on the target. Attempts at
 one target take turns on this host, by a lock that the kernel frees with the process that holds it.
@@ -11,19 +11,21 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from temporalio.exceptions import ApplicationError
 
-from activities.changes.kind import KindOfChange, NotAllowed, Site, allowed, refused
+from activities.changes.kind import KindOfChange, NotAllowed, Site, TidiesKept, allowed, refused
 from activities.changes.kinds import kind_of
 from activities.errors import refuse
 from perfwright.models.errors import ErrorType
 from perfwright.models.target import Target
 from perfwright.models.undo import (
     STANDING_STATES,
+    UNDO_BEGUN,
     ChangeChecked,
     ChangeDescription,
     ChangeOrder,
@@ -110,16 +112,23 @@ class CarryingOut:
             if above := await self._records.on_top_of(record):
                 names = ", ".join(f"{one.change_id} ({one.title}, {one.state})" for one in above[:5])
                 raise refused(record.target, f"{record.title} lies under later changes: {names}", way_out="Undo those first")
+            if record.state == "kept":  # should it fail, or be killed, its undo is tried again
+                record = await self._moved(record, "applied", ("kept",), note=UNDO_BEGUN)
             return await self._reverted(record, kind_of(record.spec))
 
     async def keep(self, change_id: str) -> ChangeOutcome:
         """From now on it stands without its owner; only what is seen to stand is kept."""
         record = await self._known(change_id)
         async with turn(record.target, self._site):
-            standing = await kind_of(record.spec).look(record, self._site)
+            kind = kind_of(record.spec)
+            standing = await kind.look(record, self._site)
             if standing.word != "changed":
                 raise refused(record.target, f"{record.title} does not stand there: {standing.word} {standing.told}".strip())
-            return _outcome(await self._moved(record, "kept", ("applied", "kept")), standing)
+            record = await self._moved(record, "kept", ("applied", "kept"))
+            if isinstance(kind, TidiesKept):
+                with contextlib.suppress(ApplicationError, OSError):  # what is left in the way is no reason to give up what is kept
+                    await kind.tidy_kept(record, self._site)
+            return _outcome(record, standing)
 
     async def switch(self, change_id: str, *, on: bool, again: bool = False) -> None:
         """To the other state and back, while it is measured; the record stays as it is, so that whatever interrupts this, it is undone or
@@ -168,6 +177,7 @@ class CarryingOut:
             owner=order.owner,
             spec=order.spec,
             undo=prepared.undo,
+            place=place_of(self._site),
         )
         return await self._records.add(record)
 
@@ -222,6 +232,11 @@ class CarryingOut:
         operation = kind_of(order.spec).operation
         if operation and not (permission := allowed(order.target, operation)).passed:
             raise refused(order.target, permission.told)
+
+
+def place_of(site: Site) -> str:
+    """`HOST:STATE FOLDER`: where files, processes and worktrees of a change are."""
+    return f"{socket.gethostname()}:{site.state_folder.resolve()}"
 
 
 @asynccontextmanager

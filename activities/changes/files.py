@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import difflib
+import errno
 import hashlib
 import os
 import stat
@@ -25,6 +26,8 @@ from perfwright.models.undo_data import FileUndo
 
 RELOAD_LIMIT_S = 60.0
 DIFF_CHARACTERS = 8_000
+_FOR_GOOD = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP)
+"""What another attempt meets again."""
 
 
 class FileEdits:
@@ -114,8 +117,7 @@ def _read(order: ChangeOrder) -> _Found:
         content, status = _content(folder, name)
         if not os.access(".", os.W_OK, dir_fd=folder):
             raise NotAllowed("file", "this worker may not write into its folder; run the host worker as its owner")
-        if os.geteuid() not in (0, status.st_uid):
-            raise NotAllowed("file", "it belongs to another user, and could not be given back; run the host worker as its owner")
+        _tried(folder, name, status)
     try:
         after = edited(content, spec)
         return _Found(content, status, after, stretch_between(content, after))
@@ -192,22 +194,72 @@ def _put(record: UndoRecord, forward: bool) -> None:
         content = stretch.applied(content) if forward else stretch.undone(content)
         if sha256(content) != wanted:
             raise refused(record.target, f"{undo.path} changed while it was edited, and was left alone", way_out="Look at it and try again")
-        _write(folder, name, temporary, content, undo)
+        try:
+            _write(folder, name, temporary, content, undo)
+        except NotAllowed as problem:
+            raise refused(record.target, f"{undo.path}: {problem.check.told}") from None
 
 
 def _write(folder: int, name: str, temporary: str, content: bytes, undo: FileUndo) -> None:
+    """Raises NotAllowed where it cannot be given what belongs to it; nothing is left then."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
-        file.write(content)
-        os.fchown(file.fileno(), undo.uid, undo.gid)
-        os.fchmod(file.fileno(), undo.mode)  # after the owner, whose change takes set-id bits away
-        here = f"/proc/self/fd/{folder}/{name}"
-        for attribute in os.listxattr(here, follow_symlinks=False):  # access control lists, labels
-            os.setxattr(file.fileno(), attribute, os.getxattr(here, attribute, follow_symlinks=False))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
+            file.write(content)
+            file.flush()  # before it is dressed: writing takes set-id bits and capabilities away
+            _dress(file.fileno(), folder, name, undo.uid, undo.gid, undo.mode)
+            os.fsync(file.fileno())
+    except NotAllowed:
+        os.unlink(temporary, dir_fd=folder)
+        raise
     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
+
+
+def _dress(file: int, folder: int, name: str, uid: int, gid: int, mode: int) -> None:
+    """Owner, group, mode and attributes (access control lists, labels) of the file in whose place it comes. Raises NotAllowed."""
+    doing = f"owner {uid} and group {gid}"
+    try:
+        os.fchown(file, uid, gid)
+        doing = f"mode {mode:o}"
+        os.fchmod(file, mode)  # after the owner, whose change takes set-id bits away
+        for attribute, value in _attributes(f"/proc/self/fd/{folder}/{name}").items():
+            doing = f"attribute {attribute}"
+            if _attributes(file).get(attribute) != value:  # a label may be there already, and not be ours to set
+                os.setxattr(file, attribute, value)
+    except OSError as trouble:
+        if trouble.errno not in _FOR_GOOD:
+            raise
+        raise _not_given(f"{doing} ({trouble.strerror})") from None
+
+
+def _attributes(file: int | str) -> dict[str, bytes]:
+    try:
+        opened = isinstance(file, int)
+        names = os.listxattr(file, follow_symlinks=opened)
+        return {name: os.getxattr(file, name, follow_symlinks=opened) for name in names}
+    except OSError as trouble:
+        if trouble.errno == errno.ENOTSUP:  # a file system without
+            return {}
+        raise
+
+
+def _tried(folder: int, name: str, status: os.stat_result) -> None:
+    """Whether a new file could take this one's place: on a file without a name, which nobody sees and which is gone when it is closed."""
+    try:
+        probe = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    except OSError:  # a file system without such files
+        if os.geteuid() and (status.st_uid != os.geteuid() or status.st_gid not in (os.getegid(), *os.getgroups())):
+            raise _not_given(f"owner {status.st_uid} and group {status.st_gid}") from None
+        return
+    try:
+        _dress(probe, folder, name, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+    finally:
+        os.close(probe)
+
+
+def _not_given(what: str) -> NotAllowed:
+    return NotAllowed("file", f"this worker may not give a new file in its place {what}: run the host worker as a user who may")
 
 
 def _temporary(record: UndoRecord, name: str) -> str:

@@ -17,13 +17,21 @@ SELECT c.oid::bigint AS oid, i.indrelid::bigint AS table_oid, i.indisvalid AND i
        i.indisclustered AS clustered, c.relkind = 'I' OR c.relispartition AS partitioned, pg_catalog.pg_get_indexdef(c.oid) AS definition,
        coalesce((SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = c.reltablespace), '') AS tablespace,
        pg_catalog.obj_description(c.oid, 'pg_class') AS comment, pg_catalog.pg_relation_size(c.oid) AS bytes,
-       pg_catalog.pg_has_role(c.relowner, 'USAGE') AS ours, t.relname AS "table", n.nspname AS schema
+       pg_catalog.pg_has_role(c.relowner, 'USAGE') AS ours, t.relname AS "table", n.nspname AS schema,
+       i.indexprs IS NOT NULL AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname) AS unmeasured
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
 WHERE n.nspname = $1 AND c.relname = $2
 """
 _STATISTICS = """
 SELECT attnum, attstattarget FROM pg_catalog.pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND attstattarget >= 0
+"""
+_OF_TABLE = """
+SELECT c.oid::bigint AS oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS title, i.indisunique AS unique,
+       pg_catalog.pg_get_indexdef(c.oid) AS definition
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE i.indrelid = $1::bigint::oid AND i.indisvalid ORDER BY c.oid
 """
 _TABLE = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relkind::text AS kind, pg_catalog.pg_has_role(c.relowner, 'USAGE') AS ours,
@@ -55,6 +63,8 @@ class FoundIndex:
     comment: str | None
     size_bytes: int
     statistics: dict[int, int]
+    unmeasured: bool
+    """It has expressions, and no statistics of them."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,27 @@ async def find_index(connection: "asyncpg.Connection", schema: str, name: str) -
         comment=row["comment"],
         size_bytes=row["bytes"],
         statistics={one["attnum"]: one["attstattarget"] for one in statistics},
+        unmeasured=row["unmeasured"],
     )
+
+
+async def gather_statistics(connection: "asyncpg.Connection", schema: str, name: str) -> None:
+    """ANALYZE the table of an index whose expressions have no statistics: these belong to the index and go with it, a new one has none, and
+    the planner guesses until autovacuum comes by."""
+    found = await find_index(connection, schema, name)
+    if found is not None and found.unmeasured:
+        await connection.execute(f"ANALYZE {quoted(found.schema)}.{quoted(found.table)}")
+
+
+async def indexes_like(connection: "asyncpg.Connection", table_oid: int, definition: str, *, unique: bool) -> dict[int, str]:
+    """Those of a table that are whole and made alike, whatever their name: oid -> `schema.name`."""
+    alike = {}
+    async with connection.transaction(readonly=True):
+        await connection.execute("SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)")
+        for row in await connection.fetch(_OF_TABLE, table_oid):
+            if row["unique"] == unique and definition_of(row["definition"]) == definition:
+                alike[row["oid"]] = row["title"]
+    return alike
 
 
 async def schema_of_index(connection: "asyncpg.Connection", schema: str, name: str) -> str:

@@ -12,6 +12,8 @@ from activities.changes.index_facts import (
     definition_on_copy,
     find_index,
     find_table,
+    gather_statistics,
+    indexes_like,
     schema_of_index,
 )
 from activities.changes.kind import NotAllowed, Prepared, Site, only, passed, refused
@@ -61,8 +63,8 @@ class Indexes:
             blast_radius="writers and readers of the table go on; each write keeps one more index"
             if creates
             else "statements that used the index are planned without it from now on",
-            cost=f"two scans of the table ({_told(size_bytes)}), disk for the index, waits for older transactions"
-            f" (at most {spec.lock_timeout_s:g} s each)"
+            cost=f"two scans of the table ({_told(size_bytes)}), an ANALYZE of it if the index has expressions, disk for the index,"
+            f" waits for older transactions (at most {spec.lock_timeout_s:g} s each)"
             if creates
             else f"waits for older transactions (at most {spec.lock_timeout_s:g} s)",
             survives_restart=True,
@@ -86,17 +88,20 @@ class Indexes:
                 await _drop(connection, undo)
                 return
             found = await find_index(connection, undo.schema_name, undo.name)
-            if found is not None and found.valid:
-                return
-            if found is not None:  # what an earlier attempt left is invalid, and cannot be completed
+            if found is not None and not found.valid:  # what an earlier attempt left cannot be completed
                 await _drop(connection, undo)
-            await connection.execute(undo.statement)
+                found = None
+            if found is None:
+                await connection.execute(undo.statement)
+            await gather_statistics(connection, undo.schema_name, undo.name)
 
     async def look(self, record: UndoRecord, site: Site) -> Standing:
         undo = only(record.undo, IndexUndo)
         async with changing(record.target, site, record.change_id) as connection:
             await _refuse_another_database(connection, record)
             found = await find_index(connection, undo.schema_name, undo.name)
+            if found is None and (now := await _other_name(connection, undo)):
+                return Standing(word="foreign", told=f"it is called {now} now: give it its name back, or leave it as it is")
             if found is None and undo.action == "drop":
                 there = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1::bigint::oid)", undo.table_oid)
                 return Standing(word="changed") if there else Standing(word="gone", told="its table was dropped")
@@ -124,6 +129,7 @@ class Indexes:
                 await connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
                 await connection.execute(undo.statement)
             await _dress(connection, undo)
+            await gather_statistics(connection, undo.schema_name, undo.name)
 
     async def _prepared(self, order: ChangeOrder, site: Site) -> tuple[IndexUndo, int]:
         """What undoes it, and the size of the table (create) or index (drop). Raises NotAllowed."""
@@ -168,6 +174,7 @@ async def _to_create(connection: "asyncpg.Connection", statement: IndexStatement
         statement=statement.concurrently(table.schema),
         definition=definition,
         unique=statement.unique,
+        twins=await indexes_like(connection, table.oid, definition, unique=statement.unique),
     )
     return undo, table.size_bytes
 
@@ -235,6 +242,15 @@ async def _refuse_another_database(connection: "asyncpg.Connection", record: Und
     if (database := await connection.fetchval("SELECT current_database()")) != undo.database:
         told = f"the connection leads to database {database}, the change was made in {undo.database}"
         raise refused(record.target, told, way_out=f"Put the earlier connection string back into {record.target.dsn_env}")
+
+
+async def _other_name(connection: "asyncpg.Connection", undo: IndexUndo) -> str:
+    """What our index, or the one to be dropped, is called where somebody renamed it or moved it elsewhere; empty: it is not there."""
+    alike = await indexes_like(connection, undo.table_oid, undo.definition, unique=undo.unique)
+    if undo.action == "drop":
+        return alike.get(undo.oid, "")
+    known = alike if undo.twins is None else undo.twins  # REINDEX CONCURRENTLY gives a twin another oid
+    return next((title for oid, title in alike.items() if oid not in known and title not in known.values()), "")
 
 
 async def _drop(connection: "asyncpg.Connection", undo: IndexUndo) -> None:

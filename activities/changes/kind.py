@@ -11,7 +11,7 @@ revert     -> undone; again from any point; only what is ours is touched, the ca
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from activities.errors import refuse
 from perfwright.models.change import ChangeSpec
@@ -64,6 +64,13 @@ class KindOfChange(Protocol):
     async def look(self, record: UndoRecord, site: Site) -> Standing: ...
 
     async def revert(self, record: UndoRecord, site: Site) -> None: ...
+
+
+@runtime_checkable
+class TidiesKept(Protocol):
+    """A kind that needs less of what it made once the change is kept. Its `look` knows a kept one without that."""
+
+    async def tidy_kept(self, record: UndoRecord, site: Site) -> None: ...
 
 
 class NotAllowed(Exception):

@@ -17,9 +17,11 @@ from temporalio.exceptions import ApplicationError
 
 from activities.changes.git_command import git, said
 from activities.changes.kind import NotAllowed, Prepared, Site, only, passed
+from activities.errors import refuse
 from perfwright.analysis.changes.file_edits import looks_secret
 from perfwright.analysis.changes.tree_changes import parse_raw, refusal
 from perfwright.models.change import Change, PatchSpec
+from perfwright.models.errors import ErrorType
 from perfwright.models.target import Operation
 from perfwright.models.undo import ChangeCheck, ChangeDescription, ChangeOrder, Standing, UndoRecord
 from perfwright.models.undo_data import PatchUndo
@@ -27,6 +29,10 @@ from perfwright.models.undo_data import PatchUndo
 FOLDER = "worktrees"
 SHOWN_CHARACTERS = 30_000
 NOTHING = "0" * 40
+_MADE_BY_TOOLS = [
+    f"--exclude={name}" for name in ("__pycache__/", "*.pyc", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".hypothesis/")
+]
+"""What running the code leaves behind and nobody misses."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Patches:
                 kind="patch",
                 title=f"Change {', '.join(made.paths[:3])}" + (f" and {len(made.paths) - 3} more" if len(made.paths) > 3 else ""),
                 apply=f"commit {made.commit} on {made.base[:12]}:\n{diff}",
-                undo=f"its worktree removed, its branch deleted if that is still at {made.commit[:12]}",
+                undo=f"its worktree removed if nobody put anything there, its branch deleted if that is still at {made.commit[:12]}",
                 risk="observe",
                 undo_cost="seconds",
                 spec=only(order.spec, PatchSpec),
@@ -96,19 +102,29 @@ class Patches:
         except ApplicationError as trouble:
             if _is_there(undo.repository):
                 raise
+            if not _is_there(Path(undo.repository).parent):  # a volume that is not mounted just now, or another machine: not the end of it
+                told = f"neither {undo.repository} nor the folder that it was in is there"
+                raise refuse(ErrorType.TOOL_FAILED, told, way_out="Mount it; `--leave` gives the change up", retryable=True) from None
             return Standing(word="gone", told=f"the repository {undo.repository} is not there: {trouble.message[:200]}")
         if tip not in ("", undo.commit):
             return Standing(word="foreign", told=f"branch {undo.branch} was moved to {tip[:12]}: somebody committed on it")
         admin = await self._admin_folders(undo, site)
         if not admin and not _is_there(undo.worktree) and not _is_there(_aside(undo)):
+            if tip and (folder := await _checked_out(undo, site)):
+                return Standing(word="foreign", told=f"branch {undo.branch} is checked out in {folder}: somebody works on it")
+            if tip and record.state == "kept":
+                return Standing(word="changed", told=f"branch {undo.branch} is at {tip[:12]}")
             return Standing(word="partial" if tip else "before")
         if await self._is_whole(undo, site):
-            if changed := await said(site, Path(undo.worktree), "status", "--porcelain", "--untracked-files=no"):
-                return Standing(word="foreign", told=f"files were edited in {undo.worktree}: {' '.join(changed.split())[:200]}")
-            head = await said(site, Path(undo.worktree), "rev-parse", "HEAD")
+            worktree = Path(undo.worktree)
+            if changed := await said(site, worktree, "status", "--porcelain", "--untracked-files=no"):
+                return Standing(word="foreign", told=f"files were edited in {worktree}: {' '.join(changed.split())[:200]}")
+            if new := await said(site, worktree, "ls-files", "--others", "--exclude-standard", *_MADE_BY_TOOLS):
+                return Standing(word="foreign", told=f"files were put into {worktree}: {' '.join(new.splitlines())[:200]}")
+            head = await said(site, worktree, "rev-parse", "HEAD")
             if head != undo.commit:
-                return Standing(word="foreign", told=f"{undo.worktree} was moved to {head[:12]}")
-            return Standing(word="changed" if tip else "partial", told=f"{undo.commit[:12]} in {undo.worktree}")
+                return Standing(word="foreign", told=f"{worktree} was moved to {head[:12]}")
+            return Standing(word="changed" if tip else "partial", told=f"{undo.commit[:12]} in {worktree}")
         return Standing(word="partial", told="a worktree that is not complete")
 
     async def revert(self, record: UndoRecord, site: Site) -> None:
@@ -116,6 +132,10 @@ class Patches:
         await self._remove_worktree(undo, site)
         if await _tip(undo, site):
             await git(site, Path(undo.repository), "update-ref", "-d", f"refs/heads/{undo.branch}", undo.commit)
+
+    async def tidy_kept(self, record: UndoRecord, site: Site) -> None:
+        """The branch is what is kept. Its worktree takes the room of a checkout, and keeps people from checking the branch out."""
+        await self._remove_worktree(only(record.undo, PatchUndo), site)
 
     async def _is_whole(self, undo: PatchUndo, site: Site) -> bool:
         """git marks a worktree as locked (`initializing`) until all is checked out."""
@@ -214,6 +234,18 @@ async def _tip(undo: PatchUndo, site: Site) -> str:
     """Where the branch is; empty: there is none."""
     words = ("rev-parse", "--verify", "--quiet", f"refs/heads/{undo.branch}")
     return (await git(site, Path(undo.repository), *words, codes=(0, 1))).stdout.strip()
+
+
+async def _checked_out(undo: PatchUndo, site: Site) -> str:
+    """The folder where somebody has the branch checked out; empty: none."""
+    folder = ""
+    for line in (await said(site, Path(undo.repository), "worktree", "list", "--porcelain")).splitlines():
+        key, _, value = line.partition(" ")
+        if key == "worktree":
+            folder = value
+        elif key == "branch" and value == f"refs/heads/{undo.branch}":
+            return folder
+    return ""
 
 
 def _places(change_id: str, site: Site) -> tuple[str, Path]:

@@ -1,21 +1,36 @@
-"""A restart of PostgreSQL under a watchdog: a server that does not come back gets its earlier line back, and is started again."""
+"""A restart of PostgreSQL under a watchdog: a server that does not come back gets its earlier line back, and is started again.
+
+While a restart of ours is under way a file says so, beside postgresql.auto.conf. A server that is down without it, and was shut down in
+order, was stopped by somebody: nothing starts it, and its file is put back only where the line there is ours.
+"""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from temporalio.exceptions import ApplicationError
 
 from activities.changes.kind import Site, only, refused
-from activities.changes.postgres_session import looking
-from activities.changes.setting_entries import auto_conf, server_runs, write_auto_conf
+from activities.changes.postgres_session import looking, mark_of
+from activities.changes.setting_entries import (
+    auto_conf,
+    is_earlier,
+    is_foreign,
+    server_runs,
+    shut_down_in_order,
+    told_foreign,
+    write_auto_conf,
+)
 from activities.errors import refuse
 from activities.postgres_connection import went_away
 from activities.subprocesses import Tool, run
-from perfwright.analysis.changes.settings_texts import with_line
+from perfwright.analysis.changes.settings_texts import line_of, with_line
 from perfwright.models.errors import ErrorType
-from perfwright.models.undo import UndoRecord
+from perfwright.models.undo import Standing, UndoRecord
 from perfwright.models.undo_data import SettingUndo
 
 T = TypeVar("T")
@@ -32,8 +47,10 @@ async def restart(record: UndoRecord, site: Site, back_within_s: float) -> None:
     undo = only(record.undo, SettingUndo)
     async with looking(record.target, site) as connection:
         before: datetime = await connection.fetchval("SELECT pg_postmaster_start_time()")
+    await asyncio.to_thread(_mark, record)
     trouble = await _run_command(record, site)
     if await _back(record, site, back_within_s if not trouble else min(back_within_s, 5.0), since=before):
+        await asyncio.to_thread(forget_restart, record)
         return
     said = f" (its command: {trouble})" if trouble else ""
     if await asyncio.to_thread(server_runs, undo) and not await _stopped(undo):
@@ -87,10 +104,17 @@ async def answers(record: UndoRecord, site: Site, within_s: float) -> bool:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def restored_offline(record: UndoRecord, site: Site, back_within_s: float) -> None:
-    """The earlier line into the file of a server that does not run, and start it. Raises ToolFailed where that does not help."""
+async def restored_offline(record: UndoRecord, site: Site, back_within_s: float) -> bool:
+    """The earlier line into the file of a server that does not run; started again where this change is why it does not. Whether it was.
+
+    Raises TargetRefused where the line is neither ours nor the earlier, ToolFailed where the server does not start.
+    """
     undo = only(record.undo, SettingUndo)
-    await asyncio.to_thread(_put_line_back, undo)
+    ours = await asyncio.to_thread(is_down_by_us, record)
+    await asyncio.to_thread(_put_line_back, record)
+    if not ours:
+        return False
+    await asyncio.to_thread(_mark, record)
     trouble = await _run_command(record, site)
     if not await _back(record, site, back_within_s, since=None):
         said = f"its command: {trouble}" if trouble else "its log says why"
@@ -99,14 +123,59 @@ async def restored_offline(record: UndoRecord, site: Site, back_within_s: float)
             f"the server of {record.target.title} does not start, although the earlier line of {undo.name} is back ({said})",
             way_out=f"Start it by hand; {auto_conf(undo)} is as it was before the change",
         )
+    await asyncio.to_thread(forget_restart, record)
+    return True
 
 
-def _put_line_back(undo: SettingUndo) -> None:
-    file = auto_conf(undo)
-    text = file.read_text(encoding="utf-8", errors="surrogateescape")
-    wanted = with_line(text, undo.name, undo.earlier)
-    if wanted != text:
-        write_auto_conf(undo, wanted)
+def is_down_by_us(record: UndoRecord) -> bool:
+    """Of a server that does not run: whether a restart of ours was cut short, or it came down otherwise than by being told to. Else
+    somebody stopped it, and starting it is theirs."""
+    return _mark_of(record).exists() or not shut_down_in_order(only(record.undo, SettingUndo))
+
+
+def stopped_standing(record: UndoRecord) -> Standing:
+    """What the file of a server that does not run holds."""
+    undo = only(record.undo, SettingUndo)
+    raw = line_of(_text(undo), undo.name)
+    if is_foreign(undo, raw):
+        return Standing(word="foreign", told=f"{told_foreign(undo, raw)}; the server does not run")
+    if is_down_by_us(record):
+        return Standing(word="partial", told="the server does not run")
+    if not is_earlier(undo, raw):
+        return Standing(word="partial", told="the server was stopped by somebody, and its file has our line")
+    return Standing(word="before", told="the server was stopped by somebody; its file is as it was, and counts from its next start on")
+
+
+def forget_restart(record: UndoRecord) -> None:
+    """Nothing of ours keeps the server down any more."""
+    _mark_of(record).unlink(missing_ok=True)
+
+
+def _mark(record: UndoRecord) -> None:
+    """Beside the file that it is about, so that whoever undoes the change finds it; it belongs to the server's user, as all that is there
+    must be readable to a backup."""
+    file, status = _mark_of(record), auto_conf(only(record.undo, SettingUndo)).stat()
+    file.touch(mode=0o600)
+    with contextlib.suppress(PermissionError):
+        os.chown(file, status.st_uid, status.st_gid)
+
+
+def _mark_of(record: UndoRecord) -> Path:
+    return auto_conf(only(record.undo, SettingUndo)).with_name(f"{mark_of(record.change_id).replace(' ', '-')}.restarting")
+
+
+def _put_line_back(record: UndoRecord) -> None:
+    undo = only(record.undo, SettingUndo)
+    text = _text(undo)
+    raw = line_of(text, undo.name)
+    if is_foreign(undo, raw):
+        raise refused(record.target, f"{told_foreign(undo, raw)}; the server does not run, and was not started")
+    if not is_earlier(undo, raw):
+        write_auto_conf(undo, with_line(text, undo.name, undo.earlier))
+
+
+def _text(undo: SettingUndo) -> str:
+    return auto_conf(undo).read_text(encoding="utf-8", errors="surrogateescape")
 
 
 async def _run_command(record: UndoRecord, site: Site) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 AUTO_CONF = "postgresql.auto.conf"
+SHUT_DOWN, SHUT_DOWN_IN_RECOVERY = 1, 2
+_STATE = struct.Struct("=16xi")
 RELOAD_S = 20.0
 _SETTINGS = """
 SELECT name, setting, coalesce(unit, '') AS unit, context, vartype, source FROM pg_catalog.pg_settings
@@ -64,6 +67,16 @@ def is_earlier(undo: SettingUndo, raw: str | None) -> bool:
     if raw is None or undo.earlier is None:
         return raw is None and undo.earlier is None
     return raw == undo.earlier or _parts(undo, raw) == _parts(undo, undo.earlier)
+
+
+def is_foreign(undo: SettingUndo, raw: str | None) -> bool:
+    """Whether an entry is neither ours nor the earlier: somebody else's, who decides on it."""
+    return not is_wanted(undo, raw) and not is_earlier(undo, raw)
+
+
+def told_foreign(undo: SettingUndo, raw: str | None) -> str:
+    told = "its entry was removed" if raw is None else f"its entry is now {raw[:200]!r}"
+    return f"{undo.name} was changed by somebody else meanwhile: {told}"
 
 
 def _parts(undo: SettingUndo, raw: str) -> tuple[str, ...] | None:
@@ -139,3 +152,15 @@ def server_runs(undo: SettingUndo) -> bool:
     except (OSError, ValueError):
         return False
     return state != "Z"
+
+
+def shut_down_in_order(undo: SettingUndo) -> bool:
+    """Whether a server that does not run was told to stop, and did. False: it crashed, or was killed.
+
+    Its state is the fourth field of global/pg_control, behind 8, 4 and 4 bytes (catalog/pg_control.h, `ControlFileData`).
+    """
+    try:
+        control = (Path(undo.data_directory) / "global" / "pg_control").read_bytes()
+    except OSError:
+        return True
+    return len(control) < _STATE.size or _STATE.unpack_from(control)[0] in (SHUT_DOWN, SHUT_DOWN_IN_RECOVERY)

@@ -6,21 +6,24 @@ back within the time gets its earlier line in postgresql.auto.conf back, and is 
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 
-from activities.changes.kind import NotAllowed, Prepared, Site, only, passed
+from activities.changes.kind import NotAllowed, Prepared, Site, only, passed, refused
 from activities.changes.postgres_session import changing, looking, refuse_unsuited
-from activities.changes.restarts import answers, patiently, restart, restored_offline
+from activities.changes.restarts import answers, forget_restart, is_down_by_us, patiently, restart, restored_offline, stopped_standing
 from activities.changes.setting_entries import (
     auto_conf,
     is_earlier,
+    is_foreign,
     is_wanted,
     known_settings,
     read_entry,
     reload_and_wait,
+    told_foreign,
     trouble_in_files,
     waits_for_restart,
 )
@@ -103,29 +106,29 @@ class Settings:
         spec = only(record.spec, SettingSpec)
         undo = only(record.undo, SettingUndo)
         if undo.restarts and not await answers(record, site, spec.back_within_s):
+            if not await asyncio.to_thread(is_down_by_us, record):
+                told = f"the server of {record.target.title} does not run, and was not stopped by this change"
+                raise refuse(ErrorType.DATABASE_UNREACHABLE, told, way_out="Start it, or undo the change", retryable=True)
             await restored_offline(record, site, spec.back_within_s)  # an earlier attempt stopped it, and was killed
         async with changing(record.target, site, record.change_id) as connection:
-            if not is_wanted(undo, await read_entry(connection, undo)):
-                await connection.execute(set_statement(undo, undo.wanted))
+            await _put(connection, record, set_statement(undo, undo.wanted), is_wanted)
             if undo.scope != "system":
                 return
             await reload_and_wait(connection, record.target, site)
             if trouble := await trouble_in_files(connection, undo.name):
                 raise refuse(ErrorType.DATABASE_REFUSED, f"the server does not take it: {trouble}")
-        if undo.restarts and await waits_for_restart(record.target, site, undo.name):
-            await restart(record, site, spec.back_within_s)
+        await self._in_force(record, site)
 
     async def _look(self, record: UndoRecord, site: Site) -> Standing:
         spec, undo = only(record.spec, SettingSpec), only(record.undo, SettingUndo)
         if undo.restarts and not await answers(record, site, spec.back_within_s):
-            return Standing(word="partial", told="the server does not run")
+            return await asyncio.to_thread(stopped_standing, record)
         async with changing(record.target, site, record.change_id) as connection:
             raw = await read_entry(connection, undo)
             if undo.restarts:
                 await reload_and_wait(connection, record.target, site)
-        if not is_wanted(undo, raw) and not is_earlier(undo, raw):
-            told = "its entry was removed" if raw is None else f"its entry is now {raw[:200]!r}"
-            return Standing(word="foreign", told=f"{undo.name} was changed by somebody else meanwhile: {told}")
+        if is_foreign(undo, raw):
+            return Standing(word="foreign", told=told_foreign(undo, raw))
         if undo.restarts and await waits_for_restart(record.target, site, undo.name):
             return Standing(word="partial", told="the server has not been restarted since")
         return Standing(word="changed" if is_wanted(undo, raw) and not is_earlier(undo, raw) else "before", told=f"entry: {raw}")
@@ -133,16 +136,23 @@ class Settings:
     async def _revert(self, record: UndoRecord, site: Site) -> None:
         spec = only(record.spec, SettingSpec)
         undo = only(record.undo, SettingUndo)
-        if undo.restarts and not await answers(record, site, spec.back_within_s):
-            await restored_offline(record, site, spec.back_within_s)
+        down = undo.restarts and not await answers(record, site, spec.back_within_s)
+        if down and not await restored_offline(record, site, spec.back_within_s):
+            return
         async with changing(record.target, site, record.change_id) as connection:
-            if not is_earlier(undo, await read_entry(connection, undo)):
-                await connection.execute(restoring_statement(undo))
+            await _put(connection, record, restoring_statement(undo), is_earlier)
             if undo.scope != "system":
                 return
             await reload_and_wait(connection, record.target, site)
+        await self._in_force(record, site)
+
+    async def _in_force(self, record: UndoRecord, site: Site) -> None:
+        """Of what stands in the files, where only a restart does that."""
+        undo = only(record.undo, SettingUndo)
         if undo.restarts and await waits_for_restart(record.target, site, undo.name):
-            await restart(record, site, spec.back_within_s)
+            await restart(record, site, only(record.spec, SettingSpec).back_within_s)
+        elif undo.restarts:
+            await asyncio.to_thread(forget_restart, record)
 
     async def _prepared(self, order: ChangeOrder, site: Site) -> tuple[SettingUndo, KnownSetting]:
         """Raises NotAllowed."""
@@ -183,6 +193,18 @@ class Settings:
         elif setting.context in ("user", "superuser"):
             await _refuse_value(order, site, setting, spec.parts)
         return undo, setting
+
+
+async def _put(
+    connection: "asyncpg.Connection", record: UndoRecord, statement: str, stands: Callable[[SettingUndo, str | None], bool]
+) -> None:
+    """The entry, where it does not stand already; compared in the session that writes it. Raises TargetRefused for one of somebody else."""
+    undo = only(record.undo, SettingUndo)
+    raw = await read_entry(connection, undo)
+    if is_foreign(undo, raw):
+        raise refused(record.target, told_foreign(undo, raw))
+    if not stands(undo, raw):
+        await connection.execute(statement)
 
 
 async def _of_system(connection: "asyncpg.Connection", undo: SettingUndo) -> SettingUndo:

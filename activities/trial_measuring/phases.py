@@ -38,7 +38,7 @@ from perfwright.analysis.trials.course import (
     plan_trial,
     weights_of,
 )
-from perfwright.analysis.trials.rounds import plan_round
+from perfwright.analysis.trials.rounds import MOST_QUADS, plan_round
 from perfwright.analysis.trials.sequential import design
 from perfwright.models.errors import ErrorType
 from perfwright.models.trial import TrialDesign
@@ -50,6 +50,8 @@ ROOT = "trials"
 SEEN_VOID = 20
 WATCH_EVERY_S = 5.0
 WATCH_ROUNDS = 24
+WATCH_WINDOW = 240
+"""Rounds that are judged together."""
 """A watch that is shorter than so many of these is paced to hold as many: twice the fewest that show a breach."""
 WORKS_BEFORE_PLANNED = 2
 MEDIA_TYPE = "application/x-ndjson"
@@ -87,10 +89,10 @@ class Phase:
 
     @property
     def window(self) -> list[TakenRound]:
-        """What is judged: all rounds, or of a watch the latest as many as the longest trial has."""
+        """What is judged: all rounds, or those of a watch's latest window."""
         if self.order.phase != "watch":
             return self.rounds
-        return self.rounds[(len(self.rounds) - 1) // LOOKS[-1] * LOOKS[-1] :] if self.rounds else []
+        return self.rounds[(len(self.rounds) - 1) // WATCH_WINDOW * WATCH_WINDOW :] if self.rounds else []
 
     async def take(self, rounds: Rounds) -> tuple[Companion, ...]:
         self._doing = "measuring"
@@ -116,11 +118,11 @@ class Phase:
 
     async def _take_trial(self, rounds: Rounds) -> None:
         request, round_s = self.order.request, self.order.round_s
-        while not round_s:
+        while not round_s and len(counted(self.rounds)) < WORKS_BEFORE_PLANNED:
             await self._take_one(rounds)
-            if len(counted(self.rounds)) >= WORKS_BEFORE_PLANNED:
-                round_s = self.round_s
-        # From the duration of a round as A against A had it: before any datum of B is seen.
+        # From the duration of a round as A against A had it, before any datum of B is seen; else of the shortest of the first ones, also
+        # when an attempt goes on later: their start is cold, and what is planned beyond the time is never reached.
+        round_s = round_s or min(one.wall_s for one in counted(self.rounds)[:WORKS_BEFORE_PLANNED])
         self._plan = plan_trial(request, self.metric, self.order.seconds, round_s)
         if self._plan is None:
             return
@@ -146,8 +148,8 @@ class Phase:
 
     async def _watch(self, rounds: Rounds) -> None:
         """Window after window, so that what is long past does not hide a breach."""
-        self._plan = design(LOOKS[-1], margin=margin_of(self.order.request, self.metric))
-        assert self._plan is not None, "the longest trial is affordable"
+        self._plan = design(WATCH_WINDOW, margin=margin_of(self.order.request, self.metric))
+        assert self._plan is not None, "a window affords the fewest rounds"
         every_s = min(WATCH_EVERY_S, self.order.seconds / WATCH_ROUNDS)
         while self.seconds < self.order.seconds:
             await self._take_one(rounds, at_least_s=every_s)
@@ -157,7 +159,7 @@ class Phase:
     async def _take_one(self, rounds: Rounds, *, at_least_s: float = 0.0) -> None:
         """One round, kept before the next begins. Raises ToolFailed where too many do not count."""
         number = self.rounds[-1].number + 1 if self.rounds else 0
-        plan = plan_round(np.random.default_rng((*self._seed, number)), self._cores)
+        plan = plan_round(np.random.default_rng((*self._seed, number)), self._cores, quads=MOST_QUADS)
         began = time.monotonic()
         try:
             measured = await rounds.measure(plan, number)

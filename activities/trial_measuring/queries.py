@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from activities.changes.index_facts import find_index
+from activities.changes.index_facts import find_index, gather_statistics
 from activities.changes.kind import Site
 from activities.database_clones import DatabaseClone, database_clone
 from activities.errors import refuse
@@ -177,11 +177,11 @@ class _Clone:
         if creates:
             await self.connection.execute(f"DROP INDEX {full}")
         else:
-            await self._build(build)
+            await self._build(build, undo)
         before, _ = await self._written(writes)
         bytes_before = float(await self.connection.fetchval(_BYTES, relation))
         if creates:
-            await self._build(build)
+            await self._build(build, undo)
         again = await find_index(self.connection, undo.schema_name, undo.name)
         assert again is not None, "it was just built"
         self.index, self.shown_on = again.oid, "B" if creates else "A"
@@ -190,9 +190,10 @@ class _Clone:
         self.constants[BYTES] = (max(bytes_before, 1.0), max(bytes_after, 1.0))
         return refused
 
-    async def _build(self, statement: str) -> None:
+    async def _build(self, statement: str, undo: IndexUndo) -> None:
         await self.connection.execute(f"SET statement_timeout = {round(self.build_limit_s * 1000)}")
         await self.connection.execute(statement)
+        await gather_statistics(self.connection, undo.schema_name, undo.name)
         await self.clone.build((), ())  # sets the bound of every statement again
 
     async def _table_of(self, undo: IndexUndo) -> int:

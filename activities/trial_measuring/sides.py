@@ -1,9 +1,10 @@
 """Both sides of a command: where and how it is run as it is, and as it is changed.
 
-    patch     the tree of the base commit, laid out beside the worktree of the change, under a path of the same length
+    patch     the trees of the base commit and of that of the change, laid out beside each other under paths of the same length
     command   the same folder, with the flags and variables that stand without the change, and with it
 
-The repository is not touched for the unchanged side: its files are written from git's store of objects.
+The repository is not touched: the files are written from git's store of objects. Nor is the worktree of the change, which is for people:
+what they put there is told from what running the code leaves behind.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,10 +52,14 @@ async def opened_sides(
     spec, target = order.request.change, order.request.target
     environment = _inherited(target, site)
     if isinstance(spec, PatchSpec):
-        async with _base_tree(order, spec, site) as folder:
-            a = CommandSide(command, _inside(folder, working_directory), environment)
-            worktree = Path(record.undo.worktree) if record is not None and isinstance(record.undo, PatchUndo) else folder
-            yield {"A": a, "B": replace(a, directory=_inside(worktree, working_directory))}
+        undo = record.undo if record is not None and isinstance(record.undo, PatchUndo) else None
+        repository, base = (Path(undo.repository), undo.base) if undo is not None else await _base(target, spec, site)
+        async with AsyncExitStack() as laid_out:
+            a = b = await laid_out.enter_async_context(_tree(order, repository, base, "side-a", site))
+            if undo is not None:
+                b = await laid_out.enter_async_context(_tree(order, repository, undo.commit, "side-b", site))
+            side = CommandSide(command, _inside(a, working_directory), environment)
+            yield {"A": side, "B": replace(side, directory=_inside(b, working_directory))}
     elif isinstance(spec, LaunchSpec):
         folder = Path(working_directory or (target.process.working_directory if target.process else None) or ".")
         if record is not None and isinstance(record.undo, LaunchUndo):
@@ -71,21 +76,24 @@ async def opened_sides(
         )
 
 
-@asynccontextmanager
-async def _base_tree(order: MeasuringOrder, spec: PatchSpec, site: Site) -> AsyncIterator[Path]:
-    """The files of the commit that the change is on top of, in a folder of their own for the block."""
-    target = order.request.target
+async def _base(target: Target, spec: PatchSpec, site: Site) -> tuple[Path, str]:
+    """The repository, and the commit that the change is on top of."""
     try:
-        repository, base = await base_of(ChangeOrder(change_id="trial", target=target, spec=spec), site)
+        return await base_of(ChangeOrder(change_id="trial", target=target, spec=spec), site)
     except NotAllowed as problem:
         raise refused(target, problem.check.told) from None
+
+
+@asynccontextmanager
+async def _tree(order: MeasuringOrder, repository: Path, commit: str, name: str, site: Site) -> AsyncIterator[Path]:
+    """The files of a commit, in a folder of their own for the block."""
     root = site.state_folder.absolute() / FOLDER
-    mark = hashlib.sha256(f"{order.request.artifact_prefix} {order.phase} {order.change_id} {base}".encode()).hexdigest()[:16]
-    folder, index = root / f"before-{mark}", root / f"index-{mark}"
+    mark = hashlib.sha256(f"{order.request.artifact_prefix} {order.phase} {order.change_id} {commit}".encode()).hexdigest()[:16]
+    folder, index = root / f"{name}-{mark}", root / f"index-{mark}"
     await asyncio.to_thread(_clear, root, folder, index)
     try:
         own_index = {"GIT_INDEX_FILE": str(index)}
-        await git(site, repository, "read-tree", base, environment=own_index)
+        await git(site, repository, "read-tree", commit, environment=own_index)
         await git(site, repository, "checkout-index", "--all", "--force", f"--prefix={folder}/", environment=own_index)
         yield folder
     finally:
@@ -95,7 +103,7 @@ async def _base_tree(order: MeasuringOrder, spec: PatchSpec, site: Site) -> Asyn
 def _clear(root: Path, folder: Path, index: Path) -> None:
     """Also what killed workers left here more than a day ago."""
     root.mkdir(parents=True, exist_ok=True)
-    for one in (folder, index, *(old for kind in ("before-*", "index-*") for old in root.glob(kind) if _is_old(old))):
+    for one in (folder, index, *(old for kind in ("side-*", "index-*") for old in root.glob(kind) if _is_old(old))):
         if one.is_dir():
             shutil.rmtree(one, ignore_errors=True)
         else:

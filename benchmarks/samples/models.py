@@ -31,3 +31,16 @@ class GateRule(BaseModel):
 
     policy: str = "ask"
     deadline_s: float = 86_400.0
+
+
+class LeaseOrder(BaseModel):
+    resource: str
+    times: int
+
+
+class Bracket(BaseModel):
+    """From when to when a lease was held, in seconds since 1970 by the server's clock."""
+
+    token: str
+    entered_s: float
+    left_s: float

@@ -24,14 +24,17 @@ async def work(kind: str, address: str, queue: str, cached: int) -> None:
     activities: list[Any] = [do_step]
     if kind == "ours":
         from activities.gates import Gates
+        from activities.leases import Leases
         from activities.registry_file import RegistryFile
         from benchmarks.samples.gated import GatedSteps, OnlyGate
+        from benchmarks.samples.leased import TakesLeases
         from workflows.plugin.plugin import PerfwrightPlugin
+        from workflows.shared.target_lease import TargetLease
 
-        gates = Gates(RegistryFile(allow_inline_targets=True, environ={}))
+        gates, leases = Gates(RegistryFile(allow_inline_targets=True, environ={})), Leases()
         client = await Client.connect(address, plugins=[PerfwrightPlugin()])
-        workflows += [GatedSteps, OnlyGate]
-        activities += [gates.read_gate_policy, gates.send_notification]
+        workflows += [GatedSteps, OnlyGate, TakesLeases, TargetLease]
+        activities += [gates.read_gate_policy, gates.send_notification, leases.acquire_leases, leases.release_leases, leases.watch_holders]
     else:
         from temporalio.contrib.pydantic import pydantic_data_converter
 

@@ -10,10 +10,12 @@ from typing import Any
 FILE = Path(__file__).parent / "dashboards" / "perfwright.json"
 SOURCE = {"type": "prometheus", "uid": "perfwright-prometheus"}
 WIDTH = 24
-RATE = "[$__rate_interval]"
-RANGE = "[$__range]"
-OF_PEOPLE = 'process!="TargetLease"'
-"""Leases are entities of our own, one per target: nobody starts them."""
+RATE = "$__rate_interval"
+RANGE = "$__range"
+BEFORE = "1h"
+"""A series that was not seen for so long before a window came into being in it."""
+OF_PEOPLE = 'process!~"TargetLease|UndoJanitor"'
+"""Leases and the janitor are our own, and nobody starts them: there is one lease per target, and a janitor every five minutes."""
 
 Panel = dict[str, Any]
 
@@ -53,11 +55,19 @@ def _panel(kind: str, title: str, what: str, queries: list[tuple[str, str]], uni
 
 
 def quantile(share: float, histogram: str, by: str) -> str:
-    return f"histogram_quantile({share}, sum by (le, {by}) (rate({histogram}_bucket{RATE})))"
+    return f"histogram_quantile({share}, sum by (le, {by}) (rate({histogram}_bucket[{RATE}])))"
 
 
-def counted(counter: str, by: str, matching: str = "") -> str:
-    return f"sum by ({by}) (increase({counter}{{{matching}}}{RATE}))" if matching else f"sum by ({by}) (increase({counter}{RATE}))"
+def counted(counter: str, by: str = "", matching: str = "", window: str = RATE) -> str:
+    """How much a counter rose, from the first event on.
+
+    A counter exists from its first event on, and `increase` takes the first value for nothing: of one investigation a day after a worker's
+    restart it would see none. So what a new series begins with is added, under a label of its own beside its increase.
+    """
+    series = f"{counter}{{{matching}}}" if matching else counter
+    began = f"min_over_time({series}[{window}]) unless last_over_time({series}[{BEFORE}] offset {window})"
+    grouping = f"by ({by}) " if by else ""
+    return f'sum {grouping}(increase({series}[{window}]) or label_replace({began}, "began", "1", "", ""))'
 
 
 PANELS = [
@@ -79,13 +89,13 @@ PANELS = [
     ),
     stat(
         "Processes ended",
-        f"sum(increase(perfwright_processes_closed_total{{{OF_PEOPLE}}}{RANGE}))",
+        counted("perfwright_processes_closed_total", matching=OF_PEOPLE, window=RANGE),
         "short",
         "In the time shown, whatever the verdict.",
     ),
     stat(
         "Not carried out",
-        f'sum(increase(perfwright_processes_closed_total{{{OF_PEOPLE}, outcome="error"}}{RANGE}))',
+        counted("perfwright_processes_closed_total", matching=f'{OF_PEOPLE}, outcome="error"', window=RANGE),
         "short",
         "In the time shown: ended without a verdict.",
         warn=1,

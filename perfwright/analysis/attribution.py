@@ -68,13 +68,13 @@ def _is_driven(tree: CallTree, own: Floats, first: Attribution) -> bool:
 
 def _attribute(tree: CallTree, own: Floats, below: Floats, origins: tuple[Origin, ...]) -> Attribution:
     is_own = tree.names.is_from(*origins)[tree.frame]
-    owner = _nearest(tree, is_own)
+    owner = nearest(tree, is_own)
     dispatches = _dispatchers(tree, own, below, is_own, owner)
     # under a dispatcher, foreign frames belong to the nearest library frame, or to themselves where there is none
     is_library = tree.names.is_from("library")[tree.frame]
     asked = np.where(owner >= 0, ~dispatches[owner], False)
     foreign = ~is_own & ~asked
-    library = _nearest(tree, is_library | is_own)
+    library = nearest(tree, is_library | is_own)
     stands_in = np.where((library >= 0) & ~is_own[library], library, np.arange(len(owner)))
     owner = np.where(foreign, stands_in, owner)
     entry = np.full(len(owner), -1, dtype=np.int64)
@@ -85,7 +85,7 @@ def _attribute(tree: CallTree, own: Floats, below: Floats, origins: tuple[Origin
     return Attribution(owner=owner, entry=entry, own=is_own, framework=foreign, own_origins=origins)
 
 
-def _nearest(tree: CallTree, wanted: Mask) -> Ints:
+def nearest(tree: CallTree, wanted: Mask) -> Ints:
     """The nearest node at or above each that is wanted, -1 where there is none."""
     nearest = np.full(len(tree.parent), -1, dtype=np.int64)
     for level in tree.levels:

@@ -13,7 +13,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from perfwright.models.profile import Frames, Nodes, Origin, PassKind, Profile, ProfilePass, ThreadRef
+from perfwright.models.profile import Frames, NamelessCode, Nodes, Origin, PassKind, Profile, ProfilePass, ThreadRef
 
 if TYPE_CHECKING:
     from perfwright.analysis.tree_weights import Ints
@@ -120,6 +120,7 @@ class ProfileBuilder:
         self._parent: list[int] = []
         self._frame: list[int] = []
         self._passes: dict[PassKind, _PassRows] = {}
+        self._nameless: dict[tuple[str, str], NamelessCode] = {}
         self._notes: dict[str, None] = {}
 
     @property
@@ -182,6 +183,13 @@ class ProfileBuilder:
         """Samples of one stack (frame ids, root to leaf) in one block."""
         self.add_node(kind, self.node(stack), thread, block, count)
 
+    def knows_nameless(self, module: str, file: str) -> bool:
+        return (module, file) in self._nameless
+
+    def add_nameless(self, code: NamelessCode) -> None:
+        """What is known of code whose functions have no names; once per module and file."""
+        self._nameless.setdefault((code.module, code.file), code)
+
     def add_node(self, kind: PassKind, node: int, thread: int, block: int, count: int = 1) -> None:
         """The same for a stack whose node is known."""
         rows = self._pass(kind)
@@ -229,6 +237,7 @@ class ProfileBuilder:
                 )
                 for kind, rows in self._passes.items()
             ],
+            nameless=[self._nameless[key] for key in sorted(self._nameless)],
         )
 
     def _pass(self, kind: PassKind) -> _PassRows:

@@ -253,8 +253,6 @@ NO_SYMBOLS = CostShape(
     "nothing can be said of code without names",
     "hours",
 )
-NAMELESS_CODE = "[unknown]"
-"""What perf calls code for which it finds no symbol."""
 
 _PATTERNS = tuple((number, re.compile(shape.pattern)) for number, shape in enumerate(SHAPES))
 

@@ -14,7 +14,6 @@ from perfwright.analysis.cost_shapes import (
     COMPILED_CALL,
     FRAMEWORK,
     LIBRARY_CALL,
-    NAMELESS_CODE,
     NO_CALLER,
     NO_SYMBOLS,
     OWN_CODE,
@@ -22,7 +21,7 @@ from perfwright.analysis.cost_shapes import (
     CostShape,
     shape_of,
 )
-from perfwright.analysis.frames import enclosing_function
+from perfwright.analysis.frames import enclosing_function, is_nameless, module_of
 from perfwright.analysis.hot_paths import OnCpu, callers_of
 from perfwright.analysis.running import by_thread_name
 from perfwright.analysis.statistics import share_intervals
@@ -156,7 +155,7 @@ def _cells(place: Ints, line: Ints, shape: Ints, framework: Mask) -> tuple[Ints,
 def _places(seen: OnCpu) -> tuple[Ints, list[tuple[str, str]]]:
     """The function each node belongs to, comprehensions and lambdas to the one around them: numbers, and (function, file) by number."""
     frames = seen.tree.profile.frames
-    named = [enclosing_function(function) for function in frames.function]
+    named = [module_of(enclosing_function(function), file) for function, file in zip(frames.function, frames.file, strict=True)]
     keys, places = numbered((name or function, file) for name, function, file in zip(named, frames.function, frames.file, strict=True))
     nameless = np.array([not name for name in named], dtype=bool)[seen.tree.frame]
     file = numbered(frames.file)[0][seen.tree.frame]
@@ -293,7 +292,7 @@ def _cost(
         file=file,
         line=lines[0][0] if lines else 0,
         origin=tree.names.origin[tree.frame[at]],
-        shape=_told_as(group.shape, function, seen.runtime, _spread(lines)),
+        shape=_told_as(group.shape, is_nameless(function, file), seen.runtime, _spread(lines)),
         share=min(1.0, float(own[numbers].sum()) / whole),
         interval=intervals[0],
         without_helpers=intervals[1],
@@ -310,9 +309,9 @@ def _cost(
     )
 
 
-def _told_as(shape: CostShape, function: str, runtime: str, spread: float) -> CostShape:
+def _told_as(shape: CostShape, nameless: bool, runtime: str, spread: float) -> CostShape:
     """Where it is the recording that does not know more: no symbol, no caller, or no frames of what one line calls."""
-    if function == NAMELESS_CODE:
+    if nameless:
         return NO_SYMBOLS
     if shape is not FRAMEWORK:
         return shape

@@ -17,18 +17,24 @@ not worth an hour. What stays below is listed as `information`, so that a reader
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
-from perfwright.analysis.cost_shapes import NO_SYMBOLS
+from perfwright.analysis.cost_shapes import NO_SYMBOLS, OWN_CODE
 from perfwright.analysis.cpu_costs import Cost, find_costs
-from perfwright.analysis.frames import short_function
+from perfwright.analysis.frames import is_nameless, module_of, short_function
 from perfwright.analysis.hot_paths import OnCpu
-from perfwright.analysis.recommendations import for_costs, for_patterns, ranked
+from perfwright.analysis.missing_symbols import nameless_by_place, title_of, way_to_names
+from perfwright.analysis.recommendations import for_costs, for_patterns, for_symbols, ranked
 from perfwright.analysis.running import mean_threads
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import HotPaths, Pattern, ProcessUse, Utilisation
 from perfwright.models.finding import SEVERITIES, Confidence, Evidence, Finding, Location, Recommendation, Severity
 from perfwright.models.measurement import Estimate, Interval
+from perfwright.models.profile import NamelessCode
 
+Nameless = Mapping[tuple[str, str], NamelessCode]
+"""Code without names, by module and file."""
 SHARE_OF_CPU = "share of CPU time"
 AVOIDABLE = (0.03, 0.10, 0.25)
 """Lower end of the share from which avoidable work is low, medium, high. Amdahl: 3 % won is a speed-up of 1.03, the least that interleaved
@@ -53,6 +59,8 @@ FEW_SAMPLES = 50
 INFORMATION_SHARE, INFORMATION_LISTED = 0.03, 5
 """What is listed although nothing need be done."""
 HIGH_KERNEL_SHARE, HIGH_KERNEL_CORES = 0.6, 0.5
+MOST_OF_IT = 0.5
+"""What a place spends in code without names, from which on it is said that this code has none."""
 LEAST_TOLD = 0.005
 """A line, or something called, with less of the CPU time is not named: it would read as 0 %."""
 
@@ -77,20 +85,32 @@ def analyse_findings(
     saturated = any(one.name in SATURATED for one in utilisation.patterns)
     costs = find_costs(seen, seed=seed)
     named = _identified(costs)
+    nameless = nameless_by_place(seen.tree.profile.nameless)
     told: list[tuple[Cost, Finding]] = []
     for cost, name in zip(costs, named, strict=True):
         severity = severity_of(cost, cores, saturated, interpreted=seen.runtime in INTERPRETED)
         if severity != "information" or cost.interval.low >= INFORMATION_SHARE:
             waits = _waits_at(seen, cost, utilisation)
-            told.append((cost, _finding(seen, cost, name, severity, cores, profile, waits)))
+            finding = _finding(seen, cost, name, severity, cores, profile, waits)
+            told.append((cost, _with_missing_names(finding, cost, seen, hot_paths, nameless)))
     quiet = [finding for _, finding in told if finding.severity == "information"][INFORMATION_LISTED:]
     told = [(cost, finding) for cost, finding in told if finding not in quiet]
     of_patterns = [_pattern_finding(pattern, utilisation, usage, profile) for pattern in utilisation.patterns]
     patterns = [finding for finding in of_patterns if finding is not None]
     findings = sorted([*(finding for _, finding in told), *patterns], key=_rank)
     loud = [(cost, finding) for cost, finding in told if finding.severity != "information"]
-    recommendations = ranked([*for_costs(loud, cores, seen, reproduce), *for_patterns(patterns, utilisation, usage, reproduce)], goal_share)
+    blind = [(finding, code) for cost, finding in told if (code := _hidden(cost, cores, saturated, nameless))]
+    advice = [*for_costs(loud, cores, seen, reproduce), *for_patterns(patterns, utilisation, usage, reproduce)]
+    recommendations = ranked([*advice, *for_symbols(blind, reproduce)], goal_share)
     return tuple(findings), recommendations
+
+
+def _hidden(cost: Cost, cores: float, saturated: bool, nameless: Nameless) -> NamelessCode | None:
+    """The code without names that would be a finding if it had any; None for all other costs."""
+    code = nameless.get((cost.function, cost.file))
+    if code and severity_of(replace(cost, shape=OWN_CODE), cores, saturated, interpreted=False) != "information":
+        return code
+    return None
 
 
 def severity_of(cost: Cost, cores: float, saturated: bool, *, interpreted: bool = True) -> Severity:
@@ -132,6 +152,8 @@ def _identified(costs: tuple[Cost, ...]) -> list[str]:
 
 
 def _identity(cost: Cost, depth: int) -> str:
+    if cost.shape is NO_SYMBOLS:
+        return f"{cost.shape.name}:{cost.function.strip('[]')}"[:200]
     file = "/".join(cost.file.rstrip("/").split("/")[-depth:]) or "-"
     kind = "hot-line" if cost.shape.name == "hot-code" else cost.shape.name
     return f"{kind}:{file}:{cost.function.replace('.<locals>', '')}"[:200]
@@ -156,11 +178,9 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         sentences.append(f"Hottest lines: {_listed([f'{line} ({share:.0%})' for line, share in lines])}.")
     if cost.helpers:
         sentences.append(f"With {_listed(list(cost.helpers))}, called for nothing else.")
-    if cost.callers and not cost.framework:
+    if cost.callers and (not cost.framework or cost.shape is NO_SYMBOLS):
         sentences.append(f"Called by {_listed(list(cost.callers))}.")
-    if cost.shape is NO_SYMBOLS:
-        sentences.append(cost.shape.advice)
-    elif severity == "information":
+    if severity == "information" and cost.shape is not NO_SYMBOLS:
         sentences.append(
             "Listed to show what was looked at: for code of its kind this is not unusual, or it costs too little CPU to matter."
         )
@@ -189,6 +209,37 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         locations=(Location(file=file, line=cost.line or None, function=function), *others),
         evidence=tuple(evidence),
         confidence=_confidence(cost),
+    )
+
+
+def _with_missing_names(finding: Finding, cost: Cost, seen: OnCpu, hot_paths: HotPaths, nameless: Nameless) -> Finding:
+    """Says of code without names, in the cost or called by it, why there are none and how to get them."""
+    if cost.shape is not NO_SYMBOLS:
+        called, share = cost.called[0] if cost.called else ("", 0.0)
+        hidden = next((code for code in nameless.values() if code.module == called), None)
+        if hidden is None or share < MOST_OF_IT * cost.share:
+            return finding
+        told = f"{title_of(hidden)}, so that what costs there is not known. {way_to_names(hidden)}"
+        return finding.model_copy(update={"summary": f"{finding.summary} {told}"})
+    code = nameless.get((cost.function, cost.file))
+    file = seen.files.get(cost.file, cost.file)
+    inside = [
+        f"{line.function} ({line.self_share:.0%})"
+        for line in hot_paths.lines
+        if is_nameless(line.function, line.file) and (module_of(line.function, line.file), line.file) == (cost.function, file)
+        if line.function != cost.function and line.self_share >= LEAST_TOLD
+    ]
+    sentences = [finding.summary]
+    if inside:
+        sentences.append(f"Hottest functions, by where they begin: {_listed(inside[:3])}.")
+    sentences.append(way_to_names(code) if code else cost.shape.advice)
+    place = Location(file=cost.file) if cost.file.strip("[]") == cost.file else Location(function=cost.function)
+    return finding.model_copy(
+        update={
+            "title": f"{title_of(code) if code else f'{file} has no symbols'}: {cost.share:.0%} of CPU time",
+            "summary": " ".join(sentences),
+            "locations": (place,),
+        }
     )
 
 

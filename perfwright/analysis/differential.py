@@ -57,6 +57,8 @@ def check_problem(checked: Checked, *, candidate: bool) -> str:
     calls = checked.differential
     if calls is None:
         return ""  # a given change that touches no function whose calls were recorded
+    if calls.differences and calls.why_none:
+        return f"calls made again are not answered: {calls.why_none}"[:1_000]
     if calls.differences:
         shown = f": {calls.first[0].call} gives {calls.first[0].new} where it gave {calls.first[0].old}" if calls.first else ""
         return f"{calls.differences} of {calls.recorded + calls.varied} calls are answered differently{shown}"[:1_000]

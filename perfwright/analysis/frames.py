@@ -185,3 +185,22 @@ def enclosing_function(function: str) -> str:
     `C.m.<locals>.<lambda>.<locals>.<listcomp>` -> `C.m`; `<listcomp>` (Python before 3.11) and V8's `(anonymous)` -> ``.
     """
     return "" if function == _NAMELESS else _ANONYMOUS.sub("", function)
+
+
+_STARTS_AT = re.compile(r"\+0x[0-9a-f]+\]$")
+
+
+def nameless_function(module: str, start: int | None = None) -> str:
+    """What a function without a symbol is called, as in perf's folded stacks: `[liblzma.so.5.4.1]`; with where it begins, if that is known:
+    `[liblzma.so.5.4.1+0x6a40]`."""
+    return f"[{module}]" if start is None else f"[{module}+{start:#x}]"
+
+
+def is_nameless(function: str, file: str) -> bool:
+    """Code without a symbol; frames that stand for something else than code (`[rare stacks]`) have no file."""
+    return bool(file) and function.startswith("[")
+
+
+def module_of(function: str, file: str) -> str:
+    """A function's name; of functions without names, that of all in their module."""
+    return _STARTS_AT.sub("]", function) if is_nameless(function, file) else function

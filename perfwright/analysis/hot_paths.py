@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perfwright.analysis.attribution import Attribution, attribute
-from perfwright.analysis.frames import short_files, short_function
+from perfwright.analysis.frames import is_nameless, short_files, short_function
 from perfwright.analysis.running import by_thread_name, nearest_managed, weigh_running, without_waits
 from perfwright.analysis.statistics import share_intervals
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
@@ -39,10 +39,10 @@ class OnCpu:
     """What was corrected, as a sentence."""
 
     def title(self, function: str, file: str, line: int = 0) -> str:
-        """`price_cart (shop/pricing.py:88)`."""
-        place = f"{self.files.get(file, file)}:{line}" if line else self.files.get(file, file)
+        """`price_cart (shop/pricing.py:88)`; a name made of its module's says where it is."""
+        place = "" if is_nameless(function, file) else self.files.get(file, file)
         name = short_function(function, self.runtime)
-        return f"{name} ({place})" if place else name
+        return f"{name} ({place}:{line})" if place and line else f"{name} ({place})" if place else name
 
 
 def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime = "unknown", base: PassKind | None = None) -> OnCpu:
@@ -140,7 +140,7 @@ def _hot_spot(
         total_share=min(1.0, samples[1] / whole),
         total_interval=intervals[1],
         samples=round(float(seen.rows.taken[rows_of_it].sum())),
-        callers=callers_of(seen, mine, below),
+        callers=callers_of(seen, mine, below, key if len(name) == 3 and is_nameless(function, file) else None),
         threads=tuple(name for name, _ in by_thread_name(tree, seen.rows.thread[rows_of_it], seen.rows.count[rows_of_it])[:THREADS]),
     )
 
@@ -155,10 +155,13 @@ def _hottest_line(tree: CallTree, nodes: Ints, own: Floats, below: Floats) -> in
     return max(lines, key=lambda line: (lines[line], -line))
 
 
-def callers_of(seen: OnCpu, nodes: Ints, below: Floats) -> tuple[str, ...]:
-    """The commonest direct callers of these nodes by time, with the calling line; recursion and comprehensions do not call themselves."""
+def callers_of(seen: OnCpu, nodes: Ints, below: Floats, key: Ints | None = None) -> tuple[str, ...]:
+    """The commonest direct callers of these nodes by time, with the calling line; recursion and comprehensions do not call themselves.
+
+    `key`: by node, what is one caller; its function when not given.
+    """
     tree, frames = seen.tree, seen.tree.profile.frames
-    function = tree.names.function[tree.frame]
+    function = tree.names.function[tree.frame] if key is None else key
     above = tree.parent[nodes]
     outside = (above >= 0) & (function[above] != function[nodes]) & (function[above] >= 0)
     weights = summed(tree.frame[above[outside]], below[nodes[outside]], len(frames.function))

@@ -20,9 +20,9 @@ def chosen(candidates: Sequence[Candidate], request: CpuOptimizationRequest) -> 
     return tuple(wanted[: request.candidates_at_most])
 
 
-def memory_guard(request: CpuOptimizationRequest) -> Guard:
-    """Peak resident memory must not grow by more than the margin."""
-    return Guard(metric=MEMORY, margin=math.log1p(request.memory_margin_share))
+def memory_guard(request: CpuOptimizationRequest, times: float = 0.0) -> Guard:
+    """Peak memory of all processes together grows by no more than the margin, or to no more than the `times` that a person allowed."""
+    return Guard(metric=MEMORY, margin=math.log(max(1.0 + request.memory_margin_share, times)))
 
 
 def expected(candidate: Candidate) -> str:

@@ -1,14 +1,25 @@
 """What a reviewer is shown of a recording before anything is concluded from it."""
 
+from perfwright.analysis.interpreters import interpreter_in
 from perfwright.analysis.recording_quality import quality_gates
 from perfwright.models.cpu_profiling import CpuProfilingRequest, Recording
 from perfwright.models.cpu_steps import ProfileJudgement
-from perfwright.models.quality import QualityGate
+from perfwright.models.quality import QualityGate, QualityOutcome
+
+MOST_INSIDE = 0.5
+"""Share of the CPU time that an interpreter may spend on its own work: above it most of the profile says nothing about the program."""
 
 
-def judge(recording: Recording, request: CpuProfilingRequest, running_samples: int) -> ProfileJudgement:
-    """Quality gates, whether the profile is believable, and the statements for the gate (Markdown, one line each)."""
-    gates = (*quality_gates(recording.stacks, request, recording.usage, running_samples), _held_alone(recording))
+def judge(recording: Recording, request: CpuProfilingRequest, running_samples: int, inside_share: float | None = None) -> ProfileJudgement:
+    """Quality gates, whether the profile is believable, and the statements for the gate (Markdown, one line each).
+
+    `inside_share`: of a program whose interpreter was recorded (interpreters.py), how much of the CPU time is the interpreter's own work.
+    """
+    gates = (
+        *quality_gates(recording.stacks, request, recording.usage, running_samples),
+        _held_alone(recording),
+        *_own_code_seen(recording, inside_share),
+    )
     missed = [gate for gate in gates if gate.outcome != "passed"]
     believable = not missed
     problem = "; ".join(f"{gate.name}: {gate.note or 'no data'}".rstrip(".") for gate in missed)
@@ -31,6 +42,28 @@ def _held_alone(recording: Recording) -> QualityGate:
         unit="leases",
         outcome="failed" if recording.disturbed else "passed",
         note=recording.disturbed,
+    )
+
+
+def _own_code_seen(recording: Recording, inside_share: float | None) -> tuple[QualityGate, ...]:
+    """Only of programs in languages that nothing here reads: a profile of their interpreter is not one of them."""
+    interpreter = interpreter_in(recording.process)
+    if interpreter is None:
+        return ()
+    outcome: QualityOutcome = "no data" if inside_share is None else "passed" if inside_share <= MOST_INSIDE else "failed"
+    return (
+        QualityGate(
+            name="the program's own code seen",
+            metric="CPU time inside the interpreter",
+            comparison="<=",
+            threshold=MOST_INSIDE,
+            observed=inside_share,
+            unit="share",
+            outcome=outcome,
+            note=""
+            if inside_share is None
+            else f"{inside_share:.0%} of the CPU time is {interpreter.name}'s own work. {interpreter.caveat}",
+        ),
     )
 
 

@@ -6,6 +6,7 @@
 | JVM | JFR through jcmd | on_cpu, with waits | perf |
 | Node | inspector (CPU profiler of V8) | on_cpu, with waits where perf is there | perf |
 | native, unknown | perf (cpu-clock, context switches) | on_cpu, with waits | none |
+| Ruby, PHP, Perl and others (interpreters.py) | perf, which sees the interpreter only | on_cpu, with waits | none |
 
 Choosing never touches the process; what cannot be profiled is told with the way out.
 """
@@ -13,6 +14,7 @@ Choosing never touches the process; what cannot be profiled is told with the way
 import re
 from collections.abc import Mapping, Sequence
 
+from perfwright.analysis.interpreters import interpreter_in
 from perfwright.models.cpu_profiling import ProfilerChoice, ProfilerName, RequestedPass, Runtime, TargetProcess
 from perfwright.models.errors import ErrorType
 from perfwright.models.host import HostFacts
@@ -109,8 +111,6 @@ def _problem(tool: ProfilerName, process: TargetProcess, tools: Mapping[str, str
     if not process.own_namespace and tool in ("jfr", "node-inspector"):
         return "the process lives in another container; commands are not sent into containers (run a host worker inside it)"
     if tool == "py-spy":
-        if "PyPy" in process.runtime_version:
-            return "py-spy reads CPython only"
         version = _version(process.runtime_version)
         if version and not PYTHON_RANGE[0] <= version <= PYTHON_RANGE[1]:
             return f"py-spy does not know the interpreter's layout: Python {version[0]}.{version[1]}"
@@ -160,6 +160,8 @@ def _reason(tool: ProfilerName, process: TargetProcess, rejected: Mapping[str, s
     if tool == "perf" and rejected:
         first, why = next(iter(rejected.items()))
         return f"{first} would read {process.runtime} stacks, but {why}; perf serves with native frames"
+    if interpreter := interpreter_in(process):
+        return f"perf serves any program, and nothing here reads {interpreter.name} in its own language"
     return reasons[tool]
 
 
@@ -167,6 +169,8 @@ def _caveats(tool: ProfilerName, process: TargetProcess) -> tuple[str, ...]:
     caveats = []
     if not process.own_namespace:
         caveats.append("The process lives in another container: paths are those inside of it.")
+    if interpreter := interpreter_in(process):
+        caveats.append(interpreter.caveat)
     if tool == "perf" and process.runtime == "python":
         caveats.append("perf sees the interpreter's C functions, not Python lines (unless started with -X perf and frame pointers).")
     if tool == "perf" and process.runtime == "jvm":

@@ -9,11 +9,15 @@ from perfwright.analysis.cpu_costs import Cost
 from perfwright.analysis.frames import short_function
 from perfwright.analysis.hot_paths import OnCpu
 from perfwright.analysis.markdown_text import as_markdown
+from perfwright.analysis.missing_symbols import subject_of, way_to_names
+from perfwright.models.change import RiskClass
 from perfwright.models.cpu_profiling import ProcessUse, Utilisation
 from perfwright.models.finding import Effort, Finding, Recommendation
 from perfwright.models.measurement import Estimate, Interval
+from perfwright.models.profile import NamelessCode
 
 GAIN_UNIT = "share of CPU seconds"
+SEEN_UNIT = "share of CPU time that gets names"
 EFFORT_WEIGHT: dict[Effort, float] = {"hours": 1.0, "days": 3.0, "weeks": 10.0}
 """A day's work counts three times that of an afternoon: testing and review come with it."""
 MANY_LINES = 4
@@ -173,7 +177,16 @@ def _for_locks(finding: Finding, reproduce: str) -> Recommendation:
 
 
 def _advice(
-    finding: Finding, *, title: str, gain: Estimate, derivation: str, effort: Effort, score: float, advice: str, reproduce: str
+    finding: Finding,
+    *,
+    title: str,
+    gain: Estimate,
+    derivation: str,
+    effort: Effort,
+    score: float,
+    advice: str,
+    reproduce: str,
+    risk: RiskClass = "restart",
 ) -> Recommendation:
     parts = [f"## {finding.title}", f"**Measured**: {finding.summary}"]
     if finding.locations:
@@ -188,9 +201,29 @@ def _advice(
         expected_gain=gain,
         derivation=derivation,
         effort=effort,
-        risk="restart",
+        risk=risk,
         score=score,
         brief="\n\n".join(parts),
+    )
+
+
+def for_symbols(blind: list[tuple[Finding, NamelessCode]], reproduce: str) -> list[Recommendation]:
+    """For findings of code without names, with the way to get them: nothing in it can be recommended before it is known what it is."""
+    return [_for_symbols(finding, code, reproduce) for finding, code in blind]
+
+
+def _for_symbols(finding: Finding, code: NamelessCode, reproduce: str) -> Recommendation:
+    way = way_to_names(code)
+    return _advice(
+        finding.model_copy(update={"summary": finding.summary.removesuffix(f" {way}")}),
+        title=f"Get the function names of {subject_of(code)}",
+        gain=finding.cost.model_copy(update={"unit": SEEN_UNIT}) if finding.cost else Estimate(value=0.0, unit=SEEN_UNIT),
+        derivation="Names win no CPU time. Without them it is known how much this code takes, and not for what: no gain can be told.",
+        effort="hours",
+        score=0.0,
+        advice=way,
+        reproduce=reproduce,
+        risk="observe",
     )
 
 
@@ -201,6 +234,9 @@ def ranked(recommendations: list[Recommendation], goal_share: float | None) -> t
         return tuple(ordered)
     told, won = [], 0.0
     for one in ordered:
+        if one.expected_gain.unit == SEEN_UNIT:
+            told.append(one)
+            continue
         gain = one.expected_gain.value if one.expected_gain.unit == GAIN_UNIT else 0.0
         won += gain
         if gain >= goal_share:

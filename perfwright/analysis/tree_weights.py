@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from perfwright.analysis.frames import is_nameless, module_of
 from perfwright.models.profile import Frames, Origin, PassKind, Profile
 
 Ints = NDArray[np.int64]
@@ -100,15 +101,18 @@ class FrameNames:
     """A profile's frames by number: which function each belongs to, and which line.
 
     `function[f]` and `line[f]` are numbers of functions and lines, -1 for frames that stand for something else: a process of a tree,
-    rare stacks, frames left out.
+    rare stacks, frames left out. The functions of a module without symbols are one, as nobody knows them by name; its lines are where each
+    of them begins.
     """
 
     def __init__(self, frames: Frames) -> None:
         stands_for_code = [
-            origin != "process" and not name.startswith("[") for name, origin in zip(frames.function, frames.origin, strict=True)
+            origin != "process" and (not name.startswith("[") or is_nameless(name, file))
+            for name, file, origin in zip(frames.function, frames.file, frames.origin, strict=True)
         ]
         code = np.array(stands_for_code, dtype=bool)
-        function, self.functions = numbered(zip(frames.function, frames.file, strict=True))
+        named = [module_of(name, file) for name, file in zip(frames.function, frames.file, strict=True)]
+        function, self.functions = numbered(zip(named, frames.file, strict=True))
         line, self.lines = numbered(zip(frames.function, frames.file, frames.line, strict=True))
         self.function: Ints = np.where(code, function, -1)
         self.line: Ints = np.where(code, line, -1)

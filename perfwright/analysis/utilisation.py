@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from perfwright.analysis.attribution import nearest
 from perfwright.analysis.hot_paths import OnCpu
 from perfwright.analysis.running import by_thread_name, mean_threads
 from perfwright.analysis.statistics import share_intervals
-from perfwright.analysis.tree_weights import summed
+from perfwright.analysis.tree_weights import Ints, summed
 from perfwright.analysis.waits import KINDS, OffCpu, off_cpu
 from perfwright.models.cpu_profiling import HotSpot, Pattern, ProcessUse, Utilisation
 
@@ -183,9 +184,16 @@ def _kept_from_running(seen: OnCpu, waited: OffCpu) -> OffCpu:
     return replace(waited, kind=np.where(kept, KINDS.index("GIL"), waited.kind))
 
 
+def _waiting_places(seen: OnCpu) -> Ints:
+    """For every node, where a thread whose stack ends there waits: in own code, or, where none asked, in what called the kernel."""
+    kernel = seen.tree.names.is_from("kernel")[seen.tree.frame]
+    caller, owner = nearest(seen.tree, ~kernel), seen.attribution.owner
+    return np.where(kernel[owner] & (caller >= 0), caller, owner)
+
+
 def _where(seen: OnCpu, waited: OffCpu, kind: str) -> str:
     mine = waited.kind == [str(one) for one in KINDS].index(kind)
-    owner = seen.attribution.owner[waited.rows.node[mine]]
+    owner = _waiting_places(seen)[waited.rows.node[mine]]
     frames = seen.tree.profile.frames
     weights = summed(seen.tree.frame[owner], waited.rows.count[mine], len(frames.function))
     if not len(weights) or weights.max() <= 0:
@@ -201,7 +209,8 @@ def _waiting_spots(seen: OnCpu, waited: OffCpu, crowded: bool, seed: int) -> tup
     if not len(node) or count.sum() <= 0:
         return ()
     tree, frames = seen.tree, seen.tree.profile.frames
-    line = tree.names.line[tree.frame[seen.attribution.owner[node]]]
+    place = _waiting_places(seen)[node]
+    line = tree.names.line[tree.frame[place]]
     weights = summed(line[line >= 0], count[line >= 0], len(tree.names.lines))
     chosen = [int(one) for one in np.argsort(-weights, kind="stable")[:WAITING_LISTED] if weights[one] > 0]
     blocks = waited.rows.block[held_up]
@@ -215,7 +224,7 @@ def _waiting_spots(seen: OnCpu, waited: OffCpu, crowded: bool, seed: int) -> tup
         mine = line == one
         kinds = summed(waited.kind[held_up][mine], count[mine], len(KINDS))
         share = float(weights[one] / count.sum())
-        origin = frames.origin[int(tree.frame[seen.attribution.owner[node[mine][0]]])]
+        origin = frames.origin[int(tree.frame[place[mine][0]])]
         spots.append(
             HotSpot(
                 function=f"{seen.title(function, file).split(' (')[0]}: {_told(KINDS[int(kinds.argmax())], crowded)}",

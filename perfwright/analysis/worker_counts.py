@@ -72,6 +72,7 @@ def propose_workers(
             mutable=False,
         ),
         launch=spec,
+        memory_times=count.memory_mb * 1e6 / usage.rss_bytes if usage.rss_bytes else 0.0,
     )
 
 

@@ -160,6 +160,15 @@ ChangeSpec = Annotated[
 ]
 
 
+def limit_s(spec: ChangeSpec) -> float:
+    """How long carrying it out, or its undo, may take by its own limits, in seconds; 0: moments."""
+    if isinstance(spec, IndexSpec):
+        return spec.limit_s
+    if isinstance(spec, SettingSpec):
+        return 2 * spec.back_within_s  # a server that does not come back is started again with the earlier line
+    return 0.0
+
+
 class Change(Model):
     """Describes itself exactly for the gate: what is done, and what undoes it."""
 

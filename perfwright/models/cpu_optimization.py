@@ -226,6 +226,8 @@ class Candidate(Model):
     gain_share: float
     """Most of the CPU time that it can win, by the profile."""
     patch: str
+    ref: str = ""
+    """A commit that holds the change just so, on the tip: somebody's own, kept with its authors and messages."""
     mutable: bool = True
     """Whether arguments may be varied: not where the function does something to the world, such as writing files."""
 

@@ -149,6 +149,8 @@ class StackRecording(Model):
     """Folder inside the artifact store: `cpu-profiling-investigation/shop/<run id>/1`."""
     min_samples: int = 0
     """On-CPU samples that the recording is to reach: passes nobody asked for are left out where it would not; 0: all are recorded."""
+    may_inject: bool = True
+    """Whether something may be done to the process itself (Node.js: SIGUSR1) where it is needed; otherwise the recording is refused."""
 
 
 class RecordedPass(Model):

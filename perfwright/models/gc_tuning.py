@@ -176,6 +176,8 @@ class PauseLine(Model):
     total_ms: float
     share: float
     """Of the observed time."""
+    third_ms: float = 0.0
+    """The third longest; 0: there were no three."""
 
 
 class PauseTable(Model):

@@ -52,10 +52,13 @@ class HostSighting(Model):
     @property
     def sentence(self) -> str:
         """What is wrong and the command that helps."""
-        here = self.host == LOCAL_HOST
-        options = "" if here else f" --host {self.host}"
-        there = "on the machine of the targets that name no host" if here else f"on host {self.host}"
-        start = f"start `perfwright worker{options}` (or `python worker.py{options}`) {there}"
+        if self.host == LOCAL_HOST:
+            start = (
+                "start `perfwright worker` (or `python worker.py`) on the machine of the targets that name no host; in a deployment, whose "
+                'central workers measure nothing, name their host in the registry (host = "NAME")'
+            )
+        else:
+            start = f"start `perfwright worker --host {self.host}` (or `python worker.py --host {self.host}`) on host {self.host}"
         if self.last_seen_s is None:
             return f"no worker has been seen for host {self.host} (task queue {self.queue}): {start}"
         return (

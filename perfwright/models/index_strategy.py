@@ -77,7 +77,8 @@ class IndexStrategyRequest(Input):
     lock_timeout_s: Annotated[float, Field(ge=0.01, le=600.0)] = 2.0
     """Seconds that a build on the target waits for a lock or an older transaction."""
     watch_s: Annotated[float, Field(ge=0.0, le=7_776_000.0)] = 86_400.0
-    """Seconds that the use of kept indexes is watched; the run sleeps meanwhile."""
+    """Seconds that the use of kept indexes is watched; the run sleeps meanwhile. Guards on the live server: of each kept change, ten
+    minutes at most."""
     mask_literals: bool | None = None
     """Whether values of statements are left out of artifacts, report and history; None: for targets in production."""
     review_deadline_s: Annotated[float, Field(ge=1.0, le=2_592_000.0)] = 86_400.0

@@ -77,6 +77,28 @@ class ProfilePass(Model):
     """False where the tool only knows methods for sure (JFR attached to inlined code)."""
 
 
+NamelessKind = Literal["stripped", "replaced", "generated", "kernel", "unmapped"]
+"""Why functions have no names: no symbols in the file; the file is gone from its path; code that the process wrote into memory; the kernel
+hides its symbols; nothing is known of the address."""
+
+
+class NamelessCode(Model):
+    """Code of the profile whose functions have no names, and what is known of it: enough to find its symbols."""
+
+    file: str
+    """As its frames name it."""
+    module: str
+    """What its functions are called: `[liblzma.so.5.4.1]`, and `[liblzma.so.5.4.1+0x6a40]` for the one that begins there."""
+    kind: NamelessKind
+    build_id: str = ""
+    """Hexadecimal, from the file itself."""
+    package: str = ""
+    """That installed it; empty where no package did, or none is known."""
+    systems: tuple[str, ...] = ()
+    """The host's distribution and those that it is like, as os-release(5) has them: `ubuntu`, `debian`."""
+    is_go: bool = False
+
+
 class Profile(Model):
     """One recording of one target."""
 
@@ -87,6 +109,7 @@ class Profile(Model):
     nodes: Nodes
     threads: list[ThreadRef]
     passes: Annotated[list[ProfilePass], Field(max_length=8)]
+    nameless: list[NamelessCode] = []
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:

@@ -138,10 +138,12 @@ def _completeness(path: KeyPath, target: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _secrets(path: KeyPath, target: dict[str, Any]) -> Iterator[Problem]:
-    for key in ("reload_command", "restart_command"):
+    own = "leave it to the command's own configuration"
+    ways = {"reload_command": own, "restart_command": own, "change_command": "name its variable in change_environment_names"}
+    for key, way in ways.items():
         words = target.get(key)
         if isinstance(words, list) and (place := secret_argument([word for word in words if isinstance(word, str)])):
-            yield (*path, key), f"{place} looks like a secret, and commands are recorded; leave it to the command's own configuration"
+            yield (*path, key), f"{place} looks like a secret, and commands are recorded; {way}"
     for key in ("url", "repository"):
         value = target.get(key)
         if isinstance(value, str) and holds_secret(value):

@@ -20,7 +20,7 @@ Words = Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_lengt
 class BenchmarkMeasurement(Model):
     """A command that is run on both sides: in the worktree of each (`patch`), or with the flags and environment of each (`command`).
 
-    Metrics: `cpu_s` (with children), `wall_s`, `rss_bytes` (peak).
+    Metrics: `cpu_s` and `rss_bytes` (peak) of all processes together, `wall_s`.
     """
 
     kind: Literal["benchmark"] = "benchmark"
@@ -154,6 +154,10 @@ class TrialRequest(Model):
     wanted_effect: Annotated[float, Field(gt=0.0, le=10.0)] = 0.05
     """Share that the trial has to be able to see; else it says that it is too noisy and stops."""
     guards: Annotated[tuple[Guard, ...], Field(max_length=64)] = ()
+    live_guards: Annotated[tuple[Guard, ...], Field(max_length=16)] = ()
+    """Of a live PostgreSQL server on which a change stands that is measured elsewhere: `live_blocks` and `live_ms` of the statements that
+    it may concern, call for call beside what they cost before; `live_rollbacks`, a share of transactions. Watched until the gate `keep` is
+    answered, and for `watch_s` after it."""
     budget_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
     """For A against B; A against A takes up to half as much before it."""
     expected: Annotated[str, StringConstraints(max_length=4_000)] = ""

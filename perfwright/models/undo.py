@@ -1,6 +1,6 @@
 """Applying a change and undoing it: what is asked of the steps, and the record that is written before anything is done.
 
-recorded   written, perhaps carried out      ─┬─> applied ─┬─> kept
+recorded   written, perhaps carried out      ─┬─> applied ─┬─> kept ─── its undo has begun ──> applied
                                               │            │
                                               └────────────┴─> reverted, or conflict: what stands there is neither ours nor the earlier
 """
@@ -19,7 +19,9 @@ UNDO_JANITOR = "UndoJanitor"
 """The workflow that undoes what has no living owner."""
 UndoState = Literal["recorded", "applied", "kept", "reverted", "conflict"]
 OPEN_STATES: tuple[UndoState, ...] = ("recorded", "applied")
-"""Somebody is responsible for it; without a living owner it is undone."""
+"""Somebody is responsible for it; without a living owner it is undone. So is what was kept, once its undo has begun."""
+UNDO_BEGUN = "its undo has begun"
+"""Note of a change that was kept and comes off."""
 STANDING_STATES: tuple[UndoState, ...] = ("recorded", "applied", "kept", "conflict")
 """May be on the target."""
 
@@ -106,6 +108,8 @@ class UndoRecord(Model):
     undo: UndoData
     recorded_at: str = ""
     updated_at: str = ""
+    place: str = ""
+    """`HOST:STATE FOLDER` of the worker that carried it out: what it put into files and processes is there. Empty: not known."""
     note: str = ""
     """Why it ended as it did."""
 
@@ -133,6 +137,16 @@ class ChangeOutcome(Model):
     """What was read of the target after the step."""
     title: str = ""
     note: str = ""
+
+
+class NotUndone(Model):
+    """A change whose undo by hand failed; it stands as its state says."""
+
+    change_id: str
+    state: UndoState
+    title: str = ""
+    failed: str
+    """The cause and the way out."""
 
 
 class ChangeReference(Model):
@@ -175,6 +189,8 @@ class AbandonedChange(Model):
     """`trial/shop-1 is terminated`."""
     owner_unknown: bool = False
     """The owner ran on another Temporal server: whether it lives is not known here, so a person is asked."""
+    limit_s: float = 0.0
+    """How long its undo may take by its own limits (`change.limit_s`)."""
 
 
 class AbandonedChanges(Model):
@@ -205,6 +221,8 @@ class JanitorReport(Model):
     outcomes: tuple[ChangeOutcome, ...] = ()
     asked: tuple[str, ...] = ()
     """Targets for which a person is asked."""
+    handed_on: tuple[str, ...] = ()
+    """Targets that a run of its own undoes, when it has their lease."""
     refused: tuple[str, ...] = ()
     """Changes that a person let stand for now."""
     failed: tuple[str, ...] = ()
@@ -215,7 +233,12 @@ class JanitorReport(Model):
         done = sum(one.state == "reverted" for one in self.outcomes)
         conflicts = sum(one.state == "conflict" for one in self.outcomes)
         words = [f"{done} undone"]
-        for count, word in ((conflicts, "in conflict"), (len(self.asked), "asked for"), (len(self.refused), "refused")):
+        for count, word in (
+            (conflicts, "in conflict"),
+            (len(self.handed_on), "handed on"),
+            (len(self.asked), "asked for"),
+            (len(self.refused), "refused"),
+        ):
             if count:
                 words.append(f"{count} {word}")
         if self.failed:

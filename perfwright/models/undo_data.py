@@ -69,6 +69,8 @@ class IndexUndo(Model):
     unique: bool = False
     oid: int = 0
     """Of the index that is dropped."""
+    twins: dict[int, str] | None = None
+    """Indexes of the table that were like the one to be made already, name by oid; None: not known."""
     tablespace: str = ""
     comment: str | None = None
     statistics: dict[int, int] = {}

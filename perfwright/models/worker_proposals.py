@@ -22,3 +22,5 @@ class WorkersProposed(Model):
     candidate: Candidate | None = None
     launch: LaunchSpec | None = None
     why: str = ""
+    memory_times: float = 0.0
+    """How many times the memory that the program was seen to take all of them may take; 0: it was not seen."""

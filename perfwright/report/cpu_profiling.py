@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from perfwright.analysis.frames import is_nameless
 from perfwright.models.cpu_profiling import CpuProfilingDetails, HotSpot, ProcessUse, StackProfile
 from perfwright.models.measurement import EnvironmentFingerprint
 from perfwright.models.report import Column, Fact, Figure, FlameGraphFigure, Mark, ReportExtras, SeriesFigure, TableFigure
@@ -62,7 +63,7 @@ def _hot_table(title: str, spots: Sequence[HotSpot], *, by_line: bool) -> TableF
         ),
         rows=tuple(
             (
-                f"{spot.function} {_place(spot)}",
+                f"{spot.function} {_place(spot)}".strip(),
                 spot.self_share,
                 f"{100 * spot.self_interval.low:.1f} to {100 * spot.self_interval.high:.1f}",
                 spot.total_share,
@@ -79,7 +80,7 @@ def _waiting_table(spots: Sequence[HotSpot]) -> TableFigure:
         title="Where threads wait",
         caption="Share of the time that threads waited for something else than work.",
         columns=(Column(title="Where"), Column(title="Share", bar=True), Column(title="Called from")),
-        rows=tuple((f"{spot.function} {_place(spot)}", spot.total_share, "; ".join(spot.callers[:2])) for spot in spots),
+        rows=tuple((f"{spot.function} {_place(spot)}".strip(), spot.total_share, "; ".join(spot.callers[:2])) for spot in spots),
     )
 
 
@@ -114,6 +115,8 @@ def _marks(stacks: StackProfile | None) -> tuple[Mark, ...]:
 
 
 def _place(spot: HotSpot) -> str:
+    if is_nameless(spot.function, spot.file):
+        return ""
     return f"({spot.file}:{spot.line})" if spot.file and spot.line else f"({spot.file})" if spot.file else ""
 
 

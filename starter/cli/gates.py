@@ -25,6 +25,8 @@ def gates(
 ) -> None:
     """Everything that waits for a person, oldest first, with its deadline."""
     waiting = connected(lambda perf: perf.gates(target=target or None))
+    if waiting.more_runs:
+        note(f"These are gates of the runs that started first; {waiting.more_runs} more runs wait (--target narrows it down).")
     if json:
         say_json(waiting)
         return

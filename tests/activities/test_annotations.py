@@ -1,11 +1,6 @@
 """Marks on dashboards, at a real HTTP server on loopback; what cannot be marked is told and stops nothing."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.testing import ActivityEnvironment
@@ -13,43 +8,12 @@ from temporalio.testing import ActivityEnvironment
 from activities.annotations import Annotations
 from activities.registry_file import RegistryFile
 from perfwright.models.delivery import AnnotationOrder
+from tests.grafana import Grafana, grafana
+
+__all__ = ["grafana"]
 
 TOKEN = "glsa_s3cr3t-t0ken"
 ORDER = AnnotationOrder(target="shop", change_id="run/1", word="applied", title='a "better" index', workflow_id="trial/7")
-
-
-class Grafana:
-    """Takes annotations, or answers with another status."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[str, dict[str, str], Any]] = []
-        self.status = 200
-        grafana = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                grafana.received.append((self.path, dict(self.headers), body))
-                self.send_response(grafana.status)
-                if grafana.status == 302:
-                    self.send_header("Location", f"{grafana.url}/elsewhere")
-                self.end_headers()
-                self.wfile.write(b'{"id": 1}')
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def grafana() -> Iterator[Grafana]:
-    started = Grafana()
-    yield started
-    started.server.shutdown()
-    started.server.server_close()
 
 
 async def marked(folder: Path, registry: str, environ: dict[str, str] | None = None) -> str:

@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
+from activities.abandoned_changes import AbandonedChangeFinder
 from activities.changing import Changing
 from activities.history import History
 from activities.undo_records import UndoRecords
-from perfwright.models.change import FileSpec, Replacement
+from perfwright.models.change import FileSpec, PatchSpec, Replacement
 from perfwright.models.target import Target
-from perfwright.models.undo import ChangeOrder, ChangeOwner, ChangeReference, UndoQuery
+from perfwright.models.undo import UNDO_BEGUN, AbandonedQuery, ChangeOrder, ChangeOwner, ChangeReference, UndoQuery, UndoRecord
+from perfwright.models.undo_data import PatchUndo
 from tests.postgres import PostgresServer, postgres
 
 __all__ = ["postgres"]
@@ -81,3 +84,63 @@ async def test_only_one_record_of_a_change(history: History, tmp_path: Path) -> 
     assert moved is not None and (moved.state, moved.note) == ("kept", "well measured")
     again = await records.add(moved.model_copy(update={"title": "another"}))
     assert again.title == moved.title and again.sequence == moved.sequence
+
+
+async def test_a_kept_change_whose_undo_fails_is_open_again(history: History, tmp_path: Path) -> None:
+    """The record of what was kept is moved before the undo touches the target: should that fail, the janitor tries again."""
+    changing, order, reloads = Changing(history, {}, tmp_path / "state"), an_order(tmp_path), tmp_path / "reloads"
+    reloads.touch()
+    target = order.target.model_copy(update={"reload_command": ("test", "-e", str(reloads))})
+    order, reference = order.model_copy(update={"target": target}), ChangeReference(change_id=order.change_id)
+    await run(changing.apply_change, order)
+    await run(changing.keep_change, reference)
+    reloads.unlink()
+    with pytest.raises(ApplicationError, match="reload_command"):
+        await run(changing.revert_change, reference)
+    record = await UndoRecords(history).find(order.change_id)
+    assert record is not None and (record.state, record.note) == ("applied", UNDO_BEGUN)
+    reloads.touch()
+    assert (await run(changing.revert_change, reference)).state == "reverted"
+
+
+async def test_a_server_that_does_not_tell_who_it_is(history: History, tmp_path: Path) -> None:
+    """Nobody's change is taken for that of another server, and none is recorded without its server: it is asked again."""
+    changing, order = Changing(history, {}, tmp_path / "state"), an_order(tmp_path)
+    owned = order.model_copy(update={"owner": OWNER.model_copy(update={"server": "here/default"})})
+    await run(changing.apply_change, owned)
+    silent = ActivityEnvironment(client=SilentClient())  # type: ignore[arg-type]
+    with pytest.raises(ConnectionError, match="which server"):
+        await silent.run(AbandonedChangeFinder(history).find_abandoned_changes, AbandonedQuery(settle_s=0.0))
+    another = order.model_copy(update={"change_id": "run-1/2"})
+    with pytest.raises(ConnectionError, match="which server"):
+        await silent.run(changing.apply_change, another)
+    assert await UndoRecords(history).find("run-1/2") is None
+
+
+class SilentClient:
+    """Of a server that is too busy to say who it is, which cannot be provoked."""
+
+    @property
+    def workflow_service(self) -> "SilentClient":
+        return self
+
+    async def get_cluster_info(self, *_: Any, **__: Any) -> None:
+        raise RPCError("Timeout expired", RPCStatusCode.DEADLINE_EXCEEDED, b"")
+
+
+async def test_what_follows_a_commit_lies_on_top(history: History) -> None:
+    """A patch whose base is another's commit is to be undone first, whatever its branch and target are called."""
+    records = UndoRecords(history)
+
+    async def added(name: str, base: str, commit: str) -> UndoRecord:
+        undo = PatchUndo(repository="/r", base=base, commit=commit, tree="", branch=name, worktree="/w")
+        target = Target(name=f"code of {name}", kind="repository", environment="lab")
+        made = UndoRecord(change_id=name, title="", target=target, subject=f"branch {name}", spec=PatchSpec(ref="main"), undo=undo)
+        return await records.add(made)
+
+    lower, upper = await added("lower", "a", "b"), await added("upper", "b", "c")
+    await added("beside", "a", "d")
+    assert [one.change_id for one in await records.on_top_of(lower)] == ["upper"]
+    assert await records.on_top_of(upper) == []
+    await records.move("upper", "reverted", since=("recorded",))
+    assert await records.on_top_of(lower) == []

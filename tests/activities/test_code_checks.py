@@ -191,6 +191,59 @@ async def test_given_changes_become_candidates(site: Site, tmp_path: Path) -> No
     assert nowhere.candidate is None and "nowhere" in nowhere.why
 
 
+async def test_a_ref_is_taken_as_its_author_made_it(site: Site, tmp_path: Path) -> None:
+    """Where it stands on the tip; one with a password in it is not taken, and not told."""
+    repository = project(tmp_path / "repository")
+    code = await site.code(repository)
+    git(repository, "checkout", "-q", "-b", "mine")
+    for text in (f"{DEDUPE}\n", DEDUPE.replace("value not in found", "not found.count(value)")):
+        (repository / "shop" / "dedupe.py").write_text(text)
+        git(repository, "commit", "-q", "-a", "-m", "mine")
+    mine = git(repository, "rev-parse", "HEAD").strip()
+    (repository / "shop" / "dedupe.py").write_text(f'{DEDUPE}\npassword = "hunter2-Tr0ub4dor"\n')
+    git(repository, "commit", "-q", "-a", "-m", "secret")
+    git(repository, "checkout", "-q", "main")
+    (repository / "more.py").write_text("")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "kept meanwhile")
+    tips = (code.commit, git(repository, "rev-parse", "HEAD").strip(), code.commit)
+    orders = [
+        GivenOrder(
+            code=code, tip=tip, spec=PatchSpec(ref=ref), title="count", by="grace", number=1, calls=CallsRecorded(functions=(), file="")
+        )
+        for tip, ref in zip(tips, (mine, mine, "mine"), strict=True)
+    ]
+    on_top, moved, secret = [await site.environment.run(site.candidates.read_given_change, order) for order in orders]
+    assert on_top.candidate is not None and on_top.candidate.ref == mine
+    assert moved.candidate is not None and moved.candidate.ref == ""
+    assert secret.candidate is None and "password" in secret.why and "hunter2" not in secret.model_dump_json()
+
+
+async def test_a_changed_method_and_what_cannot_be_called(site: Site, tmp_path: Path) -> None:
+    """A method is called by its class; code that fails when it is imported is a difference; an inner function is not tried."""
+    cart = "class Cart:\n    def total(self, values):\n        return sum(values)\n"
+    bench = "from shop.cart import Cart\n\nfor turn in range(30):\n    Cart().total([turn, 1])\n"
+    repository = project(tmp_path / "repository", {"shop/cart.py": cart, "bench.py": bench, "check.py": "pass\n"})
+    code = await site.code(repository)
+    total = hot("shop/cart.py", cart, "total")
+    calls = await site.recorded(code, total)
+    read = []
+    for text in (
+        cart.replace("sum(values)", "sum(list(values))"),
+        f"raise SystemExit(3)\n{cart}".replace("sum(values)", "sum((*values,))"),
+    ):
+        spec = PatchSpec(patch=unified_patch("shop/cart.py", cart, text))
+        order = GivenOrder(code=code, tip=code.commit, spec=spec, title="a list", by="grace", number=1, calls=calls)
+        read.append(await site.environment.run(site.candidates.read_given_change, order))
+    candidates = [one.candidate for one in read]
+    assert candidates[0] is not None and candidates[1] is not None and candidates[0].function == "Cart.total"
+    inner = candidates[0].model_copy(update={"function": "outer.<locals>.total"})
+    right, fails, within = [await site.check(code, one, calls, total.line) for one in (candidates[0], candidates[1], inner)]
+    assert right.problem == "" and right.differential is not None and right.differential.recorded > 0
+    assert "cannot be called" in fails.problem and "exit code 3" in fails.problem
+    assert "inside another function" in within.problem
+
+
 async def test_hot_functions_are_found_in_the_repository(site: Site, tmp_path: Path) -> None:
     """By the end of their path, their name and their lines; what is elsewhere is not."""
     code = await site.code(project(tmp_path / "repository"))

@@ -79,7 +79,7 @@ async def test_exceptions_that_cannot_be_pickled() -> None:
     """An exception that cannot be carried over is told by its type name and message."""
     with pytest.raises(ApplicationError, match="this and that") as error:
         await in_own_process(fail_unpicklable)
-    assert error.value.type == "Unpicklable"
+    assert error.value.type == "Unpicklable" and error.value.non_retryable, "it would fail again"
 
 
 async def test_memory_is_bounded() -> None:

@@ -9,7 +9,8 @@ import pytest
 from activities.cpu_analysis import draw_all, running_samples_of, summary_of
 from perfwright.analysis.call_tree import encode_profile
 from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Utilisation
-from perfwright.models.measurement import Interval
+from perfwright.models.finding import Finding, Recommendation
+from perfwright.models.measurement import Estimate, Interval
 from tests.drawn_profiles import drawn, use
 
 SHOP = "main app.py:1 > page app.py:5 600\nmain app.py:1 > cart app.py:7 200\n@pool-1 crc pictures.py:29 200"
@@ -90,3 +91,23 @@ def test_a_target_that_was_kept_from_running_is_not_called_healthy() -> None:
     paths, crowded = HotPaths(samples=500, functions=(), lines=(), cpu_cores=0.2), USED.model_copy(update={"machine_busy_share": 0.99})
     assert "99% busy with other programs" in summary_of("shop", (), (), paths, Utilisation(patterns=()), crowded)
     assert "busy" not in summary_of("shop", (), (), paths, Utilisation(patterns=()), USED)
+
+
+def test_what_cannot_be_seen_is_not_called_healthy() -> None:
+    """Where most of the CPU time is in code without names, the summary says so, and what comes first."""
+    share = Estimate(value=0.98, unit="share of CPU time")
+    hidden = Finding(
+        id="no-symbols:liblzma.so.5", title="liblzma.so.5 has no symbols: 98% of CPU time", severity="information", summary="", cost=share
+    )
+    names = Recommendation(
+        id="fix:no-symbols:liblzma.so.5",
+        title="Get the function names of liblzma.so.5",
+        finding_ids=(hidden.id,),
+        expected_gain=share,
+        derivation="",
+        effort="hours",
+    )
+    paths = HotPaths(samples=500, functions=(), lines=(), cpu_cores=0.9)
+    told = summary_of("packer", (hidden,), (names,), paths, Utilisation(patterns=()), USED)
+    assert "98% of CPU time, so that what costs there is not known. First: Get the function names of liblzma.so.5." in told
+    assert "nothing in it costs enough" in summary_of("packer", (hidden,), (), paths, Utilisation(patterns=()), USED)

@@ -1,5 +1,6 @@
 """Which process a selector means, tried on real processes."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,7 +15,9 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.finding_processes import describe, find_process, refuse_if_untouchable, still_there, through_wrappers
+from activities.subprocesses import Tool, running
 from perfwright.models.target import ProcessSelector
+from tests.needs import needs
 
 SERVER = "import socket,sys,time; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True); sys.stdin.read()"
 
@@ -132,3 +135,57 @@ def test_a_reused_pid_is_not_the_target(server: tuple[subprocess.Popen[str], int
     found = describe(psutil.Process(server[0].pid))
     assert still_there(found) is not None
     assert still_there(found.model_copy(update={"create_time_s": found.create_time_s - 5})) is None
+
+
+async def test_our_own_tools_are_not_meant() -> None:
+    """A load whose arguments have the target's name, its supervisor and what it starts are never taken for the target."""
+    marker = f"shop-{os.getpid()}"
+    load = Tool(
+        [sys.executable, "-c", f"import os, time; os.fork(); time.sleep(60)  # {marker}"], limit_s=60, way_out="", title=f"load of {marker}"
+    )
+    with program(sys.executable, "-c", f"import sys; sys.stdin.read()  # {marker}") as target:
+        async with running(load) as child:
+            while not psutil.Process(child.pid).children():
+                await asyncio.sleep(0.01)
+            assert find_process(ProcessSelector(name=marker)).pid == target.pid
+            target.kill()
+            target.wait()
+            with pytest.raises(ApplicationError, match="no process named") as trouble:
+                find_process(ProcessSelector(name=marker))
+    assert kind_of(trouble) == "TargetGone"
+
+
+def test_who_follows_a_run_is_not_meant(tmp_path: Path) -> None:
+    """`perfwright watch shop` in another terminal has the target's name in its command line as well."""
+    marker = f"followed-{os.getpid()}"
+    command = tmp_path / "perfwright"
+    command.write_text("import sys; sys.stdin.read()")
+    with (
+        program(sys.executable, "-c", f"import sys; sys.stdin.read()  # {marker}") as target,
+        program(sys.executable, str(command), "watch", marker),
+    ):
+        assert find_process(ProcessSelector(name=marker)).pid == target.pid
+
+
+def test_a_stale_pid_file_is_told(server: tuple[subprocess.Popen[str], int], tmp_path: Path) -> None:
+    """A program writes its pid after its start: one that began an hour later has only inherited the number."""
+    process, _ = server
+    file = tmp_path / "server.pid"
+    file.write_text(f"{process.pid}\n")
+    began_s = psutil.Process(process.pid).create_time()
+    os.utime(file, (began_s - 3_600, began_s - 3_600))
+    with pytest.raises(ApplicationError, match=f"was written 3600 s before process {process.pid} ") as trouble:
+        find_process(ProcessSelector(pid_file=str(file)))
+    assert kind_of(trouble) == "TargetGone"
+
+
+@needs("perl")
+def test_an_interpreter_behind_a_wrapper_is_told_by_its_name() -> None:
+    """`timeout 60 perl ...` means the Perl program, and it is called so."""
+    with program("timeout", "60", "perl", "-e", "$| = 1; print qq(ready\\n); <STDIN>;") as wrapper:
+        assert wrapper.stdout
+        wrapper.stdout.readline()
+        inner, note = through_wrappers(psutil.Process(wrapper.pid))
+        found = describe(inner)
+    assert (found.runtime, found.runtime_version) == ("native", "Perl")
+    assert inner.pid != wrapper.pid and "only wraps" in note

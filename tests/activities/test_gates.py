@@ -9,7 +9,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.gates import Gates
+from activities.gates import Gates, names_of
 from activities.registry_file import RegistryFile
 from perfwright.models.gate import GateNotification, GatePolicyQuery, NotificationOutcome
 
@@ -140,6 +140,27 @@ async def test_addresses_that_are_missing_are_told_by_the_name_of_the_variable(r
     """A worker without the environment variable says which one is missing."""
     outcome = await send(registry, "")
     assert outcome == NotificationOutcome(failed=1, note="the environment variable TEAM is not set for this worker")
+
+
+async def test_a_variable_that_is_set_and_empty_is_a_choice(registry: Path) -> None:
+    """A deployment hands the variable on whether it is filled in or not: where it is empty nobody wants to be told, and nothing failed."""
+    for nothing in ("", " \n"):
+        gates = Gates(RegistryFile(registry), environ={"TEAM": nothing})
+        assert await ActivityEnvironment().run(gates.send_notification, telling()) == NotificationOutcome()
+
+
+@pytest.mark.parametrize(
+    ("principal", "identity", "names"),
+    [
+        ("", "temporal-cli:ada@laptop", ("temporal-cli:ada@laptop", "temporal-cli:ada", "ada")),
+        ("", "ada@laptop", ("ada@laptop", "ada")),
+        ("grace", "ada@laptop", ("grace", "ada@laptop", "ada")),
+        ("", "", ()),
+    ],
+)
+def test_who_started_a_run_has_several_names(principal: str, identity: str, names: tuple[str, ...]) -> None:
+    """Whoever starts a run by any of our ways or by the `temporal` command is known by the user's name alone."""
+    assert names_of(principal, identity) == names
 
 
 async def test_without_addresses_in_the_registry_nobody_is_told(registry: Path) -> None:

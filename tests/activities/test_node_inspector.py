@@ -134,6 +134,16 @@ async def test_an_open_inspector_stays_open(bench: Bench) -> None:
     assert stacks.end == "complete"
 
 
+async def test_an_inspector_that_may_not_be_opened_stays_closed(bench: Bench) -> None:
+    """Closed after the run had found it open: without permission no signal is sent, and the error says what to do."""
+    with node(FREE, "-e", IDLE) as target:
+        with pytest.raises(ApplicationError, match="this run may not open it") as trouble:
+            await record(bench, recording(target.pid, "node-inspector", duration_s=2, may_inject=False))
+        assert listening(psutil.Process(target.pid)) == []
+        assert runs(target.pid)
+    assert trouble.value.type == "TargetRefused"
+
+
 async def test_a_taken_port_is_told(bench: Bench) -> None:
     """Two programs cannot open their inspectors on one port: the error names port and holder, and the signal is not sent."""
     with socket.create_server(("127.0.0.1", 0)) as holder:

@@ -9,7 +9,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.perf import Perf
 from lab.programs import build
-from perfwright.analysis.hot_paths import on_cpu
+from perfwright.analysis.cpu_findings import analyse_findings
+from perfwright.analysis.hot_paths import find_hot_paths, on_cpu
 from perfwright.analysis.tree_weights import CallTree
 from perfwright.analysis.utilisation import describe_utilisation
 from perfwright.analysis.waits import KINDS, off_cpu
@@ -143,11 +144,48 @@ async def test_inlined_functions_are_put_back(bench: Bench, tmp_path: Path, flag
 
 
 @needs("perf", "gcc")
-async def test_missing_frame_pointers_are_told(bench: Bench, tmp_path: Path) -> None:
-    """Stacks that break off are not passed off as whole."""
+async def test_callers_without_frame_pointers(bench: Bench, tmp_path: Path) -> None:
+    """A program that was compiled without them is unwound by its own tables: the stacks reach its start."""
     with program(compiled(tmp_path, "-fomit-frame-pointer")) as target:
         stacks = await record(bench, recording(target.pid, "perf", duration_s=2))
-    assert "without frame pointers" in stacks.warnings[0]
+    profile = await bench.profile(stacks)
+    assert total_share(profile, "main") > 0.9
+    assert stacks.warnings == ()
+
+
+@needs("perf", "gcc", "strip")
+async def test_a_stripped_program(bench: Bench, tmp_path: Path) -> None:
+    """Its time is told by the file, and by where each function begins; the finding says which build lacks its names, and what gives them."""
+    path = compiled(tmp_path, "-fomit-frame-pointer", "-Wl,--build-id=sha1")
+    listed = subprocess.run(["nm", path], check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    work = next(int(line.split()[0], 16) for line in listed if line.endswith(" work"))
+    subprocess.run(["strip", path], check=True, timeout=60)
+    with program(path) as target:
+        stacks = await record(bench, recording(target.pid, "perf", duration_s=2))
+    profile = await bench.profile(stacks)
+    assert function_shares(profile)[f"[inlined+{work:#x}]"] > 0.8
+    seen = on_cpu(CallTree(profile), None, runtime="native")
+    hot_paths = find_hot_paths(seen, top=5)
+    assert (hot_paths.functions[0].function, hot_paths.functions[0].self_share > 0.9) == ("[inlined]", True)
+    findings, advice = analyse_findings(seen, hot_paths, describe_utilisation(seen, None), None)
+    [code] = [one for one in profile.nameless if one.kind == "stripped"]
+    assert findings[0].title.startswith("inlined has no symbols: ") and code.build_id in findings[0].summary
+    assert [fix.title for fix in advice] == ["Get the function names of inlined"]
+
+
+@needs("perf", "gcc")
+async def test_a_program_that_was_replaced_while_it_runs(bench: Bench, tmp_path: Path) -> None:
+    """A deployment puts another build at its path: names and lines are those of what runs."""
+    path = Path(compiled(tmp_path, "-fno-omit-frame-pointer"))
+    with program(str(path)) as target:
+        path.unlink()
+        path.with_suffix(".c").write_text(INLINED.replace("work", "other_work"))
+        subprocess.run(["gcc", "-O1", "-o", str(path), str(path.with_suffix(".c"))], check=True, timeout=60)
+        stacks = await record(bench, recording(target.pid, "perf", duration_s=2))
+    profile = await bench.profile(stacks)
+    assert total_share(profile, "work") > 0.9
+    assert "other_work" not in profile.frames.function
+    assert {line for (function, file, line) in shares(profile) if function == "mix"} <= {4, 5}
 
 
 @needs("perf", "gcc")

@@ -131,7 +131,7 @@ async def test_the_node_inspector_is_not_opened_unasked(bench: Bench) -> None:
         assert preflight.injects == ""
 
 
-@pytest.mark.measuring
+@pytest.mark.paired
 async def test_a_saturated_thread_is_told_from_waiting_ones(bench: Bench) -> None:
     """Shares by thread add up to the process, names are the kernel's, and the waiting threads use nothing."""
     with pattern("one-thread") as target:
@@ -167,7 +167,7 @@ async def test_children_are_counted(bench: Bench) -> None:
     assert target.pid not in children
 
 
-@pytest.mark.measuring
+@pytest.mark.paired
 async def test_500_threads_are_read_within_the_budget(bench: Bench) -> None:
     """With many threads they are read more rarely instead of at a higher price: at most 2 % of a core."""
     with pattern("threads", "--threads", "500") as target:

@@ -60,7 +60,7 @@ def plan_blocking(bench: Bench, rate_hz: int) -> None:
     (folder / PLAN_FILE).write_text(RatePlan(rate_hz=rate_hz).model_dump_json() + "\n")
 
 
-@pytest.mark.measuring
+@pytest.mark.paired
 async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
     """The busy thread's on-CPU and GIL samples are nearly all in the function that calculates; the wall pass sees the others wait."""
     with pattern("one-thread") as target:
@@ -83,7 +83,7 @@ async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
     assert (origins["checksum"], origins["Condition.wait"]) == ("user", "runtime")
 
 
-@pytest.mark.measuring
+@pytest.mark.paired
 async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench) -> None:
     """With 150 threads a sample is dear: the rate follows from the probe, and what the target paid is measured and reported."""
     with pattern("threads", "--threads", "150") as target:

@@ -112,7 +112,7 @@ def test_perf_script(tmp_path: Path) -> None:
     assert rows(profile) == {
         ("__libc_start_call_main;total_by_scan", "bookings", 0): 1,
         ("start_thread;load(std::string const&, int);read;ksys_read;read_zero", "loader", 0): 1,
-        ("[unknown];total_by_scan", "bookings", 1): 1,
+        ("[vdso];total_by_scan", "bookings", 1): 1,
     }
     told = origins(profile)
     assert (told["total_by_scan"], told["load(std::string const&, int)"], told["read_zero"], told["read"]) == (

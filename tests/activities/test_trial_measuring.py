@@ -1,12 +1,14 @@
 """The measuring steps of a trial, with real programs: both sides alike in all but the change, and what comes of their rounds."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -15,8 +17,11 @@ from activities.artifacts import ArtifactStore
 from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.history import History
+from activities.trial_measuring.kinds import kind_of
 from activities.trial_measuring.measuring import TrialMeasuring
+from activities.trial_measuring.sides import opened_sides
 from activities.undo_records import UndoRecords
+from perfwright.analysis.trials.rounds import plan_round
 from perfwright.models.change import ChangeSpec, FileSpec, LaunchSpec, PatchSpec, Replacement
 from perfwright.models.target import ProcessSelector, Target
 from perfwright.models.trial import Guard
@@ -46,6 +51,24 @@ for line in sys.stdin:
         walls.append(time.perf_counter() - wall); cpus.append(time.process_time() - cpu)
     print("slice", sum(walls), sum(cpus), walls[0], cpus[0], flush=True)
 """
+SLICES_WITH_WORKERS = (
+    """
+import os, sys
+over, alive = os.pipe()
+ready, told = os.pipe()
+workers = int(os.environ.get("WORKERS", "1"))
+for _ in range(workers):
+    if not os.fork():
+        os.close(alive)
+        held = b"x" * 40_000_000
+        os.write(told, b".")
+        os.read(over, 1)
+        os._exit(0)
+for _ in range(workers): os.read(ready, 1)
+"""
+    + SLICES
+)
+"""As many that stay up as well, each with 40 MB of its own."""
 FASTER = LaunchSpec(environment={"WORK": "100_000"})
 
 
@@ -71,7 +94,7 @@ class Bench:
             files_root=str(self.folder),
         )
 
-    async def measured(self, phase: str, change: ChangeSpec, *, command: tuple[str, ...] = (), **more: Any) -> TrialEvidence:
+    async def ordered(self, phase: str, change: ChangeSpec, *, command: tuple[str, ...] = (), **more: Any) -> MeasuringOrder:
         target, change_id = self.target(), ""
         if phase == "trial":
             change_id = "run/1"
@@ -85,9 +108,11 @@ class Bench:
             artifact_prefix="trial",
             **{"budget_s": 40.0, "wanted_effect": 0.5} | more,
         )
+        return MeasuringOrder(request=request, phase=phase, change_id=change_id, seconds=request.budget_s / (2 if phase == "noise" else 1))
+
+    async def measured(self, phase: str, change: ChangeSpec, **more: Any) -> TrialEvidence:
         step = TrialMeasuring(self.artifacts, self.history, {}, self.state)
-        order = MeasuringOrder(request=request, phase=phase, change_id=change_id, seconds=request.budget_s / (2 if phase == "noise" else 1))
-        return await ActivityEnvironment().run(step.measure_trial, order)
+        return await ActivityEnvironment().run(step.measure_trial, await self.ordered(phase, change, **more))
 
     def runs(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -157,9 +182,23 @@ async def test_slices_of_a_program_that_stays_up(bench: Bench) -> None:
     assert set(evidence.medians) == {"cpu_s", "wall_s", "rss_bytes"}
 
 
+async def test_the_memory_of_all_processes_of_a_side(bench: Bench) -> None:
+    """Twice the workers hold twice as much, though no process holds more; how it was looked at is told with the evidence."""
+    bench.program.write_text(SLICES_WITH_WORKERS)
+    order = await bench.ordered("trial", LaunchSpec(environment={"WORKERS": "2"}), protocol="slices")
+    record = await UndoRecords(bench.history).find(order.change_id)
+    async with kind_of(order.request.measurement).opened(order, record, Site({}, bench.state)) as rounds:
+        measured = await rounds.measure(plan_round(np.random.default_rng(1), sorted(os.sched_getaffinity(0))), 0)
+        notes = rounds.notes  # type: ignore[attr-defined]  # of this kind
+    a, b = measured.values["rss_bytes"]
+    assert 40e6 < a < 75e6 and 33e6 < b - a < 50e6, "the program itself and what it shares are counted once"
+    assert "up to 3 processes of a side" in notes[-1]
+
+
 @pytest.mark.usefixtures("uncounted")
 async def test_a_patch_is_measured_beside_its_base(bench: Bench) -> None:
-    """The base is laid out under a path of the same length and gone afterwards; the repository is not touched for it."""
+    """Both are laid out under paths of the same length and gone afterwards. The repository is not touched for it, nor the worktree of the
+    change, so that it can be undone; and once it is kept, and its worktree gone, its guards are still watched."""
     repository = bench.folder / "repository"
     repository.mkdir()
     (repository / "work.py").write_text(WORKING + "# slow\n")
@@ -173,9 +212,16 @@ async def test_a_patch_is_measured_beside_its_base(bench: Bench) -> None:
     assert evidence.judgement and evidence.judgement.verdict == "better"
     folders = {run["folder"] for run in bench.runs()}
     assert len(folders) == 2 and len({len(one) for one in folders}) == 1
-    assert [Path(one).exists() for one in sorted(folders)] == [False, True], "before-..., change-..."
+    assert not any(Path(one).exists() for one in folders)
     worktrees = subprocess.run(["git", "worktree", "list"], cwd=repository, check=True, capture_output=True, text=True).stdout
     assert worktrees.count("\n") == 2, "the checkout, and that of the change"
+    await bench.work.keep("run/1")
+    order = await bench.ordered("watch", PatchSpec(patch=diff), command=(sys.executable, "work.py", str(bench.log)))
+    record = await UndoRecords(bench.history).find("run/1")
+    async with opened_sides(order, record, Site({}, bench.state), ("true",), "") as sides:
+        a, b = ((sides[side].directory / "work.py").read_text() for side in ("A", "B"))
+        assert "400_000" in a and "100_000" in b
+    assert (await bench.work.revert("run/1")).state == "reverted"
 
 
 async def test_an_attempt_goes_on_where_a_killed_one_was(bench: Bench) -> None:

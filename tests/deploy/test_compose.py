@@ -138,6 +138,12 @@ def test_retention_and_shards_are_the_documented_ones() -> None:
     assert substituted(services()["temporal"]["environment"]["NUM_HISTORY_SHARDS"]) == "4"
 
 
+def test_several_workers_share_no_steps_of_a_host() -> None:
+    """`--scale worker=2` is allowed, so a worker without a host of its own measures nothing unless somebody says so."""
+    assert substituted(services()["worker"]["environment"]["PERFWRIGHT_SERVE_LOCAL"]) == "0"
+    assert "--host" in services()["host-worker"]["entrypoint"]
+
+
 def _compose_plugin() -> bool:
     if shutil.which("docker") is None:
         return False

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from perfwright.models.registry import parse_registry
+from perfwright.models.target import LOCAL_HOST
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 PLAIN = sorted(file for file in FOLDER.rglob("*.yaml") if file.name not in ("kustomization.yaml", "pod-monitor.yaml"))
@@ -77,6 +78,12 @@ def test_central_pods_have_no_rights() -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_replicas_share_no_steps_of_a_host() -> None:
+    """With two pods that take the steps on host "local", what one of them launches the other does not find."""
+    (container,) = pods()["Deployment"]["containers"]
+    assert container["env"] == [{"name": "PERFWRIGHT_SERVE_LOCAL", "value": "0"}]
+
+
 def test_host_workers_have_what_profiling_takes() -> None:
     """They see the node's processes, may trace and sample them, and are named after their node."""
     pod = pods()["DaemonSet"]
@@ -130,3 +137,12 @@ def test_the_registries_are_valid(file: Path) -> None:
     )
     registry = parse_registry(text + "\n" + example, str(file))
     assert tomllib.loads(example)["targets"].keys() == registry.targets.keys()
+    assert LOCAL_HOST not in registry.host_names(), "no worker of these deployments takes steps on local"
+
+
+def test_no_template_has_an_empty_key() -> None:
+    """To the object store's client an empty key is a key, and the identity of the pod or machine is never asked for."""
+    (secret,) = [manifest for manifest in manifests() if manifest["kind"] == "Secret"]
+    settings = (FOLDER.parent / "systemd" / "host.env.example").read_text().splitlines()
+    given = secret["stringData"] | dict(line.split("=", 1) for line in settings if "=" in line and not line.startswith("#"))
+    assert [name for name, value in given.items() if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and not value] == []

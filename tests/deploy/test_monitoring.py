@@ -39,6 +39,8 @@ NOT_METRICS = re.compile(r"\"[^\"]*\"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ig
 NAME = re.compile(r"(?<![\w.$])([a-zA-Z_:][a-zA-Z0-9_:]*)(?!\s*\()(?![\w:])")
 OF_PROMETHEUS = {"up"}
 
+with_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+
 
 def alerts() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
@@ -50,7 +52,7 @@ def panels() -> list[dict[str, Any]]:
 
 def metrics_in(expression: str) -> set[str]:
     """The metric names of a PromQL expression."""
-    return set(NAME.findall(NOT_METRICS.sub(" ", expression))) - {"and", "or", "unless", "bool"}
+    return set(NAME.findall(NOT_METRICS.sub(" ", expression))) - {"and", "or", "unless", "bool", "offset"}
 
 
 def named() -> set[str]:
@@ -64,12 +66,26 @@ def exposed_by(url: str) -> set[str]:
     return {re.split(r"[{ ]", line, maxsplit=1)[0] for line in lines if line and not line.startswith("#")}
 
 
+def promtool(*arguments: str | Path) -> str:
+    """What it says of files that it accepts."""
+    told = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout
+
+
+def asked_by(title: str = "") -> list[str]:
+    """What the panel of that title, or every panel, asks Prometheus when six hours are on show."""
+    expressions = [target["expr"] for panel in panels() if title in ("", panel["title"]) for target in panel["targets"]]
+    return [expression.replace("$__range", "6h").replace("$__rate_interval", "1m") for expression in expressions]
+
+
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
         ('sum by (tool, outcome) (increase(a_total{outcome!~"done|x"}[15m])) > 3', {"a_total"}),
         ("histogram_quantile(0.95, sum by (le) (rate(b_seconds_bucket[$__rate_interval])))", {"b_seconds_bucket"}),
         ("absent(c{q='x'} > 0) or max(d) > 4 * 3600", {"c", "d"}),
+        ("min_over_time(e[10m]) unless last_over_time(f{g='h'}[1d] offset 10m)", {"e", "f"}),
     ],
 )
 def test_metric_names_are_found(expression: str, names: set[str]) -> None:
@@ -120,14 +136,65 @@ def test_alerts_say_what_it_means_and_what_to_do() -> None:
         assert {"summary", "description"} <= alert["annotations"].keys(), alert["alert"]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@with_promtool
 def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     """Prometheus starts with these files."""
     configuration = (DEPLOY / "prometheus" / "prometheus.yml").read_text().replace("/etc/prometheus/rules.yml", str(RULES))
     (tmp_path / "prometheus.yml").write_text(configuration)
-    told = subprocess.run(["promtool", "check", "config", str(tmp_path / "prometheus.yml")], capture_output=True, text=True, timeout=30)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert f"{len(alerts())} rules found" in told.stdout
+    assert f"{len(alerts())} rules found" in promtool("check", "config", tmp_path / "prometheus.yml")
+
+
+STORE = 'perfwright_activities_total{activity="publish_report", tool="Reports", outcome="StoreUnavailable"}'
+TOOL = 'perfwright_activities_total{activity="sweep_settings", tool="Collectors", outcome="ToolFailed"}'
+ERROR = 'perfwright_processes_closed_total{process="Trial", outcome="error"}'
+JANITOR = 'perfwright_processes_closed_total{process="UndoJanitor", outcome="done"}'
+FIRING = 'ALERTS{alertstate="firing", alertname=~"Perfwright(StoreUnavailable|ActivitiesFail|ProcessesNotCarriedOut)"}'
+NEW = "_x8 3x60"
+UNSEEN = "7x120 _x80 7x200"
+"""Seen for 30 minutes, unseen for 20, and seen again."""
+
+
+def fires(alert: str, labels: str) -> dict[str, int]:
+    return {f'ALERTS{{alertname="{alert}", alertstate="firing", {labels}}}': 1}
+
+
+@with_promtool
+def test_what_a_counter_begins_with_counts(tmp_path: Path) -> None:
+    """Alerts and panels see the events with which a counter comes into being; that Prometheus saw nothing for a time is no event."""
+    (ended,), (failed,) = asked_by("Processes ended"), asked_by("Not carried out")
+    no_store = fires("PerfwrightStoreUnavailable", 'severity="critical", activity="publish_report"')
+    tool_fails = fires("PerfwrightActivitiesFail", 'severity="warning", ' + TOOL.partition("{")[2].rstrip("}"))
+    runs_fail = fires("PerfwrightProcessesNotCarriedOut", 'severity="warning", process="Trial"')
+    cases: list[tuple[str, str, list[tuple[str, str, dict[str, int]]]]] = [
+        (STORE, "_x8 2x60", [("9m", FIRING, no_store)]),
+        (TOOL, NEW, [("5m", FIRING, tool_fails)]),
+        (ERROR, NEW, [("5m", FIRING, runs_fail), ("10m", ended, {"{}": 3}), ("10m", failed, {"{}": 3})]),
+        (STORE, UNSEEN, [(at, FIRING, {}) for at in ("25m", "56m", "58m", "64m")]),
+        (ERROR, UNSEEN, [(at, FIRING, {}) for at in ("51m", "60m", "75m")]),
+    ]
+    tests = [
+        {
+            "interval": "15s",
+            "input_series": [{"series": series, "values": values}, {"series": JANITOR, "values": "0+1x400"}],
+            "promql_expr_test": [
+                {"expr": expr, "eval_time": at, "exp_samples": [{"labels": labels, "value": value} for labels, value in told.items()]}
+                for at, expr, told in asked
+            ],
+        }
+        for series, values, asked in cases
+    ]
+    file = tmp_path / "cases.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": tests}))
+    promtool("test", "rules", file)
+
+
+@with_promtool
+def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
+    """No panel asks what Prometheus refuses."""
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(asked_by())]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", file)
 
 
 def test_prometheus_scrapes_every_worker_and_the_server() -> None:

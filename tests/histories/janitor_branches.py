@@ -43,18 +43,31 @@ async def _answered(stage: Abandoned, action: str) -> Handle:
 
 
 async def nothing_found(stage: Abandoned) -> Handle:
-    return await _ended(await stage.janitor())
+    return await _ended(await stage.janitor(target=stage.name))
 
 
 async def undone(stage: Abandoned) -> Handle:
     await _left(stage)
+    return await _ended(await stage.janitor(target=stage.name))
+
+
+async def handed_on(stage: Abandoned) -> Handle:
+    """As the schedule looks: each target by a run of its own."""
+    await _left(stage)
     return await _ended(await stage.janitor())
+
+
+async def queued(stage: Abandoned) -> Handle:
+    """The run of its own."""
+    await _left(stage)
+    await _ended(await stage.janitor())
+    return await _ended(stage.client.get_workflow_handle(f"undo-janitor/{stage.name}/queued"))
 
 
 async def conflicting(stage: Abandoned) -> Handle:
     await _left(stage)
     stage.file.write_text("mine\n")
-    return await _ended(await stage.janitor())
+    return await _ended(await stage.janitor(target=stage.name))
 
 
 async def asking(stage: Abandoned) -> Handle:
@@ -72,7 +85,7 @@ async def asked_refused(stage: Abandoned) -> Handle:
 
 
 JANITOR_BRANCHES: dict[str, Callable[[Any], Awaitable[Handle]]] = {
-    branch.__name__: branch for branch in (nothing_found, undone, conflicting, asking, asked_approved, asked_refused)
+    branch.__name__: branch for branch in (nothing_found, undone, handed_on, queued, conflicting, asking, asked_approved, asked_refused)
 }
 
 

@@ -67,6 +67,19 @@ async def undone_while_deciding(stage: Lab) -> Handle:
     return await _ended(handle)
 
 
+async def undone_after_keeping(stage: Lab) -> Handle:
+    """A guard is breached while what is kept is watched."""
+    handle = await stage.start(stage.edit(10, ask_change=False, guards=[GUARD], watch_s=24))
+    await answer(handle, "keep")
+
+    async def kept_now() -> bool:
+        return [one.state for one in await stage.records_of(handle)] == ["kept"]
+
+    await until(kept_now, "the change is kept")
+    (stage.folder / "probe.py").write_text("print(40)")
+    return await _ended(handle)
+
+
 async def undone_after_a_failure(stage: Lab) -> Handle:
     return await _ended(await stage.start(stage.patch(after="WORK = 1 / 0", ask_change=False)))
 
@@ -147,6 +160,7 @@ TRIAL_BRANCHES: dict[str, Callable[[Any], Awaitable[Handle]]] = {
         undone_as_worse,
         undone_for_a_guard,
         undone_while_deciding,
+        undone_after_keeping,
         undone_after_a_failure,
         refused_before,
         refused_after,

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
-import sys
+import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -20,10 +21,9 @@ from activities.reports import Reports
 from activities.targets import Targets
 from perfwright.models.queues import CENTRAL_QUEUE
 from starter.client import Perfwright
+from tests import preloaded
 from tests.conftest import run_worker
 from tests.starter.cli_samples import AsksForChange, HasChild, SampleRecorder, StandIn
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -123,47 +123,38 @@ async def perf(client: Client, bench: Bench) -> AsyncIterator[Perfwright]:
 
 @pytest.fixture
 def command(temporal_server: str, folder: Path) -> Command:
-    """`await command("show", "shop")`: the real program, in the folder of the registry."""
+    """`await command("show", "shop")`: the real program, in the folder of the registry. It is there at once (tests/preloaded.py)."""
     environ = {name: value for name, value in os.environ.items() if name != "COLUMNS" and not name.startswith(("TEMPORAL_", "PERFWRIGHT_"))}
     environ |= {"TEMPORAL_ADDRESS": temporal_server, "TEMPORAL_CONFIG_FILE": os.devnull, "USER": "ada", "LOGNAME": "ada"}
 
     async def run(*words: str, stdin: str = "", interrupt_at: str = "", **more: str) -> Said:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "starter.cli.main",
-            *words,
-            cwd=folder,
-            env=environ | {"PYTHONPATH": str(ROOT)} | more,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(90):
-                if interrupt_at:
-                    return await _interrupted(process, interrupt_at)
-                out, err = await process.communicate(stdin.encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return Said(process.returncode or 0, out.decode(), err.decode())
+        with TemporaryFile() as given, TemporaryFile() as wrong:
+            given.write(stdin.encode())
+            given.seek(0)
+            program = await asyncio.to_thread(preloaded.start, "starter.cli.main", words, environ | more, folder, stdin=given, stderr=wrong)
+            try:
+                async with asyncio.timeout(90):
+                    out = await asyncio.to_thread(_heard, program, interrupt_at)
+                    code = await asyncio.to_thread(program.wait)
+            finally:
+                program.kill()
+            wrong.seek(0)
+            return Said(code, out, wrong.read().decode())
 
     return run
 
 
-async def _interrupted(process: asyncio.subprocess.Process, at: str) -> Said:
-    """Ctrl-C as soon as a line holds `at`."""
-    assert process.stdout is not None
-    seen = ""
-    while at not in seen:
-        line = await process.stdout.readline()
-        assert line, f"ended without {at!r}: {seen}"
-        seen += line.decode()
-    process.send_signal(2)
-    out, err = await process.communicate()
-    return Said(process.returncode or 0, seen + out.decode(), err.decode())
+def _heard(program: preloaded.Forked, interrupt_at: str) -> str:
+    """All that it says; Ctrl-C as soon as a line holds `interrupt_at`."""
+    said = ""
+    with program.stdout as stdout:
+        while interrupt_at and interrupt_at not in said:
+            line = stdout.readline()
+            assert line, f"ended without {interrupt_at!r}: {said}"
+            said += line
+        if interrupt_at:
+            program.send_signal(signal.SIGINT)
+        return said + stdout.read()
 
 
 async def until(condition: Callable[[], Awaitable[Any]], deadline_s: float = 40.0) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from perfwright.analysis.call_tree import encode_profile
 from perfwright.models.cpu_profiling import CpuProfilingDetails, HotPaths, HotSpot
 from perfwright.models.finding import Finding
-from perfwright.models.measurement import EnvironmentFingerprint, Interval
+from perfwright.models.measurement import EnvironmentFingerprint, Estimate, Interval
 from perfwright.models.profile import Frames, Nodes, Profile, ProfilePass, ThreadRef
 from perfwright.models.quality import QualityGate
 from perfwright.models.result import ProcessResult
@@ -84,6 +84,42 @@ def test_reasons_not_to_compare_are_told() -> None:
         assert told in cautions
     with pytest.raises(Refused, match="Only runs of one process"):
         compare_results(earlier, result({}, {}, process="Another"), NAMES)
+
+
+def test_functions_of_one_name_are_not_mixed_up() -> None:
+    """Two views have a function `get`: each is compared with itself, although the hotter one stands first and the order has changed."""
+    shop, cart = ("get", "/srv/shop/views.py"), ("get", "/srv/cart/views.py")
+
+    def run(*shares: tuple[tuple[str, str], float]) -> ProcessResult[CpuProfilingDetails]:
+        spots = tuple(spot(function, share).model_copy(update={"file": file}) for (function, file), share in shares)
+        return result({}, {}, details=CpuProfilingDetails(hot_paths=HotPaths(samples=9, functions=spots, lines=())))
+
+    told = compare_results(run((shop, 0.30), (cart, 0.05)), run((cart, 0.50), (shop, 0.30)), NAMES)
+    assert {one.what: one.shown for one in told.numbers if "get" in one.what} == {
+        "get (cart/views.py), self": "more",
+        "get (shop/views.py), self": "no difference shown",
+    }
+    overloaded = compare_results(run((shop, 0.30)), run((shop, 0.20), (shop, 0.15)), NAMES)
+    (one,) = [one for one in overloaded.numbers if "get" in one.what]
+    assert one.later is not None and (one.shown, one.later.value) == ("no interval", pytest.approx(0.35))
+
+
+def test_costs_are_compared_by_the_findings_ids() -> None:
+    """Titles have numbers in them, and two findings may have one title: the cost of a finding is compared with that of the same finding."""
+
+    def run(**costs: tuple[str, float]) -> ProcessResult[CpuProfilingDetails]:
+        findings = tuple(
+            Finding(id=key, title=title, severity="low", summary="s", cost=Estimate(value=value, unit="ms"))
+            for key, (title, value) in costs.items()
+        )
+        return result({}, {}, process="Another", quality_gates=()).model_copy(update={"findings": findings})
+
+    told = compare_results(run(a=("a takes 10", 10), b=("slow", 3)), run(a=("a takes 40", 40), b=("slow", 4), c=("slow", 9)), NAMES)
+    assert {one.what: (one.earlier and one.earlier.value, one.later and one.later.value) for one in told.numbers} == {
+        "a takes 40": (10, 40),
+        "slow [b]": (3, 4),
+        "slow [c]": (None, 9),
+    }
 
 
 def profile(samples: dict[str, int]) -> bytes:

@@ -18,6 +18,9 @@ from perfwright.models.change import FileSpec, Replacement
 from perfwright.models.history import RunStart
 from perfwright.models.registry import parse_registry
 from perfwright.models.undo import ChangeOrder, ChangeOwner
+from tests.grafana import Grafana, grafana
+
+__all__ = ["grafana"]
 
 REGISTRY = """
 [targets.files]
@@ -27,6 +30,7 @@ url = "http://localhost:1"
 files_root = "{root}"
 """
 BEFORE = "workers = 2\n"
+OWNER = ChangeOwner(workflow_id="trial/files", run_id="run-1")
 
 
 class Stage:
@@ -34,6 +38,15 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "etc" / "app.conf"
+
+    async def apply(self, spec: FileSpec, change_id: str, state_folder: Path) -> None:
+        """As a worker does that has its state there."""
+        target = parse_registry((self.folder / "perfwright.toml").read_text()).target("files")
+        assert target is not None
+        history = await History.open("sqlite+aiosqlite:///.perfwright/history.db", folder_of_relative=self.folder)
+        work = CarryingOut(UndoRecords(history), Site({}, state_folder))
+        await work.apply(ChangeOrder(change_id=change_id, target=target, spec=spec, owner=OWNER))
+        await history.close()
 
     async def undo(self, *words: str) -> tuple[int, str, str]:
         """Where no Temporal server is."""
@@ -56,21 +69,16 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     stage = Stage(tmp_path)
     stage.file.parent.mkdir()
     stage.file.write_text(BEFORE)
-    text = REGISTRY.format(root=stage.file.parent)
-    (tmp_path / "perfwright.toml").write_text(text)
-    target = parse_registry(text).target("files")
-    assert target is not None
+    (tmp_path / "perfwright.toml").write_text(REGISTRY.format(root=stage.file.parent))
     history = await History.open("sqlite+aiosqlite:///.perfwright/history.db", folder_of_relative=tmp_path)
     started = RunStart(
         process="P", target="files", environment="lab", workflow_id="trial/files", run_id="run-1", started_at="2026-03-01T10:00:00Z"
     )
     await history.number_run(started)
-    work = CarryingOut(UndoRecords(history), Site({}, tmp_path / ".perfwright"))
-    owner = ChangeOwner(workflow_id="trial/files", run_id="run-1")
+    await history.close()
     for number, (find, replace) in enumerate((("2", "4"), ("4", "8")), 1):
         spec = FileSpec(path="app.conf", replacements=(Replacement(find=find, replace=replace),))
-        await work.apply(ChangeOrder(change_id=f"run-1/{number}", target=target, spec=spec, owner=owner))
-    await history.close()
+        await stage.apply(spec, f"run-1/{number}", tmp_path / ".perfwright")
     yield stage
 
 
@@ -116,3 +124,24 @@ async def test_unknown_runs_are_told(stage: Stage) -> None:
     code, _, err = await stage.undo("run", "run-9", "--yes")
     assert code == 2 and "perfwright undo list --all" in err
     assert (await stage.undo("run"))[0] == 2
+
+
+async def test_one_that_is_not_undone_keeps_no_other(stage: Stage, grafana: Grafana) -> None:
+    """What was carried out at another place is refused here, where nothing would be found of it; the others are undone, and all are told.
+
+    What is undone is marked on dashboards."""
+    other = stage.file.with_name("other.conf")
+    other.write_text(BEFORE)
+    spec = FileSpec(path="other.conf", replacements=(Replacement(find="2", replace="4"),))
+    await stage.apply(spec, "run-1/3", stage.folder / "elsewhere")
+    with (stage.folder / "perfwright.toml").open("a") as registry:
+        registry.write(f'[grafana]\nurl = "{grafana.url}"\n')
+    code, out, err = await stage.undo("run", "run-1", "--yes", "--json")
+    first, *others = json.loads(out)
+    assert code == 5 and (first["change_id"], first["state"]) == ("run-1/3", "applied")
+    assert str(stage.folder / "elsewhere") in first["failed"] and "--here" in err and "Traceback" not in err
+    assert [one["state"] for one in others] == ["reverted", "reverted"]
+    assert stage.file.read_text() == BEFORE and other.read_text() != BEFORE
+    assert [body["tags"] for _, _, body in grafana.received] == [["perfwright", "undone", "files"]] * 2
+    code, out, _ = await stage.undo("run", "run-1", "--yes", "--here")
+    assert code == 0 and out.startswith("reverted: ") and other.read_text() == BEFORE

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -67,6 +68,12 @@ def test_it_is_ready_serves_and_ends_gracefully(temporal_server: str, tmp_path: 
     assert child.exit_code == 0, child.last_lines(20)
 
 
+def test_one_of_several_central_workers_takes_no_steps(temporal_server: str, tmp_path: Path) -> None:
+    """As deployments set it, a worker serves processes and no host: two of them would each take a part of a run's steps on "local"."""
+    with worker(temporal_server, tmp_path, PERFWRIGHT_SERVE_LOCAL="0") as (_, told):
+        assert told["task_queues"] == ["perfwright"]
+
+
 async def test_a_host_worker_serves_its_host_alone(temporal_server: str, client: Client, tmp_path: Path, host_name: str) -> None:
     """`--host` polls the host's queue and its probe queue, and nothing else."""
     with worker(temporal_server, tmp_path, "--host", host_name) as (child, told):
@@ -125,6 +132,7 @@ async def test_wrong_search_attributes_keep_it_from_starting(temporal_server: st
         (["--nonsense"], {}, "--nonsense"),
         ([], {"PERFWRIGHT_MAX_CACHED_WORKFLOWS": "many"}, "PERFWRIGHT_MAX_CACHED_WORKFLOWS=many"),
         ([], {"PERFWRIGHT_SHUTDOWN_GRACE_S": "-1"}, "PERFWRIGHT_SHUTDOWN_GRACE_S=-1"),
+        ([], {"PERFWRIGHT_SERVE_LOCAL": "no"}, "PERFWRIGHT_SERVE_LOCAL=no"),
         ([], {"PERFWRIGHT_LOG_LEVEL": "LOUD"}, "PERFWRIGHT_LOG_LEVEL"),
     ],
 )
@@ -149,6 +157,22 @@ async def main():
 asyncio.run(main())
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 128 + signal.SIGTERM
+
+
+def test_a_signal_ends_a_start_that_waits(tmp_path: Path) -> None:
+    """A worker that waits for its server to answer ends at SIGTERM as one that polls: gracefully, and not when its patience is over."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(120)
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, str(WORKER)], env=environment(address, tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        ) as starting:
+            connection, _ = silent.accept()
+            with connection:
+                starting.send_signal(signal.SIGTERM)
+                _, said = starting.communicate(timeout=120)
+    assert starting.returncode == 0, said
+    assert "stopped before it polled" in said and address not in said
 
 
 def test_importing_it_is_cheap() -> None:

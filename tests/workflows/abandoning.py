@@ -17,6 +17,7 @@ from activities.registry import build_activities
 from activities.undo_records import UndoRecords
 from perfwright.models.change import FileSpec, Replacement
 from perfwright.models.queues import host_queue
+from perfwright.models.target import Target
 from perfwright.models.undo import ChangeOrder, ChangeOwner
 from tests.conftest import run_worker
 from tests.workflows.lease_processes import Hold, Measuring
@@ -42,7 +43,7 @@ class Abandoned:
 
     def __init__(self, client: Client, queue: str, name: str, context: WorkerContext, root: Path) -> None:
         self.client, self.queue, self.name, self.root = client, queue, name, root
-        self.records = UndoRecords(context.history)
+        self.records, self.finder = UndoRecords(context.history), AbandonedChangeFinder(context.history)
         self.work = CarryingOut(self.records, Site({}, context.state_folder))
         target = context.registry_file.read().target(name)
         assert target is not None
@@ -58,7 +59,9 @@ class Abandoned:
             Measuring.run, Hold(resources=(f"target/other-{self.name}-{number}",)), id=f"trial/{self.name}-{number}", task_queue=self.queue
         )
 
-    async def changed_by(self, handle: Handle, change_id: str, find: str, replace: str, server: str | None = None) -> None:
+    async def changed_by(
+        self, handle: Handle, change_id: str, find: str, replace: str, server: str | None = None, target: Target | None = None
+    ) -> None:
         """A change that this run is responsible for."""
         about = await handle.describe()
         owner = ChangeOwner(
@@ -68,7 +71,7 @@ class Abandoned:
             server=await server_of(self.client) if server is None else server,
         )
         spec = FileSpec(path="app.conf", replacements=(Replacement(find=find, replace=replace),))
-        await self.work.apply(ChangeOrder(change_id=change_id, target=self.target, spec=spec, owner=owner))
+        await self.work.apply(ChangeOrder(change_id=change_id, target=target or self.target, spec=spec, owner=owner))
 
     async def janitor(self, **request: Any) -> Handle:
         return await self.client.start_workflow(
@@ -82,12 +85,14 @@ async def server_of(client: Client) -> str:
 
 
 @asynccontextmanager
-async def abandoning(client: Client, queue: str, host: str, name: str, environment: str, folder: Path) -> AsyncIterator[Abandoned]:
+async def abandoning(
+    client: Client, queue: str, host: str, name: str, environment: str, folder: Path, more: str = ""
+) -> AsyncIterator[Abandoned]:
     """Workers with everything, impatient leases, and one target."""
     root = folder / "etc"
     root.mkdir()
     (root / "app.conf").write_text(BEFORE)
-    (folder / "perfwright.toml").write_text(REGISTRY.format(name=name, environment=environment, host=host, root=root))
+    (folder / "perfwright.toml").write_text(REGISTRY.format(name=name, environment=environment, host=host, root=root) + more)
     context = await WorkerContext.open(folder / "perfwright.toml", host, environ={}, working_directory=folder)
     activities = build_activities(context)
     central = [one for one in activities.central if not isinstance(one.__self__, Leases)]  # type: ignore[attr-defined]

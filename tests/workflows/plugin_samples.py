@@ -104,7 +104,7 @@ class ReadsTheClock:
 
 @workflow.defn
 class Waits:
-    """Two gates that are open since a given time."""
+    """Gates that are open since given times; what is no time is no answer."""
 
     @workflow.run
     async def run(self, opened_at: list[str]) -> None:
@@ -115,4 +115,4 @@ class Waits:
 
     @workflow.query
     def pending_gates(self) -> list[dict[str, str]]:
-        return [{"opened_at": at} for at in self._opened_at]
+        return [{"opened_at": datetime.datetime.fromisoformat(at).isoformat()} for at in self._opened_at]

@@ -1,8 +1,9 @@
 """Trials whose A against A is short, for tests about something else: it has tests of its own, and takes as long as A against B.
 
-As a program it is `worker.py` with such trials, for tests that kill it.
+As a program it is `worker.py` with such trials, for tests that kill it; PERFWRIGHT_TEST_INSTRUCTIONS_S allows it to count instructions.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,12 +28,14 @@ def _for_a_large_effect(request: TrialRequest, *rest: Any) -> NoiseJudgement:
 
 
 @contextmanager
-def short_trials() -> Iterator[None]:
-    """A against A is judged by the fewest rounds that can be, and need not show a small effect. No instructions are counted."""
+def short_trials(instructions_s: float = 0.0) -> Iterator[None]:
+    """A against A is judged by the fewest rounds that can be, and need not show a small effect. Instructions are counted where that takes no
+    longer, with one hash seed."""
     with ExitStack() as stack:
         stack.enter_context(patch("activities.trial_measuring.phases.NOISE_ROUNDS", LOOKS[0]))
         stack.enter_context(patch("activities.trial_measuring.phases.judge_aa", _for_a_large_effect))
-        stack.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", 0.0))
+        stack.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", instructions_s))
+        stack.enter_context(patch("activities.trial_measuring.cachegrind.SEEDS", (0,)))
         yield
 
 
@@ -57,5 +60,5 @@ def no_instructions() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    with short_trials():
+    with short_trials(float(os.environ.get("PERFWRIGHT_TEST_INSTRUCTIONS_S", "0"))):
         worker.main()

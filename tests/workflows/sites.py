@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from activities.context import WorkerContext
 from starter.dev_server import DevServer, start_dev_server
 from starter.json_lines import ready_line
 from starter.temporal_cli import find_temporal_cli
+from tests import preloaded
 from tests.workflows.investigating import REGISTRY
 from tests.workflows.watching_runs import PATIENCE_S
 from workflows.plugin.plugin import PerfwrightPlugin
@@ -42,34 +41,28 @@ class _Starting(OutboundInterceptor):
 
 @dataclass(kw_only=True)
 class WorkerProcess:
-    """`worker.py` with the registry and the stores in `folder`. It can be killed, and started again."""
+    """`worker.py` with the registry and the stores in `folder`. It can be killed, and is there again at once (tests/preloaded.py)."""
 
     folder: Path
     address: str
     """Of the Temporal server."""
     environment: dict[str, str] = field(default_factory=dict)
     program: Path = WORKER
-    worker: subprocess.Popen[str] | None = None
+    worker: preloaded.Forked | None = None
 
     async def start_worker(self, *arguments: str, **environment: str) -> None:
         """`arguments`: none for everything on the host `local`; `--host NAME`... for the steps of these hosts alone."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PERFWRIGHT_"))}
         ours = {"TEMPORAL_ADDRESS": self.address, "PERFWRIGHT_METRICS": "off", "PERFWRIGHT_LOG_LEVEL": "WARNING"}
+        words = ["--config", str(self.folder / "perfwright.toml"), *arguments]
         with (self.folder / "worker.log").open("ab") as log:
-            self.worker = subprocess.Popen(
-                [sys.executable, str(self.program), "--config", str(self.folder / "perfwright.toml"), *arguments],
-                env=kept | ours | self.environment | environment,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
+            self.worker = await asyncio.to_thread(
+                preloaded.start, self.program, words, kept | ours | self.environment | environment, self.folder, stderr=log
             )
         await asyncio.wait_for(asyncio.to_thread(self._wait_ready), PATIENCE_S)
 
     def _wait_ready(self) -> None:
-        assert self.worker and self.worker.stdout
+        assert self.worker
         for line in self.worker.stdout:
             if ready_line(line) is not None:
                 return
@@ -77,7 +70,7 @@ class WorkerProcess:
 
     async def signal_worker(self, number: signal.Signals) -> int:
         """Send it and wait for the end; gives the exit code."""
-        assert self.worker and self.worker.stdout
+        assert self.worker
         self.worker.send_signal(number)
         code = await asyncio.wait_for(asyncio.to_thread(self.worker.wait), PATIENCE_S)
         self.worker.stdout.close()
@@ -85,7 +78,7 @@ class WorkerProcess:
         return code
 
     def kill_worker(self) -> None:
-        if self.worker and self.worker.stdout:
+        if self.worker:
             self.worker.kill()
             self.worker.wait()
             self.worker.stdout.close()

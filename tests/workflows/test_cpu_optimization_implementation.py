@@ -1,6 +1,6 @@
 """CpuOptimizationImplementation on real code: what is slow is mended and proven, sound code is left alone, wrong changes come off.
 
-Where a trial proves how much was won they measure: `make test` runs those alone, one after the other.
+Where a trial proves how much was won they measure: `make test` runs those alone, or two at a time.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ def instructions(folder: Path, problems: str) -> int:
     return int(line.rpartition(":")[2].strip().replace(",", ""))
 
 
-@pytest.mark.measuring
+@pytest.mark.paired
 @pytest.mark.usefixtures("fewest_noise_rounds")
 @needs("ptrace", "valgrind")
 async def test_what_is_planted_in_the_shop_is_mended(
@@ -168,36 +168,28 @@ async def test_a_change_that_is_wrong_or_takes_memory_is_not_kept(client: Client
 
 
 async def refused_at(handle: WorkflowHandle[Any, OptimizationResult], gates: list[str]) -> OptimizationResult:
-    """Approve the profile's gates and others in turn, and refuse the last: `profile/profile_review`, `approach`, `trial/keep`."""
+    """Approve the profile's gates and others in turn, and refuse the last: `profile/profile_review`, `approach`."""
     for gate in gates:
         kind, _, name = gate.rpartition("/")
-        asked = await child_of(handle, kind, "/1" if kind == "trial" else "") if kind else handle
+        asked = await child_of(handle, kind) if kind else handle
         await answer(asked, name, "reject" if gate == gates[-1] else "approve")
     return await handle.result()
 
 
 @pytest.mark.usefixtures("quick_trials")
 @needs("ptrace")
-@pytest.mark.parametrize(
-    ("environment", "gates"),
-    [
-        ("asking", ["profile/profile_review"]),
-        ("asking", ["profile/profile_review", "profile/findings_review", "approach"]),
-        ("reviewing", ["trial/keep"]),
-    ],
-)
+@pytest.mark.parametrize("gates", [["profile/profile_review"], ["profile/profile_review", "profile/findings_review", "approach"]])
 async def test_refused_at_a_gate_nothing_is_changed(
-    client: Client, task_queue: str, host_name: str, tmp_path: Path, environment: str, gates: list[str]
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, gates: list[str]
 ) -> None:
-    """Whichever gate is refused: the repository's files, status, branches and worktrees are what they were."""
+    """Whichever gate before the trial is refused: the repository's files, status, branches and worktrees are what they were."""
     repository = project(tmp_path / "repository")
     before = snapshot(repository)
-    async with optimising(client, task_queue, host_name, tmp_path, repository, environment=environment, **SMALL) as handle:
+    async with optimising(client, task_queue, host_name, tmp_path, repository, environment="asking", **SMALL) as handle:
         result = await refused_at(handle, gates)
     assert snapshot(repository) == before
     assert result.details.branch == "" and not any(one.end == "kept" for one in result.details.candidates)
-    if gates[-1] != "trial/keep":
-        assert result.verdict == "rejected"
+    assert result.verdict == "rejected"
 
 
 async def test_tests_that_fail_before_any_change_end_the_run(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:

@@ -7,19 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.context import WorkerContext
-from activities.node_ports import listening
 from perfwright.models.gate import Decision, RefusedDecision
 from perfwright.models.history import RunQuery
 from perfwright.models.lease import lease_workflow_id
 from perfwright.models.progress import Progress
 from tests.needs import needs
-from tests.workflows.investigating import CpuResult, start, started, target, workers
+from tests.workflows.investigating import CpuResult, start, target, workers
 from tests.workflows.watching_runs import (
     activities_of,
     assert_cancelled,
@@ -46,6 +44,15 @@ SHORT: dict[str, Any] = {
     "overhead_budget_share": 0.5,
 }
 """The shortest recording that is believed, also where the machine is busy with other things."""
+PART_TIME = """
+import time
+def work():
+    return sum(i * i for i in range(20_000))
+print("ready", flush=True)
+while True:
+    work()
+    time.sleep(0.004)
+"""
 PEOPLE = "asking"
 """An environment in which every gate asks."""
 
@@ -62,9 +69,9 @@ def name(host_name: str) -> str:
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[int]:
-    """The pid of a program that is busy."""
-    with started("-m", "lab.programs", "python-one-thread", "--seconds", "1800") as ready:
-        yield ready["pid"]
+    """The pid of a program that is busy for a part of the time: it is there for all tests of this file, and the cores are for others as well."""
+    with started_program(sys.executable, "-c", PART_TIME) as pid:
+        yield pid
 
 
 @contextmanager
@@ -336,30 +343,3 @@ async def test_a_command_that_cannot_start_says_why(client: Client, task_queue: 
     async with workers(client, task_queue, host_name, tmp_path, target(name, host_name, "command = ['no-such-program-here']")):
         told = await failure_of(await start(client, task_queue, name, duration_s=4))
     assert "no-such-program-here" in told.message
-
-
-@needs("node")
-async def test_an_inspector_in_production_is_a_change(client: Client, task_queue: str, host_name: str, tmp_path: Path, name: str) -> None:
-    """In production a person sees what would be done to a Node.js process: refused, nothing was; approved, it is opened and closed again."""
-    busy = "setInterval(() => { let x = 0; for (let i = 0; i < 3e6; i++) x += i % 7; }, 5); console.log('ready')"
-    with started_program("node", "--inspect-port=0", "-e", busy) as pid:
-        entry = target(name, host_name, f"pid = {pid}", "production", allow="inject")
-        async with workers(client, task_queue, host_name, tmp_path, entry):
-            handle = await start(client, task_queue, name, **short())
-            gate = await open_gate(handle, "open_inspector")
-            assert f"SIGUSR1 to pid {pid}" in gate.question.exact_change
-            await handle.signal("approve", {"gate": "open_inspector", "by": "mallory", "digest": gate.digest})
-            await handle.signal("reject", {"gate": "open_inspector", "by": "grace", "comment": "not today", "digest": gate.digest})
-            refused: CpuResult = await handle.result()
-            assert (refused.verdict, refused.details.stacks) == ("rejected", None)
-            assert "not today" in refused.summary and refused.report.html
-            assert not listening(psutil.Process(pid))
-
-            handle = await start(client, task_queue, name, **short())
-            gate = await open_gate(handle, "open_inspector")
-            await handle.signal("approve", {"gate": "open_inspector", "by": "grace", "digest": gate.digest})
-            await open_gate(handle, "profile_review")
-            await handle.signal("reject", {"gate": "profile_review", "by": "grace", "comment": "seen enough"})
-            recorded: CpuResult = await handle.result()
-        assert recorded.details.stacks is not None and recorded.details.stacks.tool.startswith("Node.js")
-        assert not listening(psutil.Process(pid))

@@ -54,7 +54,7 @@ async def investigate(client: Client, task_queue: str, host: str, folder: Path, 
         return result
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def slow_shop() -> Iterator[dict[str, Any]]:
     with started("-m", "lab.up", "--load") as ready:
         yield ready
@@ -116,10 +116,14 @@ async def test_sound_programs_are_left_alone(client: Client, task_queue: str, ho
     assert not result.recommendations
 
 
-@pytest.mark.measuring
 @pytest.mark.parametrize(
     ("pattern", "named"),
-    [("one-thread", "one thread saturated"), ("gil", "GIL-bound"), ("lock", "waiting on locks"), ("kernel", "kernel-heavy")],
+    [
+        pytest.param("one-thread", "one thread saturated", marks=pytest.mark.measuring),
+        pytest.param("gil", "GIL-bound", marks=pytest.mark.paired),
+        pytest.param("lock", "waiting on locks", marks=pytest.mark.paired),
+        pytest.param("kernel", "kernel-heavy", marks=pytest.mark.paired),
+    ],
 )
 @needs("ptrace")
 async def test_patterns_are_named(client: Client, task_queue: str, host_name: str, tmp_path: Path, pattern: str, named: str) -> None:

@@ -11,7 +11,7 @@ from activities.collector_logs import AGENT_FOLDER
 from perfwright.models.trial_run import TrialResult
 from tests.needs import needs
 from tests.workflows.short_trials import quick_trials
-from tests.workflows.tuning import HOARDER, PYTHON_LOAD, GcResult, answer, python_command, tuning
+from tests.workflows.tuning import HOARDER, PYTHON_LOAD, GcResult, answer, batch_command, python_command, tuning
 from tests.workflows.watching_runs import failure_of
 from workflows.changes.trial import Trial
 
@@ -19,14 +19,9 @@ __all__ = ["quick_trials"]
 
 pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
-SHORT: dict[str, Any] = {
-    "load": PYTHON_LOAD | {"requests_per_round": 300},
-    "rounds": 2,
-    "pause_target_ms": 60_000.0,
-    "trial_budget_s": 400.0,
-}
+SHORT: dict[str, Any] = {"load": PYTHON_LOAD | {"requests_per_round": 300}, "rounds": 2, "pause_target_ms": 60_000.0}
 """Judged by the share of time in pauses, which neither as many rounds as the length of the longest nor a quiet machine are needed for."""
-FIRST = "thresholds 10000, 10, 10"
+BATCH: dict[str, Any] = {"rounds": 2, "candidates": ["collector off"], "trial_budget_s": 120.0}
 
 
 async def test_an_objective_that_is_refused_ends_it(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
@@ -48,8 +43,8 @@ async def test_an_objective_that_is_refused_ends_it(client: Client, task_queue: 
 @pytest.mark.parametrize("gate", ["change", "keep"])
 async def test_a_trial_that_is_refused_is_undone(client: Client, task_queue: str, host_name: str, tmp_path: Path, gate: str) -> None:
     """At either of its gates: launched as before, and the refusal is the verdict."""
-    async with tuning(client, task_queue, host_name, tmp_path, python_command()) as tuned:
-        handle = await tuned.start(candidates=[FIRST], **SHORT)
+    async with tuning(client, task_queue, host_name, tmp_path, batch_command()) as tuned:
+        handle = await tuned.start(**BATCH)
         trial = await tuned.trial(handle)
         if gate == "keep":
             await answer(trial, "change")

@@ -19,7 +19,7 @@ from tests.workflows.tuning import HOARDER, GcResult, answer, jvm_command, servi
 __all__ = ["fewest_noise_rounds"]
 
 pytestmark = [
-    pytest.mark.measuring,
+    pytest.mark.paired,
     needs("temporal"),
     pytest.mark.timeout(600),
     pytest.mark.usefixtures("fewest_noise_rounds"),

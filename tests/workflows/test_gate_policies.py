@@ -13,6 +13,7 @@ from activities.registry_file import RegistryFile
 from perfwright.models.gate import GateNotification, GatePolicy, GatePolicyQuery, NotificationOutcome
 from tests.workflows.gate_runs import REGISTRY, asking, details_of, open_gate, pending_attribute, refusals, registry, says, until
 from tests.workflows.gate_samples import Asked, AskingSample
+from workflows.plugin.run_fields import RunFields
 
 __all__ = ["asking", "registry"]
 
@@ -55,10 +56,10 @@ async def test_policy_auto_answers_what_passed_and_asks_otherwise(asking: Any) -
 
 
 async def test_production_asks_an_approver_who_did_not_start_it(asking: Any, temporal_server: str) -> None:
-    """In production only named approvers count, and not for a run they started themselves."""
+    """In production only named approvers count, and not for a run they started themselves, as by `temporal workflow start`."""
     from workflows.plugin.plugin import PerfwrightPlugin
 
-    starter = await Client.connect(temporal_server, plugins=[PerfwrightPlugin()], identity="starter@laptop")
+    starter = await Client.connect(temporal_server, plugins=[PerfwrightPlugin()], identity="temporal-cli:starter@laptop")
     async with asking(by=starter, environment="production", kind="change") as run:
         gate = await open_gate(run)
         await run.signal("approve", says(gate, by="eve"))
@@ -67,6 +68,22 @@ async def test_production_asks_an_approver_who_did_not_start_it(asking: Any, tem
         assert "started this run" in (await refusals(run, 2))[1].reason
         await run.signal("approve", says(gate, by="ada"))
         assert (await run.result()).applied.by == "ada"
+
+
+async def test_lines_of_a_run_name_its_target_and_what_it_does(asking: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What a process itself logs, as a decision that is refused, can be searched by target and step."""
+    caplog.handler.addFilter(fields := RunFields())
+    try:
+        async with asking() as run:
+            gate = await open_gate(run)
+            await run.signal("approve", says(gate, digest="00000000"))
+            await refusals(run)
+            await run.signal("approve", says(gate))
+            await run.result()
+    finally:
+        caplog.handler.removeFilter(fields)
+    (record,) = [record for record in caplog.records if "approve refused" in record.getMessage()]
+    assert (record.workflow_type, record.target, record.step) == ("AskingSample", "shop", "Working")  # type: ignore[attr-defined]
 
 
 async def test_a_registry_that_cannot_be_read_holds_the_gate_and_not_the_run(asking: Any, registry: Path) -> None:

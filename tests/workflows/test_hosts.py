@@ -72,9 +72,10 @@ async def test_a_host_whose_worker_was_stopped_is_told(running_worker: Any, clie
 
 
 def test_the_machine_of_targets_that_name_no_host() -> None:
-    """For the host `local` the command has no --host."""
+    """For the host `local` the command has no --host; in a deployment no command helps, but the host's name in the registry."""
     sentence = HostSighting(host="local", queue=probe_queue("local")).sentence
     assert "`perfwright worker` (or `python worker.py`)" in sentence
+    assert 'name their host in the registry (host = "NAME")' in sentence
 
 
 def test_what_may_be_traced() -> None:

@@ -11,6 +11,7 @@ from tests.needs import needs
 from tests.postgres import PostgresServer
 from tests.workflows.indexing import COVERING, QUERIES, answer, begun, shop
 from tests.workflows.short_trials import quick_trials
+from tests.workflows.watching_runs import open_gate
 
 __all__ = ["observed_postgres", "quick_trials"]
 
@@ -113,3 +114,27 @@ async def test_what_writers_would_pay_too_much_for_is_not_proposed(
         assert any("more into the WAL" in one for one in strategy.measured_dropped), strategy.measured_dropped
         assert [one.hot_after for one in strategy.writes] == [1]
         assert await lab.indexes() == before and result.verdict == "passed"
+
+
+async def test_what_came_to_cost_writers_too_much_is_undone(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, observed_postgres: PostgresServer
+) -> None:
+    """A write that changed no indexed value when the strategy was verified moves twenty rows by the time that a person approves it: the index
+    is made, its trial's guard on WAL is breached, and the catalog is as it was."""
+    rows = ", ".join(str(1 + 3_000 * number) for number in range(20))
+    write = f"UPDATE orders SET customer = customer + (SELECT moved_by FROM moves) WHERE id IN ({rows})"
+    moves = ("CREATE TABLE moves (moved_by int NOT NULL)", "INSERT INTO moves VALUES (0)")
+    async with shop(client, task_queue, host_name, tmp_path, observed_postgres, *moves, environment="asking") as lab:
+        before = await lab.indexes()
+        handle = await lab.start(statements=[QUERIES[0], write], measure_s=2)
+        await open_gate(handle, "strategy")
+        await lab.connection.execute("UPDATE moves SET moved_by = 1")
+        await answer(handle, "strategy")
+        await answer(handle, "findings_review")
+        result = await lab.result_of(handle)
+        strategy, tried = result.details.strategy, result.details.tried
+        assert strategy and strategy.write_growth_source == "measured" and strategy.write_growth < 0.25
+        assert tried and {one.end for one in tried} == {"undone"}, tried
+        assert all(one.reason.startswith("a guard was breached: wal_bytes") for one in tried), tried
+        assert all(one.ratio is not None and one.ratio < 0.8 for one in tried), "it would have won its metric"
+        assert await lab.indexes() == before and not await lab.clones()

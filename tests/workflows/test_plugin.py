@@ -5,7 +5,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 import workflows
+from activities import compute
 from perfwright.models.cpu_profiling import CpuProfilingRequest
 from perfwright.models.queues import host_queue, probe_queue
 from perfwright.models.target import InlineTarget, ProcessSelector
@@ -31,19 +32,17 @@ from tests.workflows.plugin_samples import (
     Logging,
     Measured,
     ReadsTheClock,
-    Waits,
     Words,
     return_words,
 )
 from workflows.plugin.converter import GuardedConverter, UnreadablePayload, guarded_data_converter
-from workflows.plugin.gate_watch import GateWatch
 from workflows.plugin.mistakes import cut, describe_mistakes, one_line, shown
 from workflows.plugin.plugin import PerfwrightPlugin
 from workflows.plugin.run_fields import RunFields
 from workflows.plugin.sandbox import LeanSandbox, sandbox
-from workflows.shared.options import CHANGE, COMPUTE, READ, measuring, probing
+from workflows.shared.options import CHANGE, COMPUTE, READ, asking, changing, computing, measuring, outlasting, probing
 
-ALL = [CallsFailing, ExpectsPart, ExpectsPartOfChild, Logging, ReadsTheClock, Waits, Words]
+ALL = [CallsFailing, ExpectsPart, ExpectsPartOfChild, Logging, ReadsTheClock, Words]
 
 
 def mistakes_in(model: type[BaseModel], sent: object) -> list[str]:
@@ -198,6 +197,19 @@ def test_central_steps_name_no_queue_and_host_steps_do() -> None:
     assert probing("db1")["task_queue"] == probe_queue("db1")
     assert measuring(30, on="db1")["schedule_to_close_timeout"] > 2 * measuring(30, on="db1")["start_to_close_timeout"]
     assert measuring(30, on="db1")["retry_policy"].maximum_attempts == 0
+    assert changing(0.0, on="db1") == CHANGE | {"task_queue": host_queue("db1")}, "what takes moments has what every change has"
+    assert changing(3_600.0, on="db1")["start_to_close_timeout"] > timedelta(hours=1)
+    assert changing(3_600.0, on="db1")["schedule_to_close_timeout"] > 2 * changing(3_600.0, on="db1")["start_to_close_timeout"]
+
+
+def test_what_comes_after_the_measuring_outlasts_an_outage_of_a_store() -> None:
+    """Analysis, reports and the history are tried again for a day, and not a number of times; what needs a host that may be gone for an hour."""
+    day = timedelta(days=1)
+    for options in (COMPUTE, outlasting(READ), outlasting(asking(on="db1"))):
+        assert options["schedule_to_close_timeout"] == day and options["retry_policy"].maximum_attempts == 0
+    assert outlasting(asking(on="db1"))["task_queue"] == computing(on="db1")["task_queue"] == host_queue("db1")
+    assert computing(on="db1")["schedule_to_close_timeout"] == timedelta(hours=1)
+    assert COMPUTE["start_to_close_timeout"].total_seconds() > compute.LIMIT_S, "an analysis that takes too long says so itself"
 
 
 class Reversing(PayloadCodec):
@@ -335,26 +347,3 @@ async def test_lines_of_any_library_name_their_run(client, running_worker, task_
         logging.getLogger("some.library").removeHandler(kept)
     record = kept.records[0]
     assert (record.workflow_id, record.workflow_type, record.target, record.step) == (task_queue, "Logging", "shop", "log_something")
-
-
-async def test_waiting_gates_are_counted_with_the_age_of_the_oldest(client, running_worker, task_queue):
-    """The gauges know every open gate of every run, and how long the oldest has waited."""
-    watch = GateWatch(client)
-    before, _ = await watch.look()
-    hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    just_now = datetime.now(UTC).isoformat()
-    async with running_worker(workflows=ALL):
-        handles = [
-            await client.start_workflow(Waits.run, at, id=str(uuid.uuid4()), task_queue=task_queue)
-            for at in ([just_now], [just_now, hour_ago])
-        ]
-        count = 0
-        for _ in range(200):
-            count, oldest_s = await watch.look()
-            if count >= before + 3:
-                break
-            await asyncio.sleep(0.05)
-        assert count == before + 3
-        assert oldest_s >= 3_600
-        for handle in handles:
-            await handle.terminate()

@@ -12,7 +12,7 @@ from perfwright.models.finding import Finding
 from perfwright.models.query_performance import ExaminedStatement
 from tests.workflows.investigating import DSN_VARIABLE, QueryResult, analyse, database, started, workers
 
-pytestmark = [pytest.mark.measuring, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.paired, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = [
@@ -33,13 +33,13 @@ def lab(problems: str) -> Any:
     return started("-m", "lab.database", "--problems", problems, "--load", "--duration", "600")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def slow() -> Iterator[dict[str, str]]:
     with lab("all") as ready:
         yield ready["environment"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sound() -> Iterator[dict[str, str]]:
     with lab("none") as ready:
         yield ready["environment"]

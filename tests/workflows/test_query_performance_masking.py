@@ -98,7 +98,7 @@ async def traffic(once: Callable[[], Any]) -> AsyncIterator[None]:
     async def repeat() -> None:
         while not stop:
             await once()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     task = asyncio.create_task(repeat())
     try:
@@ -154,8 +154,10 @@ async def run(
 ) -> tuple[QueryResult, Any, list[str]]:
     name = f"masked-on-{host}"
     told: list[str] = []
-    async with workers(client, queue, host, folder, entry.replace("NAME", name), environ=environ), traffic(once):
-        handle = await analyse(client, queue, name, window_s=3, top=30, min_share=0.0, sql_file=str(folder / "given.sql"), **request)
+    async with workers(client, queue, host, folder, entry.replace("NAME", name), environ=environ):
+        async with traffic(once):
+            handle = await analyse(client, queue, name, window_s=3, top=30, min_share=0.0, sql_file=str(folder / "given.sql"), **request)
+            await open_gate(handle, "queries_review")
         for gate_name in ("queries_review", "findings_review"):
             gate = await open_gate(handle, gate_name)
             told += [gate.model_dump_json(), str(await handle.query("__temporal_workflow_metadata"))]

@@ -3,6 +3,7 @@
 They are recorded by `python -m tests.histories.record`, from a real server.
 """
 
+import functools
 import re
 from pathlib import Path
 
@@ -58,6 +59,7 @@ OUTCOMES = {
     "undone_as_worse": r'"end":"undone".*not better.*worse after',
     "undone_for_a_guard": r'"end":"undone".*a guard was breached: rss_bytes',
     "undone_while_deciding": r'"end":"undone".*breached while it was watched',
+    "undone_after_keeping": r'"end":"undone".*breached while it was watched.*"state":"reverted"',
     "undone_after_a_failure": r'"end":"undone".*ZeroDivisionError',
     "refused_before": r'"end":"not applied".*not before the sale',
     "refused_after": r'"end":"undone".*not worth it',
@@ -69,6 +71,8 @@ OUTCOMES = {
     "rejected_profile": r'"verdict":"rejected"',
     "tests_that_fail": r'"verdict":"failed"',
     "nothing_found": r'"outcomes":\[\]',
+    "handed_on": r'"handed_on":\["shop"\]',
+    "queued": r'"state":"reverted".*"state":"reverted"',
     "undone": r'"state":"reverted".*"state":"reverted"',
     "conflicting": r'"state":"conflict"',
     "asking": r'"asked":\["shop"\]',
@@ -78,6 +82,12 @@ OUTCOMES = {
 """What the result of a branch says."""
 
 each_history = pytest.mark.parametrize("file", stored.files(), ids=lambda file: f"{file.parent.name}/{stored.branch_of(file)}")
+load = functools.cache(stored.load)
+
+
+@functools.cache
+def told(file: Path) -> dict:
+    return load(file).to_json_dict()
 
 
 def replayer() -> Replayer:
@@ -87,12 +97,12 @@ def replayer() -> Replayer:
 @each_history
 async def test_recorded_runs_replay(file: Path) -> None:
     """The workflows' code takes the same way through a history as when it was recorded."""
-    await replayer().replay_workflow(stored.load(file))
+    await replayer().replay_workflow(load(file))
 
 
 async def test_a_replay_notices_another_way() -> None:
     """A history that has another step than the code takes is refused: the replays above would notice a change."""
-    history = stored.load(stored.FOLDER / "CpuProfilingInvestigation" / "approved.json.gz")
+    history = load(stored.FOLDER / "CpuProfilingInvestigation" / "approved.json.gz")
     events = [type(event).FromString(event.SerializeToString()) for event in history.events]
     renamed = next(event for event in events if event.activity_task_scheduled_event_attributes.activity_type.name == "judge_profile")
     renamed.activity_task_scheduled_event_attributes.activity_type.name = "judge_profiles"
@@ -110,7 +120,7 @@ def test_every_workflow_type_has_its_branches() -> None:
 @each_history
 def test_recorded_runs_are_what_they_are_called(file: Path) -> None:
     """Each history ends as its name says, none of its workflow tasks was failed, and nothing in it is too large for Temporal."""
-    branch, history = stored.branch_of(file), stored.load(file).to_json_dict()
+    branch, history = stored.branch_of(file), told(file)
     types = [event["eventType"] for event in history["events"]]
     assert types[-1] == f"EVENT_TYPE_WORKFLOW_EXECUTION_{CLOSED_AS.get(branch, 'COMPLETED')}"
     assert "EVENT_TYPE_WORKFLOW_TASK_FAILED" not in types
@@ -123,7 +133,7 @@ def test_recorded_runs_are_what_they_are_called(file: Path) -> None:
 @each_history
 def test_recorded_runs_tell_of_no_machine(file: Path) -> None:
     """No home folder, no path of a checkout and no user's name is in what is kept."""
-    history = stored.load(file).to_json_dict()
+    history = told(file)
     words = "\n".join([str(history), *(content.decode() for content in stored.payloads(history))])
     assert not re.findall(r"/(?:home|root|Users|tmp)/\S*", words)
     assert set(re.findall(r'"user": ?"([^"]*)"', words)) <= {"shop"}

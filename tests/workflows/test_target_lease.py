@@ -1,7 +1,10 @@
 """TargetLease and its bracket against a real server."""
 
 import asyncio
+import contextlib
+import dataclasses
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,14 +12,21 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, RPCError, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
+from activities.leases import Leases
+from benchmarks.leases import runs_of
 from perfwright.models.lease import (
+    LeaseHolderId,
+    LeaseSetRelease,
+    LeaseSetRequest,
     LeaseSettings,
     LeaseTicket,
     lease_workflow_id,
 )
-from tests.workflows.lease_processes import Measuring
+from tests.workflows.lease_processes import Careless, Measuring
 from tests.workflows.lease_runs import (
+    PATIENCE_S,
     PROCESSES,
     Starter,
     assert_one_after_the_other,
@@ -29,8 +39,12 @@ from tests.workflows.lease_runs import (
     worker,
 )
 from tests.workflows.lease_worker import QUICK, lease_activities
+from workflows.shared.target_lease import TargetLease
 
 __all__ = ["resource", "start", "worker"]
+
+LEASES, IN_LINE = 240, 5
+"""Of one resource in all, and how many wait at a time."""
 
 
 async def test_first_come_first_served(worker: None, start: Starter, client: Client, resource: str) -> None:
@@ -113,12 +127,53 @@ async def test_sixty_contended_leases(running_worker: Any, start: Starter, clien
         assert (await lease_of(client, resource)).grants == 20 * times
 
 
+async def test_hundreds_of_leases_in_their_order(running_worker: Any, client: Client, task_queue: str, resource: str) -> None:
+    """Each holds when the one before has given back, over every continue-as-new, and no run of the lease grows (thousands: `benchmarks leases`)."""
+    leases, environment = Leases(LeaseSettings(max_grants=40, idle_s=60)), ActivityEnvironment(client)
+    environment.info = dataclasses.replace(environment.info, task_queue=task_queue)
+    process = await client.start_workflow(Careless.run, id=f"holding-{resource}", task_queue=f"nobody-{task_queue}")  # open, and no more
+    run_id = process.first_execution_run_id or ""
+    holder = LeaseHolderId(workflow_id=process.id, first_run_id=run_id, run_id=run_id)
+
+    async def ask(number: int) -> None:
+        if number < LEASES:
+            request = LeaseSetRequest(resources=(resource,), token=f"{number}", holder=holder)
+            answer = await answered(environment, leases.acquire_leases, request)
+            assert (answer.granted, answer.lost) == (() if number else (resource,), ())
+
+    async def give_back(number: int) -> None:
+        released = await answered(
+            environment, leases.release_leases, LeaseSetRelease(resources=(resource,), token=f"{number}", run_id=run_id)
+        )
+        assert not released.lost, f"{number} did not hold when {number - 1} had given back"
+
+    async with running_worker(workflows=[TargetLease], activities=lease_activities()):
+        for number in range(IN_LINE):
+            await ask(number)
+        for number in range(LEASES):
+            await asyncio.gather(ask(number + IN_LINE), give_back(number))
+        seen = await lease_of(client, resource)
+        runs = await runs_of(client, lease_workflow_id(resource))
+    await process.terminate()
+    assert (seen.grants, seen.holder, seen.waiters) == (LEASES, None, ())
+    assert len(runs) >= LEASES // 40
+    assert max(map(len, runs)) <= 2 * min(map(len, runs[:-1]))
+
+
 async def test_asking_while_it_completes_is_safe(running_worker: Any, start: Starter) -> None:
     """A lease that completes as soon as it is idle never swallows a request that comes at that moment."""
     settings = QUICK.model_copy(update={"idle_s": 0.05})
     async with running_worker(workflows=PROCESSES, activities=lease_activities(settings)):
         for process in [await start(hold_s=0.05, times=3) for _ in range(3)]:
             assert not (await process.result()).lost
+
+
+async def answered(environment: ActivityEnvironment, step: Callable[[Any], Awaitable[Any]], question: Any) -> Any:
+    """As the retry policy of processes has it: until the lease answers, which it does not while it continues as new."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(ConnectionError):
+                return await environment.run(step, question)
 
 
 BAD_UPDATES: list[tuple[str, list[Any]]] = [

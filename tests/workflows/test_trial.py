@@ -12,6 +12,20 @@ from tests.workflows.watching_runs import open_gate
 
 pytestmark = [needs("temporal"), pytest.mark.timeout(600)]
 
+WORKERS = """
+import os, time
+workers = []
+for _ in range(int(os.environ.get("WORKERS", "2"))):
+    workers.append(os.fork())
+    if not workers[-1]:
+        held = b"x" * 20_000_000
+        for number in range(int(os.environ.get("WORK", "300_000"))): number % 7
+        time.sleep(0.2)
+        os._exit(0)
+for worker in workers: os.waitpid(worker, 0)
+"""
+"""Workers that are there for a while, each with 20 MB of its own."""
+
 
 @pytest.fixture
 async def lab(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> AsyncIterator[Lab]:
@@ -77,4 +91,17 @@ async def test_a_guard_that_is_broken_wins(lab: Lab) -> None:
     before = lab.state()
     result = await result_of(await lab.start(request))
     assert result.end == "undone" and result.reason.startswith("a guard was breached: rss_bytes")
+    assert lab.state() == before
+
+
+async def test_a_guard_on_memory_sees_all_processes(lab: Lab) -> None:
+    """Twice the workers with less work in all are not kept, though the largest of them holds no more than before."""
+    (lab.folder / "program.py").write_text(WORKERS)
+    guard = {"metric": "rss_bytes", "margin": 0.1}
+    request = lab.launch({"WORK": "100_000", "WORKERS": "4"}, guards=[guard], ask_change=False)
+    before = lab.state()
+    result = await result_of(await lab.start(request))
+    assert result.end == "undone" and result.reason.startswith("a guard was breached: rss_bytes"), result.reason
+    assert result.evidence and result.evidence.medians["rss_bytes"][1] > 1.5 * result.evidence.medians["rss_bytes"][0]
+    assert any("up to 5 processes of a side" in one for one in result.evidence.warnings), result.evidence.warnings
     assert lab.state() == before

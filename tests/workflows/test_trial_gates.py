@@ -1,12 +1,15 @@
 """A trial in which somebody says no, nobody answers, or the messages are bad: the target is as it was, byte by byte."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from temporalio.client import Client
 
+from activities.artifacts import ArtifactStore
 from tests.needs import needs
 from tests.workflows.trying import CONFIGURATION, Lab, answer, held, result_of, trying
 from tests.workflows.watching_runs import activities_of, assert_cancelled, assert_free, open_gate, until
@@ -151,6 +154,8 @@ async def test_a_breach_after_keeping_undoes(lab: Lab) -> None:
     lab.folder.joinpath("probe.py").write_text("print(40)")
     result = await result_of(handle)
     assert result.end == "undone" and result.watched and lab.file.read_text() == CONFIGURATION
+    steps = await activities_of(handle)
+    assert steps.index("keep_change") < steps.index("begin_undo") < steps.index("revert_change"), "the janitor would know of it"
     assert [one.state for one in await lab.records_of(handle)] == ["reverted"]
 
 
@@ -166,3 +171,23 @@ async def test_a_watch_that_breaches_nothing(lab: Lab) -> None:
     result = await result_of(handle)
     assert result.kept and result.watched and result.watched.guards[0].verdict == held(guard)["verdict"], result.watched
     assert lab.file.read_text() == "cost = 10\n"
+
+
+async def test_a_cancel_after_keeping_comes_too_late(lab: Lab) -> None:
+    """Once it is kept, and no longer watched, a cancel takes neither the change nor the result away."""
+    delivering, go_on, put = asyncio.Event(), asyncio.Event(), ArtifactStore.put
+
+    async def held_up(store: ArtifactStore, place: str, *rest: Any) -> Any:
+        if "delivered-" in place:
+            delivering.set()
+            await go_on.wait()
+        return await put(store, place, *rest)
+
+    with patch.object(ArtifactStore, "put", held_up):
+        handle = await lab.start(lab.edit(10, ask_change=False))
+        await answer(handle, "keep")
+        await delivering.wait()
+        await handle.cancel()
+        go_on.set()
+        result = await result_of(handle)
+    assert result.kept and result.delivered and await kept(lab, handle)

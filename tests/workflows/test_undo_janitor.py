@@ -6,15 +6,24 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from perfwright.models.undo import JanitorReport
+from perfwright.models.change import IndexSpec
+from perfwright.models.progress import Progress
+from perfwright.models.undo import ChangeReference, JanitorReport, UndoQuery
+from perfwright.models.undo_data import IndexUndo
 from starter.janitor_schedule import SCHEDULE_ID, ensure_undo_janitor
+from tests.grafana import Grafana, grafana
 from tests.workflows.abandoning import BEFORE, Abandoned, abandoning
-from tests.workflows.watching_runs import Handle, open_gate, task_failures
+from tests.workflows.lease_processes import Hold, Measuring
+from tests.workflows.lease_runs import has_status
+from tests.workflows.watching_runs import Handle, open_gate, task_failures, until
+
+__all__ = ["grafana"]
 
 
 @pytest.fixture
-async def lab(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> AsyncIterator[Abandoned]:
-    async with abandoning(client, task_queue, host_name, f"shop-{host_name[-8:]}", "lab", tmp_path) as opened:
+async def lab(client: Client, task_queue: str, host_name: str, tmp_path: Path, grafana: Grafana) -> AsyncIterator[Abandoned]:
+    more = f'[grafana]\nurl = "{grafana.url}"\n'
+    async with abandoning(client, task_queue, host_name, f"shop-{host_name[-8:]}", "lab", tmp_path, more) as opened:
         yield opened
 
 
@@ -29,8 +38,9 @@ async def report_of(handle: Handle) -> JanitorReport:
     return JanitorReport.model_validate(await handle.result())
 
 
-async def test_changes_of_a_terminated_run_are_undone(lab: Abandoned) -> None:
-    """Stacked changes of a terminated run come off, the last first; those of a run that goes on, and kept ones, stay."""
+async def test_changes_of_a_terminated_run_are_undone(lab: Abandoned, grafana: Grafana) -> None:
+    """Stacked changes of a terminated run come off, the last first, and dashboards get their marks; those of a run that goes on, and kept
+    ones whose undo has not begun, stay."""
     gone, going = await lab.owner(1), await lab.owner(2)
     await lab.changed_by(gone, "kept/1", "workers", "Workers")
     await lab.work.keep("kept/1")
@@ -42,10 +52,65 @@ async def test_changes_of_a_terminated_run_are_undone(lab: Abandoned) -> None:
     report = await report_of(await lab.janitor(target=lab.name))
     assert [(one.change_id, one.state) for one in report.outcomes] == [("gone/2", "reverted"), ("gone/1", "reverted")]
     assert lab.file.read_text() == "Workers = 2\n" and report.summary == "2 undone"
+    assert [body["tags"] for _, _, body in grafana.received] == [["perfwright", "undone", lab.name]] * 2
+    assert f"{gone.id}, gone/2" in grafana.received[0][2]["text"]
     await lab.changed_by(going, "going/1", "2", "16")
     assert (await report_of(await lab.janitor(target=lab.name))).outcomes == ()
     assert lab.file.read_text() == "Workers = 16\n"
     await going.terminate()
+    await lab.finder.begin_undo(ChangeReference(change_id="kept/1"))  # its run was lost before it came further
+    report = await report_of(await lab.janitor(target=lab.name))
+    assert [one.change_id for one in report.outcomes] == ["going/1", "kept/1"] and lab.file.read_text() == BEFORE
+
+
+async def test_a_target_that_is_measured_keeps_no_other_waiting(lab: Abandoned) -> None:
+    """The scheduled look waits for no lease: a run of its own stands in line for each target, and the next look leaves it there."""
+    gone = await lab.owner(1)
+    busy = lab.target.model_copy(update={"name": f"busy-{lab.name}", "host": f"busy-{lab.name}", "files_root": str(lab.root / "busy")})
+    (lab.root / "busy").mkdir()
+    (lab.root / "busy" / "app.conf").write_text(BEFORE)
+    measuring = await lab.client.start_workflow(
+        Measuring.run, Hold(resources=busy.resources), id=f"measuring-{busy.name}", task_queue=lab.queue
+    )
+    await until(lambda: has_status(measuring, "holding"), "the lease")
+    await lab.changed_by(gone, "gone/1", "2", "4")
+    await lab.changed_by(gone, "gone/2", "2", "4", target=busy)
+    await gone.terminate()
+    for look in range(2):
+        report = await report_of(await lab.janitor())
+        assert set(report.handed_on) == ({busy.name, lab.name} if not look else {busy.name}) and not report.failed
+        if not look:
+            await lab.client.get_workflow_handle(f"undo-janitor/{lab.name}/queued").result()
+            assert lab.file.read_text() == BEFORE
+    queued = lab.client.get_workflow_handle(f"undo-janitor/{busy.name}/queued")
+
+    async def waits() -> bool:
+        return bool((await queued.query("progress", result_type=Progress)).waiting_for)
+
+    await until(waits, "the place in line")
+    assert (lab.root / "busy" / "app.conf").read_text() != BEFORE
+    await queued.terminate()
+    await measuring.terminate()
+
+
+async def test_an_index_has_its_time_to_come_back(lab: Abandoned) -> None:
+    """An undo may take as long as the change's own limit allows; what fails all the same is told."""
+    gone = await lab.owner(1)
+    await lab.changed_by(gone, "gone/1", "2", "4")
+    [record] = await lab.records.find_all(UndoQuery())
+    undo = IndexUndo(action="drop", database="shop", schema_name="s", name="i", table_oid=1, statement="CREATE INDEX", definition="x")
+    index = {"change_id": "gone/2", "subject": "index i", "spec": IndexSpec(drop="s.i", limit_s=7_200), "undo": undo}
+    await lab.records.add(record.model_copy(update=index))
+    await gone.terminate()
+    handle = await lab.janitor(target=lab.name)
+    report = await report_of(handle)
+    assert [one.change_id for one in report.outcomes] == ["gone/1"] and len(report.failed) == 1
+    asked = [
+        event.activity_task_scheduled_event_attributes
+        async for event in handle.fetch_history_events()
+        if event.activity_task_scheduled_event_attributes.activity_type.name == "revert_change"
+    ]
+    assert [one.start_to_close_timeout.ToTimedelta().total_seconds() for one in asked] == [7_500.0, 600.0]
 
 
 async def test_a_conflict_is_reported_and_left(lab: Abandoned) -> None:

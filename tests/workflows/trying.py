@@ -48,11 +48,12 @@ print(total)
 """
 CONFIGURATION = "cost = 20\n"
 PROBE = """
-import pathlib, random, sys
-cost = float(pathlib.Path(sys.argv[1]).read_text().split()[-1])
-print(cost * random.uniform(0.99, 1.01))
+import sys
+from _random import Random
+with open(sys.argv[1]) as file: cost = float(file.read().split()[-1])
+print(cost * (0.99 + 0.02 * Random().random()))
 """
-"""What the target costs is what its configuration says, give or take a per cent."""
+"""What the target costs is what its configuration says, give or take a per cent. Trials start it dozens of times: it imports next to nothing."""
 REGISTRY = """
 [environments.lab]
 
@@ -65,7 +66,7 @@ environment = "{environment}"
 host = "{host}"
 repository = "{folder}/repository"
 files_root = "{folder}/etc"
-process = {{ command = ["{python}", "{folder}/program.py"] }}
+process = {{ command = ["{python}", "-S", "{folder}/program.py"] }}
 {more}
 """
 EASY_NOISE: dict[str, Any] = {
@@ -75,7 +76,8 @@ EASY_NOISE: dict[str, Any] = {
     "rounds": 12,
     "noise": {"verdict": "usable", "reason": "measured before", "rounds": 12, "sigma": 0.02},
 }
-"""A against A, where a test is about something else."""
+"""A against A, where a test is about something else. A round is said to be so long that the budget has a first look at which a clear effect is
+seen: with more looks at hand the first of them sees none."""
 
 
 class Lab:
@@ -101,23 +103,23 @@ class Lab:
     def edit(self, cost: float, **more: Any) -> dict[str, Any]:
         """The configuration's cost is changed, and probed in turns."""
         spec = {"kind": "file", "path": "app.conf", "replacements": [{"find": "cost = 20", "replace": f"cost = {cost}"}], "reload": False}
-        probe = [sys.executable, str(self.folder / "probe.py"), str(self.file)]
-        noise = EASY_NOISE | {"metric": "value", "clock": None, "round_s": 0.3, "guards": [held(one) for one in more.get("guards", ())]}
+        probe = [sys.executable, "-I", "-S", str(self.folder / "probe.py"), str(self.file)]
+        noise = EASY_NOISE | {"metric": "value", "clock": None, "round_s": 1.0, "guards": [held(one) for one in more.get("guards", ())]}
         measurement = {"kind": "switched", "probe": probe, "burn_in_s": 0.0, "probes_per_block": 1}
         return {"change": spec, "measurement": measurement, "noise": noise, "budget_s": 60.0} | more
 
     def launch(self, environment: Mapping[str, str], **more: Any) -> dict[str, Any]:
         """The command is launched with these variables."""
-        noise = EASY_NOISE | {"round_s": 0.3, "guards": [held(one) for one in more.get("guards", ())]}
-        measurement = {"kind": "benchmark", "command": [sys.executable, str(self.folder / "program.py")]}
+        noise = EASY_NOISE | {"round_s": 1.0, "guards": [held(one) for one in more.get("guards", ())]}
+        measurement = {"kind": "benchmark", "command": [sys.executable, "-S", str(self.folder / "program.py")]}
         spec = {"kind": "command", "environment": dict(environment)}
         return {"change": spec, "measurement": measurement, "noise": noise, "budget_s": 60.0} | more
 
     def patch(self, before: str = SLOW, after: str = FAST, **more: Any) -> dict[str, Any]:
         """The source is changed."""
         diff = f"--- a/work.py\n+++ b/work.py\n@@ -1,3 +1,3 @@\n \n-{before}\n+{after}\n total = 0\n"
-        measurement = {"kind": "benchmark", "command": [sys.executable, "work.py"]}
-        noise = EASY_NOISE | {"round_s": 0.3}
+        measurement = {"kind": "benchmark", "command": [sys.executable, "-S", "work.py"]}
+        noise = EASY_NOISE | {"round_s": 1.0}
         return {"change": {"kind": "patch", "patch": diff}, "measurement": measurement, "noise": noise, "budget_s": 60.0} | more
 
     async def start(self, request: Mapping[str, Any]) -> Handle:

@@ -82,6 +82,19 @@ async def activities_of(handle: Handle) -> list[str]:
     ]
 
 
+async def attempts_of(handle: Handle, activity: str) -> int:
+    """How many attempts the activity took until it completed, the first time that the run called it."""
+    scheduled: dict[int, str] = {}
+    async for event in handle.fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            scheduled[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            started = event.activity_task_started_event_attributes
+            if scheduled[started.scheduled_event_id] == activity:
+                return started.attempt
+    raise AssertionError(f"{activity} did not complete")
+
+
 async def pending(handle: Handle, activity: str) -> PendingActivityInfo | None:
     described = await handle.describe()
     return next((one for one in described.raw_description.pending_activities if one.activity_type.name == activity), None)

@@ -11,14 +11,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
-from activities.annotations import Annotations
 from activities.changing import Changing
-from activities.delivery import Delivery
 from activities.targets import TargetQuery, Targets
 from activities.trial_measuring.measuring import TrialMeasuring
-from perfwright.analysis.gate_answers import told
 from perfwright.analysis.trials.verdicts import (
     CHANGE_GATE,
     CONFLICT_GATE,
@@ -35,6 +32,7 @@ from perfwright.analysis.trials.verdicts import (
     unwatched,
     watch_problem,
 )
+from perfwright.models.change import limit_s
 from perfwright.models.delivery import AnnotationOrder, DeliveryOrder
 from perfwright.models.errors import ErrorType
 from perfwright.models.lease import LeaseTicket, summary_of
@@ -42,11 +40,14 @@ from perfwright.models.queues import host_queue
 from perfwright.models.target import Target
 from perfwright.models.trial_run import MeasuringOrder, TrialEnd, TrialEvidence, TrialPhase, TrialRequest, TrialResult
 from perfwright.models.undo import ChangeChecked, ChangeDescription, ChangeOrder, ChangeOutcome, ChangeOwner, ChangeReference, UndoState
+from workflows.changes.live_watch import LiveWatch
+from workflows.changes.trial_steps import begin_undo, delivered, error_type, stopped, told_trouble
 from workflows.shared.closing import artifact_folder
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, target_lease
-from workflows.shared.options import CHANGE, READ, ActivityOptions, measuring
-from workflows.shared.waiting import stop_if_cancelled, to_the_end
+from workflows.shared.marking import marked
+from workflows.shared.options import CHANGE, READ, ActivityOptions, changing, measuring
+from workflows.shared.waiting import to_the_end
 
 CONFLICT_TRIES = 3
 OPENING_S = 60.0
@@ -63,6 +64,8 @@ class Trial(HumanGates, LeaseHolder):
     _result: TrialResult
     _begun = False
     """Whether `apply` was asked for: from then on there may be something to undo."""
+    _keeping = False
+    """Whether it was asked to be kept, and its undo has not begun: the janitor would leave it."""
 
     @workflow.run
     async def run(self, request: TrialRequest) -> TrialResult:
@@ -70,7 +73,7 @@ class Trial(HumanGates, LeaseHolder):
         try:
             problem = await self._tried()
         except (FailureError, asyncio.CancelledError) as trouble:
-            problem = _told(trouble)
+            problem = told_trouble(trouble)
             if isinstance(trouble, asyncio.CancelledError) or is_cancelled_exception(trouble):
                 await to_the_end(self._undo())
                 await to_the_end(self._close(problem))
@@ -78,15 +81,21 @@ class Trial(HumanGates, LeaseHolder):
         if problem:
             await to_the_end(self._undo())
             await self._settle_conflict()
-        else:
-            await to_the_end(self._deliver())
-        return await to_the_end(self._close(problem))
+            return await to_the_end(self._close(problem))
+        try:
+            await to_the_end(self._close_kept())
+        except asyncio.CancelledError:  # too late: it is kept, by a decision, and its result is not lost
+            if workflow.cancellation_reason() is None:  # the run is only dropped from its worker's memory
+                raise
+        return self._result
 
     async def _tried(self) -> str:
         """Why it is not kept; empty: it is."""
         if workflow.info().parent is None:
             await self._look_up()
         description, problem = await self._describe()
+        if not problem:
+            await self._read_live()
         if problem := problem or await self._measure_noise():
             return problem
         if self._asks_before(description) and (problem := await self._refused_before(description)):
@@ -105,6 +114,7 @@ class Trial(HumanGates, LeaseHolder):
         self._request = request.model_copy(update={"artifact_prefix": prefix, "noise": None})
         self._noise = request.noise
         self._reference = ChangeReference(change_id=f"{info.run_id}/1")
+        self._live = LiveWatch()
         self._on(request.target)
 
     def _on(self, target: Target) -> None:
@@ -119,7 +129,8 @@ class Trial(HumanGates, LeaseHolder):
             owner=owner,
             mask_literals=self._request.mask_literals,
         )
-        self._changing: ActivityOptions = {**CHANGE, "task_queue": host_queue(target.host)}
+        self._looking: ActivityOptions = {**CHANGE, "task_queue": host_queue(target.host)}
+        self._changing = changing(limit_s(self._request.change), on=target.host)
 
     async def _look_up(self) -> None:
         """Started by hand and not by a process: what may be done to the target is what the registry says, and not what the input says."""
@@ -137,11 +148,11 @@ class Trial(HumanGates, LeaseHolder):
                 Changing.describe_change,
                 self._order,
                 summary=summary_of(f"What exactly would be done to {self._request.target.title}: {self._request.title}"),
-                **self._changing,
+                **self._looking,
             )
             self._note(description=description, change_id=self._order.change_id)
             self._checked: ChangeChecked = await workflow.execute_activity_method(
-                Changing.check_change, self._order, summary="Do its preconditions hold?", **self._changing
+                Changing.check_change, self._order, summary="Do its preconditions hold?", **self._looking
             )
         return description, "" if self._checked.passed else f"it may not be applied: {self._checked.told}"
 
@@ -176,6 +187,7 @@ class Trial(HumanGates, LeaseHolder):
         """Why it is not better; then it is undone already, while nobody else can measure."""
         async with self._leased():
             try:
+                await self._read_live()
                 if not (problem := await self._apply()):
                     evidence = await self._measure("trial", self._request.budget_s)
                     self._note(evidence=evidence)
@@ -205,7 +217,7 @@ class Trial(HumanGates, LeaseHolder):
             self._note(outcome=outcome)
             if outcome.state == "applied":
                 outcome = await workflow.execute_activity_method(
-                    Changing.verify_change, self._reference, summary="Does it stand there?", **self._changing
+                    Changing.verify_change, self._reference, summary="Does it stand there?", **self._looking
                 )
                 self._note(outcome=outcome)
         if outcome.state != "applied" or outcome.standing.word != "changed":
@@ -235,7 +247,8 @@ class Trial(HumanGates, LeaseHolder):
     async def _refused_after(self, description: ChangeDescription) -> str:
         """A person's no, the deadline's, or that of a guard that was breached while they thought."""
         self.phase("Decision to keep")
-        question = keep_question(self._request, description, self._evidence)
+        live = self._live.ready if self._request.live_guards else None
+        question = keep_question(self._request, description, self._evidence, live=live)
         asking = asyncio.create_task(self.ask(question, deadline_s=self._request.deadline_s, max_revisions=0))
         watching = asyncio.create_task(self._watch_live()) if self._watches_live else None
         try:
@@ -245,37 +258,53 @@ class Trial(HumanGates, LeaseHolder):
                 decision = await asking
                 problem = f"not kept, decided by {decision.by}: {decision.comment}" if decision.refused else ""
         except (Exception, asyncio.CancelledError):
-            await to_the_end(_stopped(asking, watching))
+            await to_the_end(stopped(asking, watching))
             raise
-        await to_the_end(_stopped(asking, watching))
+        await to_the_end(stopped(asking, watching))
         return problem
 
     @property
     def _watches_live(self) -> bool:
-        """Probing a live target does not disturb it; starting both sides does."""
+        """Reading a live target, or probing it, does not disturb it; starting both sides does."""
+        if self._request.live_guards:
+            return self._live.ready
         return self._request.measurement.kind == "switched" and bool(self._request.guards)
 
+    async def _read_live(self) -> None:
+        if self._request.live_guards and self._request.ask_keep and (why := await self._live.read(self._request)):
+            self._note(notes=(*self._result.notes, why))
+
+    async def _watch(self, seconds: float) -> TrialEvidence:
+        if not self._live.ready:
+            return await self._measure("watch", seconds)
+        with self.step(STEPS["watch"], "monitoring") as step:
+            evidence = await self._live.watch(self._request, seconds)
+            step.note = f"{evidence.rounds} windows of {evidence.round_s:.0f} s on the live server"
+        return evidence
+
     async def _watch_live(self) -> str:
-        return watch_problem(await self._measure("watch", self._request.deadline_s))
+        return watch_problem(await self._watch(self._request.deadline_s))
 
     async def _keep(self) -> None:
         self.phase("Keep")
         with self.step("Keep the change", "implementation"):
+            self._keeping = True
             outcome: ChangeOutcome = await workflow.execute_activity_method(
-                Changing.keep_change, self._reference, summary=summary_of(f"It stands for good: {self._request.title}"), **self._changing
+                Changing.keep_change, self._reference, summary=summary_of(f"It stands for good: {self._request.title}"), **self._looking
             )
         self._note(outcome=outcome)
 
     async def _watch_kept(self) -> str:
         """A breach; what could not be ruled out is a note."""
-        if not self._request.watch_s or not self._request.guards:
+        request = self._request
+        if not request.watch_s or not (self._live.ready if request.live_guards else request.guards):
             return ""
         self.phase("Watch the guards")
         if self._watches_live:
-            watched = await self._measure("watch", self._request.watch_s)
+            watched = await self._watch(request.watch_s)
         else:
             async with self._leased():
-                watched = await self._measure("watch", self._request.watch_s)
+                watched = await self._watch(request.watch_s)
         self._note(watched=watched)
         if note := unwatched(watched):
             self._note(notes=(*self._result.notes, note))
@@ -288,15 +317,19 @@ class Trial(HumanGates, LeaseHolder):
         self.phase("Undo")
         with self.step("Undo the change", "implementation") as step:
             try:
+                if self._keeping:
+                    await begin_undo(self._reference, self._request.title)
+                    self._keeping = False
                 outcome: ChangeOutcome = await workflow.execute_activity_method(
                     Changing.revert_change, self._reference, summary=summary_of(f"Undo: {self._request.title}"), **self._changing
                 )
             except ActivityError as failed:
-                if self._result.outcome is None and _error_type(failed) == ErrorType.INVALID_INPUT:
+                if self._result.outcome is None and error_type(failed) == ErrorType.INVALID_INPUT:
                     self._begun = False  # it failed before anything was recorded, so nothing was done
                     step.skip("nothing was done")
                     return
-                note = f"it could not be undone, and the janitor tries again: {_told(failed)}"
+                then = "it stays as it was kept" if self._keeping else "the janitor tries again"
+                note = f"it could not be undone, and {then}: {told_trouble(failed)}"
                 self._note(notes=(*self._result.notes, note))
                 step.note = note
                 return
@@ -318,24 +351,14 @@ class Trial(HumanGates, LeaseHolder):
                 return
             await to_the_end(self._undo())
 
+    async def _close_kept(self) -> None:
+        await self._deliver()
+        await self._close("")
+
     async def _deliver(self) -> None:
-        """In the form in which its owner keeps state; what cannot be delivered stops nothing."""
-        with self.step("Deliver the kept change", "documentation") as step:
-            try:
-                delivered = await workflow.execute_activity_method(
-                    Delivery.deliver_change,
-                    DeliveryOrder(
-                        change_id=self._order.change_id, artifact_prefix=self._request.artifact_prefix, reason=self._request.title
-                    ),
-                    summary=summary_of(f"Write it down for its owner: {self._request.title}"),
-                    **READ,
-                )
-            except ActivityError as failed:
-                step.skip(_told(failed))
-                self._note(notes=(*self._result.notes, f"not delivered: {_told(failed)}"))
-                return
-            step.note = delivered.told
-        self._note(delivered=delivered.artifacts, branch=delivered.branch)
+        prefix, reason = self._request.artifact_prefix, self._request.title
+        done, why = await delivered(self, DeliveryOrder(change_id=self._order.change_id, artifact_prefix=prefix, reason=reason))
+        self._note(delivered=done.artifacts, branch=done.branch, notes=(*self._result.notes, *filter(None, (why,))))
 
     async def _annotate(self, word: str) -> None:
         """On the team's dashboards, where the registry names them."""
@@ -346,15 +369,8 @@ class Trial(HumanGates, LeaseHolder):
             title=self._request.title,
             workflow_id=self._result.workflow_id,
         )
-        try:
-            note = await workflow.execute_activity_method(
-                Annotations.annotate_change, order, summary=f"Mark on dashboards that it was {word}", **READ
-            )
-        except ActivityError as failed:
-            stop_if_cancelled()
-            note = _told(failed)
-        if note:
-            self._note(notes=(*self._result.notes, f"dashboards: {note}"))
+        if note := await marked(order):
+            self._note(notes=(*self._result.notes, note))
 
     async def _close(self, problem: str) -> TrialResult:
         await self.finish()
@@ -377,20 +393,3 @@ class Trial(HumanGates, LeaseHolder):
 
     def _is(self, state: UndoState) -> bool:
         return self._result.outcome is not None and self._result.outcome.state == state
-
-
-async def _stopped(*tasks: "asyncio.Task[Any] | None") -> None:
-    running = [task for task in tasks if task is not None]
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-
-
-def _told(trouble: BaseException) -> str:
-    if isinstance(trouble, asyncio.CancelledError) or is_cancelled_exception(trouble):
-        return "it was cancelled"
-    return told(str(getattr(trouble, "cause", None) or trouble), 600)
-
-
-def _error_type(failed: ActivityError) -> str | None:
-    return failed.cause.type if isinstance(failed.cause, ApplicationError) else None

@@ -1,6 +1,6 @@
 """Which changes stand without anybody who is responsible, and are they undone?
 
-look -> of each target: lease -> undo, the latest first
+look -> of each target, by a run of its own: lease -> undo, the latest first
      -> in production, and where the owner's server is not known: a run of its own asks a person first
 
 Started by a Temporal schedule that the worker ensures, by the lease of a target that would be given on (`activities/leases.py`), and by
@@ -16,10 +16,10 @@ from temporalio.workflow import ParentClosePolicy
 
 from activities.abandoned_changes import AbandonedChangeFinder
 from activities.changing import Changing
-from perfwright.analysis.changes.abandoned import by_target, janitor_id, needs_asking, question_about
+from perfwright.analysis.changes.abandoned import by_target, janitor_id, needs_asking, question_about, queued_janitor_id
 from perfwright.analysis.gate_answers import told
+from perfwright.models.delivery import AnnotationOrder
 from perfwright.models.lease import LeaseTicket, summary_of
-from perfwright.models.queues import host_queue
 from perfwright.models.target import Target
 from perfwright.models.undo import (
     AbandonedChange,
@@ -32,10 +32,13 @@ from perfwright.models.undo import (
 )
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
-from workflows.shared.options import CHANGE, READ, ActivityOptions
+from workflows.shared.marking import marked
+from workflows.shared.options import READ, changing
 from workflows.shared.waiting import stop_if_cancelled
 
 UNDO_GATE = "undo_abandoned"
+APART, MARKED = "each target is undone by a run of its own", "what is undone is marked on dashboards"
+"""Runs that began before these go on as they began (`workflow.patched`)."""
 
 
 @workflow.defn
@@ -51,6 +54,10 @@ class UndoJanitor(HumanGates, LeaseHolder):
             if needs_asking(changes) and not request.ask:
                 await self._have_asked(target, request)
                 report = report.model_copy(update={"asked": (*report.asked, target.name)})
+                continue
+            if request.target is None and not request.ask and workflow.patched(APART):
+                await self._have_undone(target, request)
+                report = report.model_copy(update={"handed_on": (*report.handed_on, target.name)})
                 continue
             self.about(target, "Undoing what was left")
             if request.ask and not await self._may_undo(changes, request):
@@ -74,16 +81,27 @@ class UndoJanitor(HumanGates, LeaseHolder):
         return found
 
     async def _have_asked(self, target: Target, request: JanitorRequest) -> None:
-        """By a run of its own, so that other targets do not wait for a person; it lives on when this one has ended."""
-        with suppress(WorkflowAlreadyStartedError):  # it is being asked already
+        """So that other targets do not wait for a person."""
+        run_id = janitor_id(target.name)
+        await self._started(target, request.model_copy(update={"ask": True}), run_id, "Ask whether abandoned changes are undone")
+        self.say(f"{target.name}: a person is asked, by {run_id}")
+
+    async def _have_undone(self, target: Target, request: JanitorRequest) -> None:
+        """So that other targets, and the next look, wait neither for this one's lease nor for an index that is built for hours."""
+        run_id = queued_janitor_id(target.name)
+        await self._started(target, request, run_id, "Undo abandoned changes")
+        self.say(f"{target.name}: is undone by {run_id}")
+
+    async def _started(self, target: Target, request: JanitorRequest, run_id: str, what: str) -> None:
+        """A run of its own, which lives on when this one has ended."""
+        with suppress(WorkflowAlreadyStartedError):  # it is at it already
             await workflow.start_child_workflow(
                 UndoJanitor.run,
-                request.model_copy(update={"target": target.name, "ask": True}),
-                id=janitor_id(target.name),
+                request.model_copy(update={"target": target.name}),
+                id=run_id,
                 parent_close_policy=ParentClosePolicy.ABANDON,
-                static_summary=summary_of(f"Ask whether abandoned changes of {target.name} are undone"),
+                static_summary=summary_of(f"{what}: {target.name}"),
             )
-        self.say(f"{target.name}: a person is asked, by {janitor_id(target.name)}")
 
     async def _may_undo(self, changes: Sequence[AbandonedChange], request: JanitorRequest) -> bool:
         decision = await self.ask(question_about(UNDO_GATE, changes), deadline_s=request.deadline_s, max_revisions=0)
@@ -103,13 +121,12 @@ class UndoJanitor(HumanGates, LeaseHolder):
         return report
 
     async def _undo_one(self, change: AbandonedChange, report: JanitorReport) -> JanitorReport:
-        options: ActivityOptions = {**CHANGE, "task_queue": host_queue(change.target.host)}
         try:
             outcome: ChangeOutcome = await workflow.execute_activity_method(
                 Changing.revert_change,
                 ChangeReference(change_id=change.change_id),
                 summary=summary_of(f"Undo {change.title} of {change.target.name}: {change.reason}"),
-                **options,
+                **changing(change.limit_s, on=change.target.host),
             )
         except ActivityError as failed:
             stop_if_cancelled()
@@ -117,4 +134,17 @@ class UndoJanitor(HumanGates, LeaseHolder):
             self.say(f"{change.target.name}: {change.title} could not be undone: {reason}")
             return report.model_copy(update={"failed": (*report.failed, f"{change.change_id}: {reason}")})
         self.say(f"{change.target.name}: {change.title}: {outcome.state} {outcome.note}".strip())
+        if outcome.state == "reverted" and workflow.patched(MARKED):
+            await self._mark(change)
         return report.model_copy(update={"outcomes": (*report.outcomes, outcome)})
+
+    async def _mark(self, change: AbandonedChange) -> None:
+        order = AnnotationOrder(
+            target=change.target.name,
+            change_id=change.change_id,
+            word="undone",
+            title=change.title,
+            workflow_id=change.owner.workflow_id,
+        )
+        if note := await marked(order):
+            self.say(note)

@@ -71,7 +71,7 @@ from workflows.cpu.cpu_profiling_investigation import CpuProfilingInvestigation
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.hosts import reach_host
 from workflows.shared.leasing import target_lease
-from workflows.shared.options import COMPUTE, READ, measuring
+from workflows.shared.options import COMPUTE, READ, measuring, outlasting
 from workflows.shared.overrides import override_problems
 from workflows.shared.submitted_changes import SubmittedChanges
 from workflows.shared.waiting import stop_if_cancelled, to_the_end
@@ -342,7 +342,7 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
                     CpuOptimizing.write_pull_request,
                     PullRequestOrder(target=request.target, details=details, prefix=code.prefix),
                     summary=f"Write the text of a pull request for {details.branch}",
-                    **READ,
+                    **outlasting(READ),
                 )
             details = details.model_copy(update={"pull_request": text})
         return self._result(request, code.target, details)

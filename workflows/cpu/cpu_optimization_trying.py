@@ -30,7 +30,7 @@ from perfwright.models.worker_proposals import WorkersProposed, WorkersQuery
 from workflows.changes.trial import Trial
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, target_lease
-from workflows.shared.options import CHANGE, COMPUTE, READ, ActivityOptions, measuring
+from workflows.shared.options import CHANGE, COMPUTE, READ, ActivityOptions, computing, measuring, outlasting
 from workflows.shared.waiting import stop_if_cancelled
 
 
@@ -40,7 +40,7 @@ class Optimising(HumanGates, LeaseHolder):
 
 def on_host(code: CodeBase) -> ActivityOptions:
     """Analysis that reads the repository, which is on the target's host."""
-    return {**COMPUTE, "task_queue": host_queue(code.target.host)}
+    return computing(on=code.target.host)
 
 
 def changing_on(host: str) -> ActivityOptions:
@@ -88,7 +88,9 @@ async def trial_of(
     asked = TrialRequest(
         target=code.target,
         title=candidate.title,
-        change=PatchSpec(patch=patch, base=tip, message=f"{candidate.title}\n\n{candidate.reasoning[:1_500]}"),
+        change=PatchSpec(ref=candidate.ref, base=tip)
+        if candidate.ref
+        else PatchSpec(patch=patch, base=tip, message=f"{candidate.title}\n\n{candidate.reasoning[:1_500]}"),
         measurement=BenchmarkMeasurement(
             command=code.benchmark,
             working_directory=code.working_directory,
@@ -145,7 +147,7 @@ async def tried_workers(
             change=proposed.launch,
             measurement=BenchmarkMeasurement(command=code.benchmark, run_limit_s=code.benchmark_limit_s, one_core=False),
             metric="wall_s",
-            guards=(memory_guard(request),),
+            guards=(memory_guard(request, proposed.memory_times),),
             budget_s=request.trial_s,
             wanted_effect=wanted_effect(candidate, request),
             expected=f"at most {candidate.gain_share:.1%} of the wall-clock time: {candidate.reasoning}"[:4_000],
@@ -188,6 +190,6 @@ async def tried_candidate(
     place = KeptCommit()
     if result.kept:
         place = await workflow.execute_activity_method(
-            CpuOptimizing.find_kept_commit, result.change_id, summary="Which commit is it?", **READ
+            CpuOptimizing.find_kept_commit, result.change_id, summary="Which commit is it?", **outlasting(READ)
         )
     return tried(candidate, checked, result, place.commit), place

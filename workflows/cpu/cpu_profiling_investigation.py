@@ -10,6 +10,7 @@ from typing import Any
 from temporalio import workflow
 
 from activities.cpu_analysis import CpuAnalysis
+from activities.errors import refuse
 from activities.history import History
 from activities.jfr import Jfr
 from activities.node_inspector import NodeInspector
@@ -17,7 +18,7 @@ from activities.perf import Perf
 from activities.processes import Processes
 from activities.pyspy import PySpy
 from activities.targets import TargetQuery, Targets
-from perfwright.analysis.cpu_questions import inspector_change, profile_review
+from perfwright.analysis.cpu_questions import OPEN_INSPECTOR, inspector_change, may_inject, not_approved, profile_review
 from perfwright.models.cpu_profiling import (
     PROCESS,
     CpuProfilingDetails,
@@ -40,6 +41,7 @@ from perfwright.models.cpu_steps import (
     ProfileToRead,
     UseSampling,
 )
+from perfwright.models.errors import ErrorType
 from perfwright.models.history import PreviousProfileQuery, RecordedProfile
 from perfwright.models.host import HostFacts
 from perfwright.models.registry_checks import PRODUCTION
@@ -51,7 +53,7 @@ from workflows.shared.commands import launched, loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
-from workflows.shared.options import COMPUTE, READ, measuring
+from workflows.shared.options import COMPUTE, READ, measuring, outlasting
 from workflows.shared.overrides import override_problems
 from workflows.shared.waiting import together
 
@@ -69,8 +71,10 @@ Result = ProcessResult[CpuProfilingDetails]
 class CpuProfilingInvestigation(HumanGates, LeaseHolder):
     """Where does the CPU time go, which line, and how much could be won?"""
 
-    gate_names = ("open_inspector", "profile_review", "findings_review")
+    gate_names = (OPEN_INSPECTOR, "profile_review", "findings_review")
     _host: HostFacts
+    _approved: TargetProcess | None = None
+    """In production: the process whose inspector a person lets us open."""
 
     @workflow.run
     async def run(self, request: CpuProfilingRequest) -> Result:
@@ -78,14 +82,17 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             target, run, found = await self._preflight(request)
             if found.injects and target.environment == PRODUCTION:
                 decision = await self.ask(inspector_change(target, found), **self._patience(request, revisions=0))
-                if self.begin_apply(decision.gate).refused:
-                    summary = f"Nothing was recorded: {decision.by} did not let the inspector be opened: {decision.comment}"
-                    return await self._close(self._result(request, target, "rejected", summary), run)
+                if decision.refused:
+                    return await self._close(self._not_opened(request, target), run)
+                self._approved = found.process
             recording = await self._take_recording(target, request, revision=1)
+            if recording is None:
+                return await self._close(self._not_opened(request, target), run)
             judgement = await self._judge(request, recording)
             while (decision := await self.ask(profile_review(judgement, recording, request), **self._patience(request))).wants_changes:
                 request = request.revised(decision.overrides)
                 recording = await self._take_recording(target, request, revision=recording.revision + 1)
+                assert recording is not None, "an approval is final once the first recording has begun"
                 judgement = await self._judge(request, recording)
             if decision.refused:
                 summary = f"The profile was refused by {decision.by}: {decision.comment}"
@@ -160,32 +167,46 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             **measuring(10, on=target.host),
         )
 
-    async def _take_recording(self, target: Target, request: CpuProfilingRequest, revision: int) -> Recording:
+    async def _take_recording(self, target: Target, request: CpuProfilingRequest, revision: int) -> Recording | None:
+        """None when the approval to open the inspector was taken back while the lease was waited for."""
         self.phase("Recording")
         prefix = f"{artifact_folder(target.name)}/{revision}"
         recording: Recording | None = None
+        taken_back = False
         with self.step(f"Record, revision {revision}" if revision > 1 else "Record", "profiling") as step:
             try:
-                async with (
-                    target_lease(self, target.resources, on_waiting=self.waits_for_lease),
-                    launched(target, prefix, request.duration_s) as command,
-                    loaded(request.workload, target, prefix, request.duration_s),
-                ):
-                    recording = await command.examined(lambda pid: self._record(target, request, pid, prefix, revision))
+                async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+                    taken_back = self._approved is not None and self.begin_apply(OPEN_INSPECTOR).refused
+                    if not taken_back:
+                        recording = await self._record_under_load(target, request, prefix, revision)
             except LeaseLost as lost:
-                if recording is None:
+                if recording is not None:
+                    recording = recording.model_copy(update={"disturbed": str(lost)})
+                elif not taken_back:
                     raise
-                recording = recording.model_copy(update={"disturbed": str(lost)})
+            if recording is None:
+                step.skip("the inspector may not be opened any more")
+                return None
             step.note = f"{recording.choice.tool}: {recording.choice.reason}"
         self.say(recording.sentence)
         return recording
+
+    async def _record_under_load(self, target: Target, request: CpuProfilingRequest, prefix: str, revision: int) -> Recording:
+        async with (
+            launched(target, prefix, request.duration_s) as command,
+            loaded(request.workload, target, prefix, request.duration_s),
+        ):
+            return await command.examined(lambda pid: self._record(target, request, pid, prefix, revision))
 
     async def _record(self, target: Target, request: CpuProfilingRequest, pid: int | None, prefix: str, revision: int) -> Recording:
         found = await self._inspect(target, request, pid)
         process, choice = found.process, found.choice
         assert process is not None and choice is not None, "a target that runs has a process and a profiler"
+        injectable = may_inject(target, process, self._approved, launched_by_us=pid is not None)
+        if found.injects and not injectable:
+            raise refuse(ErrorType.TARGET_REFUSED, not_approved(found, self._approved), way_out="Start again: the run asks first")
         stacks, usage = await together(
-            self._record_stacks(target, request, process, choice, prefix),
+            self._record_stacks(target, request, process, choice, prefix, injectable),
             workflow.execute_activity_method(
                 Processes.sample_threads,
                 UseSampling(
@@ -210,7 +231,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
         )
 
     async def _record_stacks(
-        self, target: Target, request: CpuProfilingRequest, process: TargetProcess, choice: ProfilerChoice, prefix: str
+        self, target: Target, request: CpuProfilingRequest, process: TargetProcess, choice: ProfilerChoice, prefix: str, injectable: bool
     ) -> StackProfile:
         passes = " | ".join(kind.replace("_", "-") for kind in choice.passes)
         return await workflow.execute_activity_method(
@@ -226,6 +247,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 subprocesses=request.subprocesses,
                 artifact_prefix=prefix,
                 min_samples=request.min_samples if request.passes is None else 0,
+                may_inject=injectable,
             ),
             summary=f"Record {passes} stacks of {target.title} (pid {process.pid}) with {choice.tool} for {request.duration_s:g} s",
             **measuring(request.duration_s, on=target.host),
@@ -255,7 +277,7 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 run_id=workflow.info().run_id,
             ),
             summary=f"Find an earlier profile of {target.title} ({request.compare_with})",
-            **READ,
+            **(outlasting(READ) if recording else READ),
         )
 
     async def _draw_flame_graphs(self, target: Target, recording: Recording, previous: PreviousProfile | None) -> Any:
@@ -302,6 +324,11 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             "max_revisions": request.max_revisions if revisions is None else revisions,
             "validate_overrides": lambda overrides: override_problems(request, overrides),
         }
+
+    def _not_opened(self, request: CpuProfilingRequest, target: Target) -> Result:
+        decision = self.begin_apply(OPEN_INSPECTOR)
+        summary = f"Nothing was recorded: {decision.by} did not let the inspector be opened: {decision.comment}"
+        return self._result(request, target, "rejected", summary)
 
     def _result(
         self,

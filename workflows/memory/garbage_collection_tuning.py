@@ -43,7 +43,7 @@ from workflows.shared.commands import loaded
 from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, LeaseLost, target_lease
-from workflows.shared.options import READ, asking, measuring
+from workflows.shared.options import READ, asking, measuring, outlasting
 from workflows.shared.overrides import override_problems
 from workflows.shared.waiting import stop_if_cancelled
 
@@ -230,7 +230,10 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
         )
         with self.step("Write the configuration down", "documentation") as step:
             judged: JudgedTuning = await workflow.execute_activity_method(
-                Collectors.judge_tuning, known, summary=summary_of(f"What comes of it for {target.title}"), **asking(on=target.host)
+                Collectors.judge_tuning,
+                known,
+                summary=summary_of(f"What comes of it for {target.title}"),
+                **outlasting(asking(on=target.host)),
             )
             if judged.document is None:
                 step.skip("nothing is changed, so there is nothing to write down")

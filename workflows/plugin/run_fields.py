@@ -1,4 +1,4 @@
-"""Structured log fields: every line written during an activity names its run, target and step, whatever logger wrote it.
+"""Structured log fields: every line written in a run or its activities names the run, target and step, whatever logger wrote it.
 
 logging.getLogger().handlers[0].addFilter(RunFields())
 """
@@ -51,9 +51,15 @@ class RunFields(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         fields = _FIELDS.get()
         if not fields and workflow.in_workflow():
-            info = workflow.info()
-            fields = {"workflow_id": info.workflow_id, "run_id": info.run_id, "workflow_type": info.workflow_type}
+            fields = _fields_in_workflow()
         for name in NAMES:
             if not hasattr(record, name):
                 setattr(record, name, fields.get(name, ""))
         return True
+
+
+def _fields_in_workflow() -> Mapping[str, str]:
+    info, process = workflow.info(), workflow.instance()
+    fields = {"workflow_id": info.workflow_id, "run_id": info.run_id, "workflow_type": info.workflow_type}
+    # What has no story (a lease, a run in its first moment) has neither.
+    return fields | {"target": getattr(process, "target_name", ""), "step": getattr(process, "step_name", "")}

@@ -24,7 +24,7 @@ from perfwright.models.measurement import EnvironmentFingerprint
 from perfwright.models.result import ProcessResult, ReportToPublish, Verdict
 from perfwright.models.target import Target
 from workflows.shared.human_gates import HumanGates
-from workflows.shared.options import COMPUTE, READ
+from workflows.shared.options import COMPUTE, READ, outlasting
 from workflows.shared.run_story import LINE_CHARACTERS
 from workflows.shared.waiting import to_the_end
 
@@ -145,7 +145,7 @@ async def _file(
             History.record_run,
             RunRecord.of(result, workflow.now().isoformat(), fingerprint=fingerprint, profiles=profiles),
             summary=f"Keep {run} for later comparison: {result.verdict}",
-            **READ,
+            **outlasting(READ),
         )
     process.say(result.summary)
     process.conclude(result.verdict)

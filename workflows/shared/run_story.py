@@ -71,6 +71,11 @@ class RunStory(RefusedMessages):
         """For the result: what was done, in the order of its beginning."""
         return tuple(sorted(self._steps, key=lambda step: step.started_s))
 
+    @property
+    def step_name(self) -> str:
+        """What is done in this moment, the phase between two steps: for the log."""
+        return ", ".join(self._running) or self._phase
+
     def about(self, target: Target, phase: str = "") -> None:
         """Which target this run examines; searchable from now on."""
         self._target = target

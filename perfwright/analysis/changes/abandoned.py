@@ -47,8 +47,13 @@ def told_abandoned(changes: Sequence[AbandonedChange]) -> str:
 
 
 def janitor_id(target: str) -> str:
-    """Of the run that undoes, or asks about, changes of one target: there is one at a time."""
+    """Of the run that undoes changes of one target under the lease of whoever waits for it, or asks about them: there is one at a time."""
     return f"undo-janitor/{target}"
+
+
+def queued_janitor_id(target: str) -> str:
+    """Of the run that stands in line for the lease of one target. Not the id above: who holds the lease may wait for that run."""
+    return f"undo-janitor/{target}/queued"
 
 
 def _many(changes: Sequence[AbandonedChange]) -> str:

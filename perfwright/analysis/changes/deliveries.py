@@ -5,9 +5,11 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from perfwright.analysis.changes.launches import LaunchRefused, changed_command
+from perfwright.analysis.changes.settings_texts import entry_of, joined_list, set_statement
+from perfwright.analysis.query_advice.identifiers import literal, quoted
 from perfwright.models.change import InterpreterSpec, LaunchSpec
 from perfwright.models.delivery import DeliveredFile
 from perfwright.models.undo import UndoRecord
@@ -36,42 +38,55 @@ def _first_line(record: UndoRecord, reason: str) -> str:
 def _index(record: UndoRecord, line: str) -> tuple[DeliveredFile, ...]:
     undo = record.undo
     assert isinstance(undo, IndexUndo), "chosen by it"
-    create = undo.statement.rstrip().rstrip(";")
-    drop = f"DROP INDEX CONCURRENTLY IF EXISTS {_quoted(undo.schema_name)}.{_quoted(undo.name)}"
+    title = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
+    create, drop = _made_whole(undo, title), (f"DROP INDEX CONCURRENTLY IF EXISTS {title}",)
     up, down = (create, drop) if undo.action == "create" else (drop, create)
     name = f"{undo.action}_{re.sub(r'[^a-z0-9_]+', '_', undo.name.lower())[:60]}"
-    note = "-- Not inside a transaction: it is CONCURRENTLY, so that writers go on.\n"
-    revision = hashlib.sha256(f"{record.change_id} {up}".encode()).hexdigest()[:12]
+    note = "-- Not inside a transaction: it is CONCURRENTLY, so that writers go on. Drop what a build that was cut short left first.\n"
+    revision = hashlib.sha256(f"{record.change_id} {'; '.join(up)}".encode()).hexdigest()[:12]
     alembic = (
         f'"""{_plain(line)}\n\nSet down_revision to the revision that it follows.\n"""\n\n'
         f'from alembic import op\n\nrevision = "{revision}"\ndown_revision = None\n\n\n'
-        "def upgrade() -> None:\n    with op.get_context().autocommit_block():\n"
-        f"        op.execute({up!r})\n\n\n"
-        "def downgrade() -> None:\n    with op.get_context().autocommit_block():\n"
-        f"        op.execute({down!r})\n"
+        f"def upgrade() -> None:\n    with op.get_context().autocommit_block():\n{_executed(up)}\n\n"
+        f"def downgrade() -> None:\n    with op.get_context().autocommit_block():\n{_executed(down)}"
     )
     return (
-        DeliveredFile(name=f"{name}.up.sql", media_type=SQL, content=f"-- {line}\n{note}{up};\n", title="Migration, plain SQL"),
-        DeliveredFile(name=f"{name}.down.sql", media_type=SQL, content=f"-- Undo of: {line}\n{note}{down};\n", title="Its undo"),
+        DeliveredFile(name=f"{name}.up.sql", media_type=SQL, content=f"-- {line}\n{note}{_sql(up)}", title="Migration, plain SQL"),
+        DeliveredFile(name=f"{name}.down.sql", media_type=SQL, content=f"-- Undo of: {line}\n{note}{_sql(down)}", title="Its undo"),
         DeliveredFile(name=f"{revision}_{name}.py", media_type=PYTHON, content=alembic, title="Migration, Alembic"),
     )
+
+
+def _made_whole(undo: IndexUndo, title: str) -> tuple[str, ...]:
+    """The index, with what its definition does not say. It stands already where it was kept, and migrations are run there too."""
+    create = undo.statement.rstrip().rstrip(";").replace(" INDEX CONCURRENTLY ", " INDEX CONCURRENTLY IF NOT EXISTS ", 1)
+    made = [create]
+    if undo.tablespace:
+        made = [f"SET default_tablespace = {literal(undo.tablespace)}", create, "RESET default_tablespace"]
+    made += [f"ALTER INDEX {title} ALTER COLUMN {column} SET STATISTICS {target}" for column, target in sorted(undo.statistics.items())]
+    if undo.comment is not None:
+        made.append(f"COMMENT ON INDEX {title} IS {literal(undo.comment)}")
+    return tuple(made)
+
+
+def _sql(statements: Sequence[str]) -> str:
+    return "".join(f"{one};\n" for one in statements)
+
+
+def _executed(statements: Sequence[str]) -> str:
+    """Alembic makes SQLAlchemy's text() of what it executes, in which `:word` is a parameter and a backslash takes that from it."""
+    return "".join("        op.execute({!r})\n".format(one.replace(":", "\\:")) for one in statements)
 
 
 def _setting(record: UndoRecord, line: str) -> tuple[DeliveredFile, ...]:
     undo = record.undo
     assert isinstance(undo, SettingUndo), "chosen by it"
-    values = ", ".join(_literal(part) for part in undo.wanted)
     if undo.scope == "system":
-        shown = ", ".join(undo.wanted) if undo.listed else undo.wanted[0]
+        shown = joined_list(undo.wanted) if undo.listed else undo.wanted[0]
         restart = "  # takes effect after a restart" if undo.restarts else ""
-        content = f"# {line}\n{undo.name} = {_literal(shown)}{restart}\n"
+        content = f"# {line}\n{entry_of(undo.name, shown)}{restart}\n"
         return (DeliveredFile(name=f"{undo.name}.conf", media_type=TEXT, content=content, title="Fragment for postgresql.conf"),)
-    whom = {
-        "role": f"ROLE {_quoted(undo.role)}",
-        "database": f"DATABASE {_quoted(undo.database)}",
-        "role in database": f"ROLE {_quoted(undo.role)} IN DATABASE {_quoted(undo.database)}",
-    }[undo.scope]
-    content = f"-- {line}\nALTER {whom} SET {undo.name} = {values};\n"
+    content = f"-- {line}\n{set_statement(undo, undo.wanted)};\n"
     return (DeliveredFile(name=f"{undo.name}.sql", media_type=SQL, content=content, title="Setting, as SQL"),)
 
 
@@ -130,11 +145,3 @@ def _marked(mark: str, text: str) -> str:
 def _plain(line: str) -> str:
     """Inside a docstring."""
     return line.replace("\\", "/").replace('"', "'")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -5,6 +5,7 @@ with such a library does not start. The server keeps a list as text, with each p
 `SplitIdentifierString`; guc.c, `flatten_set_variable_args`), which is what stands in postgresql.auto.conf and in pg_db_role_setting.
 """
 
+import re
 from collections.abc import Sequence
 
 from perfwright.analysis.query_advice.identifiers import literal, quoted
@@ -21,6 +22,9 @@ LISTS_OF_NAMES = frozenset(
     }
 )
 """Settings with GUC_LIST_QUOTE, as pg_dump knows them (dumputils.c, `variable_is_guc_list_quote`); extensions can have none."""
+_ENTRY = re.compile(r"\s*(?P<name>[^\W\d][\w$.]*)(?:\s*=\s*|\s+)(?:'(?P<quoted>(?:[^'\\]|\\.|'')*)'|(?P<plain>[^\s'#=]+))")
+_ESCAPED = re.compile(r"''|\\([0-7]{1,3}|.)")
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class NotAList(ValueError):
@@ -70,6 +74,11 @@ def _quoted_part(rest: str) -> tuple[str, str]:
         end += 2
 
 
+def joined_list(parts: Sequence[str]) -> str:
+    """The parts as one text, as the server keeps them: what `split_list` takes apart."""
+    return ", ".join(quoted(part) for part in parts)
+
+
 def set_statement(undo: SettingUndo, parts: Sequence[str]) -> str:
     """`ALTER SYSTEM SET "work_mem" = '64MB'`, and its like for roles and databases; an empty list is one empty text."""
     return f"{_subject(undo)} SET {quoted_name(undo.name)} = {', '.join(literal(part) for part in parts) or literal('')}"
@@ -113,8 +122,33 @@ def with_line(text: str, name: str, raw: str | None) -> str:
     kept = without_line(text, name)
     if raw is None:
         return kept
+    return f"{kept}{'' if kept.endswith(chr(10)) or not kept else chr(10)}{entry_of(name, raw)}\n"
+
+
+def entry_of(name: str, raw: str) -> str:
+    """A line of a configuration file: `name = 'it''s'`."""
     escaped = raw.replace("\\", "\\\\").replace("'", "''")
-    return f"{kept}{'' if kept.endswith(chr(10)) or not kept else chr(10)}{name} = '{escaped}'\n"
+    return f"{name} = '{escaped}'"
+
+
+def line_of(text: str, name: str) -> str | None:
+    """The value that postgresql.auto.conf gives a setting, as `pg_file_settings` of a running server would tell it: the last entry counts.
+
+    None: there is none. Source: guc-file.l and `DeescapeQuotedString`.
+    """
+    raw: str | None = None
+    for line in text.split("\n"):
+        entry = _ENTRY.match(line)
+        if entry is not None and entry["name"].lower() == name.lower():
+            raw = _ESCAPED.sub(_character, entry["quoted"]) if entry["plain"] is None else entry["plain"]
+    return raw
+
+
+def _character(escaped: re.Match[str]) -> str:
+    word = escaped[1]
+    if word is None:
+        return "'"
+    return chr(int(word, 8) & 0xFF) if word[0] in "01234567" else _LETTERS.get(word, word)
 
 
 def _name_in(line: str) -> str:

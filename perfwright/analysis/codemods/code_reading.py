@@ -155,6 +155,15 @@ class Code:
         return bound_names(self.module)
 
     @cached_property
+    def methods(self) -> frozenset[str]:
+        """Names of functions that stand in classes of the module: what they do is not what a list's or dictionary's method does."""
+        return frozenset(
+            one.name.value
+            for one in walk(self.module)
+            if isinstance(one, cst.FunctionDef) and any(isinstance(above, cst.ClassDef) for above in self.parents(one))
+        )
+
+    @cached_property
     def words(self) -> frozenset[str]:
         """Every name that occurs."""
         return frozenset(node.value for node in walk(self.module) if isinstance(node, cst.Name))

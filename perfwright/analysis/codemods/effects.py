@@ -20,6 +20,8 @@ READING_METHODS = words(
     " rpartition rsplit rstrip split splitlines startswith strip title translate upper values zfill"
 )
 """Methods of str, bytes, dict, list and tuple that only read."""
+_HANDING_ON = frozenset({"dict", "max", "min", "sum"})
+"""With several arguments, or one by its name."""
 GROWING_METHODS = frozenset({"append", "extend"})
 _KEYED = frozenset(
     {"dict", "set", "frozenset", "defaultdict", "Counter", "OrderedDict", "Mapping", "Set", "Dict", "MutableMapping", "AbstractSet"}
@@ -117,10 +119,18 @@ def _escapes(code: Code, function: cst.FunctionDef, name: str) -> bool:
                 and isinstance(call.func, cst.Name)
                 and call.func.value in PURE_BUILTINS
                 and code.is_builtin(call.func.value)
+                and not hands_on(call, above)
             ):
                 continue
         return True
     return False
+
+
+def hands_on(call: cst.Call, given: cst.Arg) -> bool:
+    """Whether what a builtin of `PURE_BUILTINS` gives may be, or hold, the very thing it is given: `max(a, seen)`, `sum(parts, seen)`,
+    `dict(known=seen)`."""
+    positional = sum(one.keyword is None for one in call.args)
+    return isinstance(call.func, cst.Name) and call.func.value in _HANDING_ON and (given.keyword is not None or positional > 1)
 
 
 def why_it_may_change(code: Code, function: cst.FunctionDef, pieces: Sequence[cst.CSTNode], container: str) -> str:
@@ -187,7 +197,7 @@ def _why_this_call(code: Code, call: cst.Call, container: str, own: set[str]) ->
         receiver, method = dotted(call.func.value), call.func.attr.value
         if receiver == container:
             return "" if method in GROWING_METHODS | READING_METHODS else f"`.{method}()` is called on it"
-        if container in own or receiver in own or (method in READING_METHODS and (call.args or method != "join")):
+        if container in own or receiver in own or (method in READING_METHODS - code.methods and (call.args or method != "join")):
             return ""  # without arguments `join` waits for a thread
         return f"`{receiver or '...'}.{method}()` may change it"
     if container in own:
@@ -247,6 +257,8 @@ def _counts(code: Code, node: cst.AugAssign) -> bool:
 
 def steady_loop(code: Code, function: cst.FunctionDef, loops: list[Loop | cst.CompFor], container: str) -> Loop | cst.CompFor | str:
     """The outermost loop in which the list stays the same one, or why there is none."""
+    if not isinstance(function.body, cst.IndentedBlock):
+        return "its body stands on the line of its `def`: there is no place in it for what is made once a call"
     chosen: Loop | cst.CompFor | None = None
     why = ""
     root, own = container.partition(".")[0], own_containers(code, function)

@@ -8,7 +8,7 @@ made list or set on to somebody who could change it is left alone.
 import libcst as cst
 
 from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, dotted, walk
-from perfwright.analysis.codemods.effects import PURE_BUILTINS, is_assigned, steady_loop
+from perfwright.analysis.codemods.effects import PURE_BUILTINS, hands_on, is_assigned, steady_loop
 
 NAME = "hoisted invariant"
 GAIN = 0.9
@@ -93,6 +93,6 @@ def _stays_here(code: Code, node: cst.Call) -> bool:
             isinstance(call, cst.Call)
             and isinstance(call.func, cst.Name)
             and call.func.value in PURE_BUILTINS - {"reversed", "enumerate", "zip"}
-            and (call.func.value not in ("max", "min") or len(call.args) == 1)  # of several it gives one itself
+            and not hands_on(call, above)
         )
     return False

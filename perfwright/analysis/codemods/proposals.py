@@ -58,7 +58,8 @@ class Proposal:
 
 
 def find_proposals(source: str, hot: Sequence[HotCode], spoken: frozenset[str] = frozenset(), only: str = "") -> list[Proposal]:
-    """`spoken`: words that occur anywhere in the repository and forbid something (`setlocale`). `only`: one codemod.
+    """`spoken`: words that occur anywhere in the repository and forbid something (`setlocale`; `.RATE`, where that is assigned to).
+    `only`: one codemod.
 
     Raises SyntaxError.
     """

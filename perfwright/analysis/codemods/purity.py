@@ -137,6 +137,8 @@ def _why_name(reading: _Reading, node: cst.Name) -> str:
             return ""  # `_why_call` looks at it
         full = code.full_name(chain)
         return "" if full in PURE_VALUES or _FLAG.fullmatch(full) else f"it reads `{full}`, which may change"
+    if f".{name}" in reading.spoken:
+        return f"it reads `{name}`, which other code assigns"
     if _is_constant(code, name):
         return ""
     if isinstance(above, cst.Call) and above.func is node:

@@ -10,6 +10,8 @@ from perfwright.models.gc_tuning import Collector, CollectorFacts, GcCandidate, 
 
 MIB = 1 << 20
 LARGEST_REGION = 32 * MIB
+HEAP_SHARE = 0.75
+"""Of the machine's memory: more does not fit beside what a JVM takes outside of its heap, and what else runs there."""
 FEWEST_REGIONS = 6
 """With fewer regions G1 has no room to work."""
 SETTINGS = "PERFWRIGHT_GC_SETTINGS"
@@ -100,10 +102,11 @@ def jvm_candidates(
     collectors: Sequence[Collector],
     issues: Sequence[GcIssue],
     pause_target_ms: float,
+    machine_bytes: int,
 ) -> tuple[GcCandidate, ...]:
     """HotSpot. `command` is what is launched now; its own words for the same thing are left out where a candidate says it anew.
 
-    `pause_target_ms`: infinite where there is none.
+    `pause_target_ms`: infinite where there is none. `machine_bytes`: memory of the machine or container that a heap has to fit into.
     """
     causes = {issue.cause for issue in issues}
     wanted: list[tuple[str, tuple[str, ...], str]] = []
@@ -118,7 +121,8 @@ def jvm_candidates(
             if size > facts.region_bytes and facts.heap_max_bytes // size >= FEWEST_REGIONS:
                 why = f"arrays up to {size // 2 // MIB} MiB are ordinary then, and die young"
                 wanted.append((f"G1 regions of {size // MIB} MiB", (f"-XX:G1HeapRegionSize={size // MIB}m",), why))
-    if facts.heap_max_bytes and causes - {"metaspace", "explicit call", "safepoint without collection"}:
+    fits = facts.heap_max_bytes is not None and 2 * facts.heap_max_bytes <= HEAP_SHARE * machine_bytes
+    if facts.heap_max_bytes and fits and causes - {"metaspace", "explicit call", "safepoint without collection"}:
         size = 2 * facts.heap_max_bytes // MIB
         wanted.append((f"heap of {size} MiB", (f"-Xmx{size}m",), "collections come half as often; memory is paid for it"))
     if facts.collector == "G1" and "young" in causes and math.isfinite(pause_target_ms):

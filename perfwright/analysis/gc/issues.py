@@ -30,7 +30,10 @@ MEANINGS: dict[PauseCause, str] = {
 
 
 def issues_of(seen: GcObservation, pause_target_ms: float, share_target: float) -> tuple[GcIssue, ...]:
-    """Causes that make p99 of the noticed pauses, or the share of the time in pauses, pass its target; none where both are met."""
+    """Causes that make p99 of the noticed pauses, or the share of the time in pauses, pass its target; none where both are met.
+
+    One or two long pauses are none by themselves: they may be of the start, or somebody's own call, and no percentile is known of them.
+    """
     table = seen.table
     over_pause, over_share = seen.typical_p99_ms > pause_target_ms, seen.typical_share > share_target
     if not (over_pause or over_share):
@@ -38,7 +41,7 @@ def issues_of(seen: GcObservation, pause_target_ms: float, share_target: float) 
     total_ms = sum(line.total_ms for line in table.lines)
     found = []
     for line in table.lines:
-        long = over_pause and line.p99_ms > pause_target_ms
+        long = over_pause and line.p99_ms > pause_target_ms and line.third_ms > pause_target_ms
         much = over_share and line.total_ms >= SHARE_OF_EXCESS * total_ms
         if long or much:
             found.append(
@@ -66,6 +69,8 @@ def summary_sentence(seen: GcObservation, issues: Sequence[GcIssue], pause_targe
     """For a reader who stops there."""
     told = f"{seen.facts.collector} stops the program {100 * seen.typical_share:.1f} % of the time"
     told += f", p99 {seen.typical_p99_ms:.1f} ms, longest {seen.table.max_ms:.1f} ms"
+    if not issues and seen.typical_p99_ms > pause_target_ms:
+        return f"Too few long pauses to judge by: {told}; {aims_told(pause_target_ms, share_target)}. Observe it for longer."
     if not issues:
         return f"No pause worth tuning: {told}; {aims_told(pause_target_ms, share_target)}."
     return f"{told}; most of it: {issues[0].cause} ({100 * issues[0].share:.1f} % of the time)."

@@ -48,10 +48,19 @@ def within(pauses: Iterable[Pause], begin_s: float, end_s: float) -> list[Pause]
 
 
 def _line(pauses: Sequence[Pause], available_ms: float) -> PauseLine:
-    p50, p99, longest = _quantiles([pause.ms for pause in pauses])
-    total = sum(pause.ms for pause in pauses)
-    share = min(1.0, total / available_ms)
-    return PauseLine(cause=pauses[0].cause, count=len(pauses), p50_ms=p50, p99_ms=p99, max_ms=longest, total_ms=total, share=share)
+    sizes = sorted((pause.ms for pause in pauses), reverse=True)
+    p50, p99, longest = _quantiles(sizes)
+    total = sum(sizes)
+    return PauseLine(
+        cause=pauses[0].cause,
+        count=len(pauses),
+        p50_ms=p50,
+        p99_ms=p99,
+        max_ms=longest,
+        total_ms=total,
+        share=min(1.0, total / available_ms),
+        third_ms=sizes[2] if len(sizes) > 2 else 0.0,
+    )
 
 
 def _quantiles(sizes_ms: Sequence[float]) -> tuple[float, float, float]:

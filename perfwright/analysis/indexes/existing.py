@@ -23,8 +23,10 @@ def existing_indexes(
     """`now`: ISO. The gravest first: invalid, duplicates, prefixes, unused, bloated."""
     idle = unused(rows, servers, standbys, now)
     redundant_ones = redundant(rows)
-    gone = {one.index.title for one in redundant_ones}
-    droppable = [*invalid(rows), *redundant_ones, *(one for one in (() if isinstance(idle, str) else idle) if one.index.title not in gone)]
+    # The planner takes the smaller of two: what is to do the work of one that goes may have had no scan until then.
+    spoken_for = {one.index.title for one in redundant_ones} | {one.keeper for one in redundant_ones}
+    idle_ones = [one for one in (() if isinstance(idle, str) else idle) if one.index.title not in spoken_for]
+    droppable = [*invalid(rows), *redundant_ones, *idle_ones]
     noted = [_noted(one) for one in droppable]
     noted += [found for table in catalog.tables for found in _bloated(table)]
     keys = [(one.schema_name, one.name, key.columns) for one in catalog.tables for key in one.foreign_keys]

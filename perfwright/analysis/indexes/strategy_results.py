@@ -28,6 +28,15 @@ MEASURED_MOST = 30
 """Queries that one trial runs."""
 UNHARMED = 0.10
 """Difference of logarithms of the queries' time that a drop may cost, which is shown not to be reached."""
+LIVE_GUARDS = (
+    Guard(metric="live_blocks", margin=math.log(3)),
+    Guard(metric="live_ms", margin=math.log(2)),
+    Guard(metric="live_rollbacks", margin=0.05, scale="difference"),
+)
+"""Coarse, because on a live server much else changes as well; what a change costs is measured on the clone. An insert may well touch twice
+the blocks with one index more; a plan that has lost its index touches them by the hundred."""
+KEPT_WATCHED_S = 600.0
+"""At most, before the next change is tried: twelve windows of half a minute show a breach."""
 LEAST_DIFFERENCE = 1e-4
 """Of the bytes of a table's indexes, which are counted and not measured."""
 
@@ -116,6 +125,8 @@ def trial_of(
         margin=None if creates else LEAST_DIFFERENCE,
         wanted_effect=min(0.5, max(0.05, gain / 2)),
         guards=tuple(guards),
+        live_guards=LIVE_GUARDS,
+        watch_s=min(request.watch_s, KEPT_WATCHED_S),
         budget_s=request.trial_s,
         expected=f"{proposal.reason}: together {gain:.0%} less time of the statements that it is measured by"
         if creates

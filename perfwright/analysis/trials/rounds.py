@@ -13,8 +13,6 @@ import numpy as np
 
 from perfwright.models.trial import Clock, Quad, RoundPlan, Side, Slice
 
-QUADS = 2
-"""Where a start costs next to nothing."""
 MOST_QUADS = 16
 HASH_SEEDS = 2**32
 PADDING_BYTES = 4_096
@@ -23,7 +21,7 @@ CPU_BOUND = 0.9
 """CPU time over wall time on an idle machine from which CPU time is the less noisy measure of the same."""
 
 
-def plan_round(chance: np.random.Generator, cores: Sequence[int], *, quads: int = QUADS) -> RoundPlan:
+def plan_round(chance: np.random.Generator, cores: Sequence[int], *, quads: int = 1) -> RoundPlan:
     """Draw a round. `chance` is seeded by trial and round number, so that a round taken up again is the same."""
     if not cores or quads < 1:
         raise ValueError("a round needs a core and a quad")
@@ -73,26 +71,16 @@ def choose_clock(idle: Sequence[Slice]) -> Clock:
     return "cpu" if cpu / wall >= CPU_BOUND else "wall"
 
 
-def quads_per_round(rounds: Sequence[Sequence[float]], *, start_s: float, quad_s: float) -> int:
-    """Quads in a round for the least total time, from `quad_data` of A against A with two or more quads each.
+def quads_per_round(start_s: float, quad_s: float) -> int:
+    """Quads in a round for the least total time: `sqrt(start cost / quad cost)`, from one to `MOST_QUADS`.
 
-    `sqrt(within variance / between variance * start cost / quad cost)` (Kalibera & Jones, "Rigorous benchmarking in reasonable time", ISMM
-    2013, on dimensioning repetitions); variances by analysis of variance of one random factor. The optimum is flat. At most `MOST_QUADS`:
-    so many where rounds do not differ at all.
+    Kalibera & Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, on dimensioning repetitions, for as much variance within rounds
+    as between them. How much it is varies with the machine's other work (0.1 to 3 times were seen), and the optimum is flat: to measure it
+    first would cost more rounds than to be wrong about it.
     """
-    counts = {len(one) for one in rounds}
-    if len(rounds) < 2 or len(counts) != 1 or (quads := counts.pop()) < 2:
-        raise ValueError("two rounds of two quads each are the least from which variances can be told apart")
     if start_s < 0 or quad_s <= 0:
         raise ValueError("costs are times")
-    data = np.asarray(rounds, dtype=np.float64)
-    within = float(data.var(axis=1, ddof=1).mean())
-    between = max(0.0, float(data.mean(axis=1).var(ddof=1)) - within / quads)
-    if within <= 0:
-        return 1
-    if between <= 0:
-        return MOST_QUADS
-    return int(min(MOST_QUADS, max(1, round(math.sqrt(within / between * start_s / quad_s)))))
+    return min(MOST_QUADS, max(1, round(math.sqrt(start_s / quad_s))))
 
 
 def _either(chance: np.random.Generator) -> Side:

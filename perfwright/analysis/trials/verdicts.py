@@ -120,8 +120,10 @@ def change_question(
     )
 
 
-def keep_question(request: TrialRequest, description: ChangeDescription, evidence: TrialEvidence) -> GateQuestion:
-    """Is the effect worth keeping?"""
+def keep_question(
+    request: TrialRequest, description: ChangeDescription, evidence: TrialEvidence, *, live: bool | None = None
+) -> GateQuestion:
+    """Is the effect worth keeping? `live`: whether the live server is watched meanwhile; None: that was not asked for."""
     assert evidence.judgement is not None, "only what was judged is kept"
     shown = [f"**{told_judgement(evidence.metric, evidence.judgement)}**"]
     if evidence.strip:
@@ -133,7 +135,12 @@ def keep_question(request: TrialRequest, description: ChangeDescription, evidenc
         f"{one.query}: {one.verdict}" + (f" ({one.ratio.value:.3f})" if one.ratio else "") for one in evidence.queries[:SHOWN_QUERIES]
     ]
     shown += [f"**Cost:** {description.cost}", f"**Undo:** {description.change.undo}"]
-    watched = f"; its guards are watched for {request.watch_s:.0f} s, and a breach undoes it at once" if request.watch_s else ""
+    if live:
+        shown.append(f"**Watched** on the live server until this is answered: {', '.join(one.metric for one in request.live_guards)}")
+    elif live is not None:
+        shown.append("**Not watched**: nothing tells what the change does to the live server")
+    is_watched = request.watch_s and live is not False
+    watched = f"; its guards are watched for {request.watch_s:.0f} s, and a breach undoes it at once" if is_watched else ""
     return GateQuestion(
         name=KEEP_GATE,
         kind="keep",

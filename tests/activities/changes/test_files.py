@@ -1,13 +1,20 @@
 """Edits of files, on a real file system: byte-exact in both directions, and nothing outside of the root."""
 
 import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.changes.files import FileEdits
+from activities.changes.kind import NotAllowed
 from perfwright.models.change import FileSpec, Replacement
 from perfwright.models.target import Target
+from perfwright.models.undo import UndoRecord
 from tests.activities.changes.changing_runs import Bench, bench, killed_at_random
 
 BEFORE = b"workers = 2\r\n# caf\xe9, not UTF-8\ntimeout = 30\nlog = plain\n\n"
@@ -181,6 +188,57 @@ async def test_edits_that_do_not_fit_are_refused(shop: Bench, spec: FileSpec, re
     with pytest.raises(ApplicationError, match=reason):
         await shop.work.describe(shop.order(spec))
     assert not (await shop.work.check(shop.order(spec))).passed
+
+
+@contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """This process without the rights of root, and of no group but one."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(uid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+@pytest.mark.parametrize("what", ["group", "attribute", "no nameless files"])
+async def test_what_could_not_be_given_back_is_told_before(shop: Bench, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A group that the worker is not in, an attribute that it may not set: a check that fails, not an edit that is tried for half an hour; and
+    where it turns out later, nothing is left."""
+    if what == "no nameless files":
+        monkeypatch.setattr(os, "O_TMPFILE", 0)
+    with TemporaryDirectory(prefix="perfwright-files-") as root:  # pytest's own folders are closed to other users
+        file = Path(root) / "app.conf"
+        file.write_bytes(BEFORE)
+        os.chown(file, 12345, 12345 if what == "attribute" else 54321)
+        if what == "attribute":  # giving it away would take this from it
+            os.setxattr(file, "security.capability", struct.pack("<5I", 0x02000000, 1 << 10, 0, 0, 0))  # may bind low ports
+        os.chown(root, 12345, 12345)
+        shop.target = shop.target.model_copy(update={"files_root": root, "reload_command": None})
+        order, kind = shop.order(an_edit(path="app.conf")), FileEdits()
+        assert (await shop.work.check(order)).passed, "root may"
+        record = UndoRecord(
+            change_id=order.change_id,
+            title="",
+            target=shop.target,
+            subject="",
+            spec=order.spec,
+            undo=(await kind.prepare(order, shop.site)).undo,
+        )
+        with as_user(12345):
+            with pytest.raises(NotAllowed, match="security.capability" if what == "attribute" else "owner 12345 and group 54321"):
+                await kind.check(order, shop.site)
+            with pytest.raises(ApplicationError, match="may not give") as refused:
+                await kind.apply(record, shop.site)
+        assert refused.value.non_retryable and os.listdir(root) == ["app.conf"] and file.read_bytes() == BEFORE
+        if what == "attribute":
+            await kind.apply(record, shop.site)
+            assert file.read_bytes() != BEFORE and os.getxattr(file, "security.capability")
 
 
 async def test_without_a_root_nothing_may_be_edited(shop: Bench) -> None:

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.changes.indexes import Indexes
+from perfwright.analysis.changes.deliveries import files_of
 from perfwright.models.change import IndexSpec
 from perfwright.models.target import Target
+from perfwright.models.undo import UndoRecord
 from tests.activities.changes.changing_runs import KILLS, Bench, bench, killed_at_random
 from tests.databases import VARIABLE, database_of, fresh_database
 from tests.postgres import PostgresServer, postgres
@@ -162,6 +165,84 @@ async def test_another_index_of_that_name_is_a_conflict(shop: Shop) -> None:
     outcome = await shop.work.revert(order.change_id)
     assert outcome.state == "conflict" and "(b, a)" in outcome.note
     assert await shop.indexes() == theirs
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [(IndexSpec(create='CREATE INDEX loud ON "Sales ""x"" y".orders (upper("state of it"))'), "loud"), (DROP, "old one")],
+    ids=["create", "drop"],
+)
+async def test_expressions_have_statistics(shop: Shop, spec: IndexSpec, name: str) -> None:
+    """They belong to the index: one that was made, or made again, is planned with them at once. A repeated step does not gather them anew."""
+    await shop.connection.execute('ANALYZE "Sales ""x"" y".orders')
+    order = shop.order(spec)
+    await shop.work.apply(order)
+    if spec.drop:
+        await shop.work.revert(order.change_id)
+    assert await shop.connection.fetchval("SELECT n_distinct FROM pg_stats WHERE tablename = $1", name) == 1
+    if spec.create:
+        record = await shop.record(order)
+        assert record is not None
+        counted = "SELECT s.xmin FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid WHERE c.relname = $1"
+        gathered = await shop.connection.fetchval(counted, name)
+        await Indexes().apply(record, shop.site)
+        assert await shop.connection.fetchval(counted, name) == gathered
+        await shop.connection.execute("DELETE FROM pg_statistic WHERE starelid = (SELECT oid FROM pg_class WHERE relname = 'loud')")
+        await Indexes().apply(record, shop.site)  # as after a kill between both statements
+        assert await shop.connection.fetchval(counted, name) not in (gathered, None)
+
+
+@pytest.mark.parametrize("spec", [CREATE, DROP], ids=["create", "drop"])
+async def test_a_delivered_migration_fits_where_it_was_kept(shop: Shop, spec: IndexSpec) -> None:
+    """Run on the database where the change was kept it changes nothing; its undo leads back to what was there before, and again."""
+    before, order = await shop.indexes(), shop.order(spec)
+    await shop.work.apply(order)
+    await shop.work.keep(order.change_id)
+    record, kept = await shop.record(order), await shop.indexes()
+    assert record is not None and kept != before
+    up, down, _ = files_of(record, "")
+    for file, then in ((up, kept), (down, before), (down, before), (up, kept)):
+        for statement in filter(None, file.content.split(";\n")):
+            await shop.connection.execute(statement)
+        assert await shop.indexes() == then
+
+
+@pytest.mark.parametrize(
+    ("rename", "back", "now"),
+    [
+        ("ALTER INDEX mine RENAME TO theirs", "ALTER INDEX theirs RENAME TO mine", "public.theirs"),
+        ("CREATE SCHEMA apart; ALTER TABLE plain SET SCHEMA apart", "ALTER TABLE apart.plain SET SCHEMA public", "apart.mine"),
+    ],
+    ids=["name", "schema"],
+)
+async def test_a_renamed_index_is_told(shop: Shop, rename: str, back: str, now: str) -> None:
+    """An index that somebody gave another name stands: its undo is a conflict that says where it is; one that was like it before is not
+    taken for it."""
+    await shop.connection.execute("CREATE INDEX twin ON plain (a)")
+    order = shop.order(IndexSpec(create="CREATE INDEX mine ON plain (a)"))
+    await shop.work.apply(order)
+    await shop.work.keep(order.change_id)
+    await shop.connection.execute(rename)
+    outcome = await shop.work.revert(order.change_id)
+    assert outcome.state == "conflict" and f"called {now} now" in outcome.note
+    await shop.connection.execute(back)
+    await shop.connection.execute("REINDEX INDEX CONCURRENTLY twin")
+    assert (await shop.work.revert(order.change_id)).state == "reverted"
+    assert [one["relname"] for one in await shop.indexes() if one["relname"] in ("mine", "twin")] == ["twin"]
+
+
+async def test_a_renamed_index_was_not_dropped(shop: Shop) -> None:
+    """Renamed between the record and the drop: it is not taken for dropped, and not made a second time by the undo."""
+    order = shop.order(DROP)
+    prepared = await Indexes().prepare(order, shop.site)
+    record = UndoRecord(
+        change_id=order.change_id, title="", target=order.target, subject=prepared.subject, spec=order.spec, undo=prepared.undo
+    )
+    await shop.records.add(record)
+    await shop.connection.execute('ALTER INDEX "Sales ""x"" y"."old one" RENAME TO older')
+    theirs = await shop.indexes()
+    outcome = await shop.work.revert(order.change_id)
+    assert outcome.state == "conflict" and ".older now" in outcome.note and await shop.indexes() == theirs
 
 
 async def test_a_dropped_table_needs_no_undo(shop: Shop) -> None:

@@ -1,5 +1,6 @@
 """Patches and refs on real git repositories: a branch and a worktree of their own, and nothing else touched."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from perfwright.models.change import PatchSpec
 from perfwright.models.target import Target
+from perfwright.models.undo_data import PatchUndo
 from tests.activities.changes.changing_runs import Bench, bench, killed_at_random
 from tests.needs import needs
 
@@ -106,20 +108,77 @@ async def test_a_ref_comes_and_goes(shop: Bench) -> None:
     assert _seen(shop) == before
 
 
-@pytest.mark.parametrize("what", ["a commit", "an edit"])
+ON_TOP = """diff --git a/shop/prices.py b/shop/prices.py
+--- a/shop/prices.py
++++ b/shop/prices.py
+@@ -1,3 +1,3 @@
+-KNOWN = ["a", "b"]
++KNOWN = ("a", "b")
+BLANK
+ def known(name): return name in set(KNOWN)
+""".replace("BLANK", " ")
+
+
+async def test_a_kept_patch_is_a_branch(shop: Bench) -> None:
+    """Its worktree goes, so that people can check the branch out. It is not taken away while they have, nor under a commit that follows it,
+    whose branch would still have it."""
+    before, order = _seen(shop), shop.order(PatchSpec(patch=PATCH))
+    await shop.work.apply(order)
+    for _ in range(2):
+        assert (await shop.work.keep(order.change_id)).state == "kept"
+    record = await shop.record(order)
+    assert record is not None and isinstance(record.undo, PatchUndo)
+    assert _seen(shop) == before | {"refs": _seen(shop)["refs"]} and record.undo.branch in _seen(shop)["refs"]
+    upper = shop.order(PatchSpec(patch=ON_TOP, base=record.undo.commit))
+    await shop.work.apply(upper)
+    with pytest.raises(ApplicationError, match=f"lies under later changes: {upper.change_id}"):
+        await shop.work.revert(order.change_id)
+    await shop.work.revert(upper.change_id)
+    theirs = shop.folder / "theirs"
+    git(shop.folder / "clone", "worktree", "add", "-q", str(theirs), record.undo.branch)
+    outcome = await shop.work.revert(order.change_id)
+    assert outcome.state == "conflict" and f"checked out in {theirs}" in outcome.note and record.undo.branch in _seen(shop)["refs"]
+    git(shop.folder / "clone", "worktree", "remove", str(theirs))
+    assert (await shop.work.revert(order.change_id)).state == "reverted"
+    assert _seen(shop) == before
+
+
+@pytest.mark.parametrize("what", ["a commit", "an edit", "a new file"])
 async def test_work_of_others_is_a_conflict(shop: Bench, what: str) -> None:
-    """A commit on the branch, or an edit in the worktree, is somebody's work: told, and not removed."""
+    """A commit on the branch, an edit or a new file in the worktree is somebody's work: told, and not removed."""
     order = shop.order(PatchSpec(patch=PATCH))
     await shop.work.apply(order)
     record = await shop.record(order)
     assert record is not None and record.undo.kind == "patch"
     worktree = Path(record.undo.worktree)
-    (worktree / "shop" / "prices.py").write_text("mine\n")
+    written = worktree / "shop" / ("notes.txt" if what == "a new file" else "prices.py")
+    written.write_text("mine\n")
     if what == "a commit":
         git(worktree, "commit", "-q", "-a", "-m", "mine")
     outcome = await shop.work.revert(order.change_id)
-    assert outcome.state == "conflict" and ("committed" if what == "a commit" else "edited") in outcome.note
-    assert (worktree / "shop" / "prices.py").read_text() == "mine\n"
+    assert outcome.state == "conflict" and {"a commit": "committed", "an edit": "edited", "a new file": "notes.txt"}[what] in outcome.note
+    assert written.read_text() == "mine\n"
+
+
+async def test_a_repository_whose_volume_is_away_is_not_undone(shop: Bench) -> None:
+    """Where the folder of the clone is away as well nothing is known, and it is tried again; where the clone alone is gone it is over."""
+    clones, away = shop.folder / "clones", shop.folder / "away"
+    clones.mkdir()
+    clone = shutil.copytree(shop.folder / "clone", clones / "clone", symlinks=True)
+    shop.target = shop.target.model_copy(update={"repository": str(clone)})
+    orders = [shop.order(PatchSpec(patch=PATCH)) for _ in range(2)]
+    for order in orders:
+        await shop.work.apply(order)
+    clones.rename(away)
+    with pytest.raises(ApplicationError, match="Mount it") as refused:
+        await shop.work.revert(orders[0].change_id)
+    record = await shop.record(orders[0])
+    assert not refused.value.non_retryable and record is not None and record.state == "applied"
+    away.rename(clones)
+    assert (await shop.work.revert(orders[0].change_id)).state == "reverted"
+    clone.rename(away)
+    outcome = await shop.work.revert(orders[1].change_id)
+    assert (outcome.state, outcome.standing.word) == ("reverted", "gone")
 
 
 def added(path: str, mode: str = "100644", text: str = "x") -> str:

@@ -11,9 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import psutil
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.changes.settings import Settings
 from perfwright.models.change import SettingSpec
 from perfwright.models.target import Target
 from tests.activities.changes.changing_runs import KILLS, Bench, bench, killed_at_random
@@ -194,6 +196,11 @@ async def test_a_foreign_entry_is_a_conflict(shop: Served) -> None:
         await shop.work.revert(lower.change_id)
     await shop.work.revert(upper.change_id)
     await _execute(shop, "ALTER SYSTEM SET work_mem = '66MB'", "SELECT pg_reload_conf()")
+    record = await shop.record(lower)
+    assert record is not None
+    for late in (Settings().apply, Settings().revert):  # set between the look and the step
+        with pytest.raises(ApplicationError, match="by somebody else meanwhile"):
+            await late(record, shop.site)
     outcome = await shop.work.revert(lower.change_id)
     assert outcome.state == "conflict" and "66MB" in outcome.note
     assert (await shop.state())[0][0][1] == "66MB"
@@ -260,13 +267,57 @@ async def test_a_server_that_does_not_come_back_is_helped(shop: Served, monkeypa
     shop.server.restart()
 
 
-async def test_a_server_left_down_is_started_by_the_undo(shop: Served) -> None:
-    """A worker killed after its change stopped the server: the undo puts the line back in the file, and starts it."""
+@pytest.mark.parametrize("how", ["cut short", "crashed"])
+async def test_a_server_left_down_is_started_by_the_undo(shop: Served, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Down because a worker was killed in its restart, or because it crashed with the change in force: the undo puts the line back in the
+    file, starts it, and leaves nothing else there."""
     before = await shop.state()
     order = shop.order(SettingSpec(name="max_connections", value="61"))
-    await shop.work.apply(order)
-    shop.server.stop()
+
+    async def cut_short(*_: object) -> str:
+        shop.server.stop()
+        raise asyncio.CancelledError
+
+    if how == "cut short":
+        with monkeypatch.context() as patched:
+            patched.setattr("activities.changes.restarts._run_command", cut_short)
+            with pytest.raises(asyncio.CancelledError):
+                await shop.work.apply(order)
+    else:
+        await shop.work.apply(order)
+        _kill(shop.server)
     assert (await shop.work.revert(order.change_id)).state == "reverted"
+    assert await shop.state() == before and not list((shop.server.folder / "data").glob("perfwright*"))
+
+
+def _kill(server: PostgresServer) -> None:
+    """kill -9; what it had started ends by itself."""
+    postmaster = psutil.Process(int((server.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[0]))
+    children = postmaster.children(recursive=True)
+    postmaster.kill()
+    _, alive = psutil.wait_procs([postmaster, *children], timeout=30)
+    assert not alive
+
+
+@pytest.mark.parametrize("theirs", [None, "77"])
+async def test_a_stopped_server_is_left_to_those_who_stopped_it(shop: Served, theirs: str | None) -> None:
+    """Nobody's maintenance is ended by an undo: our line goes from the file, somebody else's is a conflict and stays, and in neither case is
+    the server started."""
+    before, order = await shop.state(), shop.order(SettingSpec(name="max_connections", value="61"))
+    await shop.work.apply(order)
+    if theirs:
+        await _execute(shop, f"ALTER SYSTEM SET max_connections = {theirs}")
+    shop.server.stop()
+    restarts = shop.manager.restarts
+    for _ in range(2):
+        outcome = await shop.work.revert(order.change_id)
+        assert outcome.state == ("conflict" if theirs else "reverted")
+    assert shop.manager.restarts == restarts and not (shop.server.folder / "data" / "postmaster.pid").exists()
+    shop.server.start()
+    if theirs:
+        assert "77" in outcome.note and await shop.value("max_connections") == "77"
+        await _execute(shop, "ALTER SYSTEM RESET max_connections")
+        shop.server.restart()
     assert await shop.state() == before
 
 

@@ -123,7 +123,7 @@ def test_greenlets_are_read_as_py_spy_reads_them() -> None:
     assert ours == theirs
 
 
-@pytest.mark.measuring
+@pytest.mark.paired
 @pytest.mark.parametrize("python", interpreters())
 def test_shares_are_those_that_the_program_has(python: str, tmp_path: Path) -> None:
     """Stacks that change every few hundred nanoseconds, deep and shallow: each kind of work has its share of CPU time, within a few points."""

@@ -1,12 +1,16 @@
 """What a kept change looks like where its owner keeps state."""
 
 import ast
+import runpy
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 
 from perfwright.analysis.changes.deliveries import branch_of, files_of
-from perfwright.analysis.explaining.sql_texts import quoted_identifier
 from perfwright.models.change import FileSpec, IndexSpec, InterpreterSpec, LaunchSpec, PatchSpec, Replacement, SettingSpec
 from perfwright.models.target import ProcessSelector, Target
 from perfwright.models.undo import UndoRecord
@@ -29,25 +33,60 @@ def index(action: str) -> UndoRecord:
     return record(IndexSpec(create=CREATE), undo)
 
 
+def sent(code: str, function: str, folder: Path) -> str:
+    """What Alembic sends to the server for it."""
+    (folder / "revision.py").write_text(code)
+    told = StringIO()
+    context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": told})
+    with Operations.context(context):
+        runpy.run_path(str(folder / "revision.py"))[function]()
+    return told.getvalue()
+
+
 @pytest.mark.parametrize("action", ["create", "drop"])
-def test_an_index_becomes_a_migration(action: str) -> None:
-    """Plain SQL both ways, and an Alembic revision that does the same outside of a transaction."""
+def test_an_index_becomes_a_migration(action: str, tmp_path: Path) -> None:
+    """Plain SQL both ways, and an Alembic revision that does the same outside of a transaction. It fits where the index stands already."""
     up, down, alembic = files_of(index(action), "orders by day")
     first, second = (up, down) if action == "create" else (down, up)
-    assert CREATE in first.content and f'DROP INDEX CONCURRENTLY IF EXISTS {quoted_identifier("public")}."by day"' in second.content
-    module = ast.parse(alembic.content)
-    functions = {node.name: ast.unparse(node) for node in module.body if isinstance(node, ast.FunctionDef)}
-    assert ("CREATE" in functions["upgrade"]) == (action == "create") and "autocommit_block" in functions["downgrade"]
+    create, drop = CREATE.replace("CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS"), 'DROP INDEX CONCURRENTLY IF EXISTS public."by day"'
+    assert f"\n{create};\n" in first.content and f"\n{drop};\n" in second.content
+    for file, function in ((up, "upgrade"), (down, "downgrade")):
+        assert (create if file is first else drop) in sent(alembic.content, function, tmp_path)
+    functions = {node.name: ast.unparse(node) for node in ast.parse(alembic.content).body if isinstance(node, ast.FunctionDef)}
+    assert all("autocommit_block" in functions[name] for name in ("upgrade", "downgrade"))
     assert all(one.name.isascii() and " " not in one.name and "orders by day" in one.content for one in (up, alembic))
+
+
+def test_a_dropped_index_is_made_again_whole(tmp_path: Path) -> None:
+    """With tablespace, statistics targets and comment, which its definition does not say; colons of a literal are no parameters."""
+    made = CREATE + r" WHERE note <> 'see :word, 10:30, \:x' AND at > '2026-01-01'::date"
+    more = {"statement": made, "tablespace": "Fast Disks", "comment": "it's :old", "statistics": {1: 500}}
+    dropped = index("drop")
+    dropped = dropped.model_copy(update={"undo": dropped.undo.model_copy(update=more)})
+    _, down, alembic = files_of(dropped, "")
+    wanted = [
+        "SET default_tablespace = 'Fast Disks';",
+        made.replace("CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS") + ";",
+        "RESET default_tablespace;",
+        'ALTER INDEX public."by day" ALTER COLUMN 1 SET STATISTICS 500;',
+        "COMMENT ON INDEX public.\"by day\" IS 'it''s :old';",
+    ]
+    for told in (down.content, sent(alembic.content, "downgrade", tmp_path)):
+        assert [line for line in told.splitlines() if line in wanted] == wanted
 
 
 @pytest.mark.parametrize(
     ("undo", "line"),
     [
-        (SETTING, "work_mem = '64MB'"),
+        (SETTING, "work_mem = '64MB'\n"),
         (SETTING.model_copy(update={"context": "postmaster"}), "after a restart"),
-        (SETTING.model_copy(update={"scope": "role", "role": 'o"k'}), 'ALTER ROLE "o""k" SET work_mem = \'64MB\';'),
-        (SETTING.model_copy(update={"scope": "role in database", "role": "a", "database": "b"}), 'ALTER ROLE "a" IN DATABASE "b" SET'),
+        (SETTING.model_copy(update={"name": "log_line_prefix", "wanted": (r"it's \t",)}), r"log_line_prefix = 'it''s \\t'"),
+        (
+            SETTING.model_copy(update={"name": "temp_tablespaces", "listed": True, "wanted": ("MySpace", "a,b", "plain")}),
+            """temp_tablespaces = '"MySpace", "a,b", plain'""",
+        ),
+        (SETTING.model_copy(update={"scope": "role", "role": 'o"k'}), 'ALTER ROLE "o""k" SET "work_mem" = \'64MB\';'),
+        (SETTING.model_copy(update={"scope": "role in database", "role": "a", "database": "B"}), 'ALTER ROLE a IN DATABASE "B" SET'),
         (SETTING.model_copy(update={"scope": "database", "database": "b", "wanted": ("it's", "b")}), "= 'it''s', 'b';"),
     ],
 )

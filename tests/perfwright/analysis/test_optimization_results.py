@@ -140,6 +140,8 @@ def test_what_is_tried_and_what_is_wanted() -> None:
     assert ids == [found[0].id, found[2].id]
     assert wanted_effect(found[0], request()) == 0.2 and wanted_effect(candidate(gain=0.0), request()) == 0.05
     assert memory_guard(request(memory_margin_share=0.1)).margin == pytest.approx(0.0953, abs=1e-4)
+    assert memory_guard(request(), 4.0).margin == pytest.approx(1.3863, abs=1e-4), "a person allowed four times as much"
+    assert memory_guard(request(), 1.02) == memory_guard(request())
     noise = usable_noise([result(1, 0.8)])
     assert noise is not None and noise.phase == "noise" and usable_noise([]) is None
 

@@ -92,9 +92,18 @@ def test_nothing_is_sent_into_another_container() -> None:
 
 
 def test_interpreters_that_py_spy_does_not_know() -> None:
-    """PyPy and releases newer than the tool fall back to perf instead of failing later."""
-    for version in ("PyPy 7.3", "CPython 3.15.0", "CPython 3.5.2"):
+    """Releases older or newer than the tool fall back to perf instead of failing later."""
+    for version in ("CPython 3.15.0", "CPython 3.5.2"):
         assert choose_profiler(process(runtime_version=version), ALL, None).tool == "perf"
+
+
+@pytest.mark.parametrize("name", ["PyPy", "Ruby", ".NET", "Perl"])
+def test_languages_that_nothing_here_reads(name: str) -> None:
+    """perf records what runs them; reason and caveat say so by name, and what shows the program's lines."""
+    choice = choose_profiler(process("native", runtime_version=name), ALL, None)
+    assert choice.tool == "perf" and name in choice.reason
+    assert any(f"what {name} itself is busy with" in caveat and "Those are shown by" in caveat for caveat in choice.caveats)
+    assert not choose_profiler(process("native"), ALL, None).caveats
 
 
 def test_without_perf_nobody_tells_when_javascript_waits() -> None:

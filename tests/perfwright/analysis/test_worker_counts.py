@@ -50,6 +50,7 @@ def test_cores_that_are_left_are_filled() -> None:
     assert found.launch == LaunchSpec(without=("--workers", "2"), append=("--workers", "4"))
     assert found.candidate is not None and found.candidate.gain_share == pytest.approx(0.5)
     assert "200 MB" in found.candidate.reasoning
+    assert found.memory_times == pytest.approx(20.48), "2,048 MB are allowed, 100 MB were seen"
 
 
 @pytest.mark.parametrize(

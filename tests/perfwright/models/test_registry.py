@@ -16,6 +16,8 @@ from perfwright.models.secrets import holds_secret, without_secrets
 from perfwright.models.target import ProcessSelector
 from perfwright.models.toml_lines import key_lines
 
+REFERENCE = Path(__file__).parents[3] / "docs" / "registry.md"
+
 WHOLE = """
 [store]
 artifacts = "s3://bucket/perfwright"
@@ -186,6 +188,11 @@ def test_ten_mistakes_are_told_at_once() -> None:
         ("[targets.a]\nkind = 'http'\nurl = 'http://'", "targets.a.url", "host is missing"),
         ("[targets.a]\nkind = 'http'\nurl = 'example.com'", "targets.a.url", "should be a URL"),
         ("[targets.a]\nkind = 'repository'\nrepository = 'https://token@h/x'", "targets.a.repository", "leave it to git"),
+        (
+            "[targets.a]\nkind = 'process'\nprocess = { pid = 1 }\nchange_command = ['agent', '--api-key', 'very-secret-word']",
+            "targets.a.change_command",
+            "argument 2 (--api-key) looks like a secret, and commands are recorded; name its variable in change_environment_names",
+        ),
         ("[targets.a]\nkind = 'postgresql'\ndsn_env = 'A'\ndatabase = 'a'", "targets.a.database", "not its own database"),
         ("[targets.'a b']\nkind = 'process'\nprocess = { pid = 1 }", "targets.a b", "at most 63 characters"),
         ("[targets.a]\n", "targets.a.kind", "needed (allowed keys here: kind, url"),
@@ -360,10 +367,18 @@ def keys_of(model: type[BaseModel], path: str = "") -> set[str]:
 
 def test_the_reference_names_every_key() -> None:
     """docs/registry.md has every key that the registry takes, and no other."""
-    reference = (Path(__file__).parents[3] / "docs" / "registry.md").read_text()
+    reference = REFERENCE.read_text()
     tables = "\n".join(line for line in reference.splitlines() if line.startswith("| `"))
     told = {key for line in tables.splitlines() for key in re.findall(r"`([a-z_]+\.[A-Za-z_.]+)`", line.split("|")[1])}
     assert told == keys_of(Registry)
+
+
+def test_the_reference_shows_what_is_printed() -> None:
+    """The mistake that docs/registry.md shows reads as it is told."""
+    with pytest.raises(RegistryInvalid) as caught:
+        parse_registry('[targets.shop-db]\nkind = "postgresql"\ndsn_env = "SHOP_DB_DSN"\nalow = ["ddl"]\n', "perfwright.toml")
+    told = str(caught.value).partition("not a known key")[2]
+    assert told and told in " ".join(REFERENCE.read_text().split())
 
 
 def test_the_schema_fills_editors() -> None:

@@ -89,6 +89,40 @@ def test_markdown_says_the_same() -> None:
         assert len({len(re.split(r"(?<!\\)\|", row)) for row in table}) == 1, table
 
 
+def test_markdown_leaves_out_nothing_that_people_said_and_did() -> None:
+    """Refused messages, who waived a check and why it failed, revisions, overrides, confidence and steps stand in both, and as text only."""
+    result = example()
+    waived = result.quality_gates[1].model_copy(
+        update={"outcome": "waived", "note": "2 of | 9", "waived_by": "grace", "waived_at_gate": "profile_review"}
+    )
+    decision = result.decisions[0].model_copy(update={"revision": 2, "source": "update", "overrides": {"rate_hz": 20}})
+    result = result.model_copy(update={"quality_gates": (result.quality_gates[0], waived), "decisions": (decision,)})
+    text = render_markdown(result, report_extras(result.details), "shop#4", REPEAT)
+    html = page(result)
+    for said in (
+        "1 message(s) were refused",
+        "not open",
+        "Waived by grace at profile_review",
+        "(revision 2)",
+        "(update)",
+        "2025-03-01 12:01 UTC",
+        "Confidence: high",
+        "Preflight",
+        "no earlier run",
+        "Width is the share of samples",
+        "cpu-profiling-investigation/shop",
+    ):
+        assert said in text, said
+        assert said in html, said
+    assert '{"rate\\_hz": 20}' in text and "2 of \\| 9" in text
+    assert HOSTILE not in text.split("were refused")[1].split("## ")[0]
+    nothing = result.model_copy(update={"quality_gates": (), "decisions": (), "refused_decisions": (), "steps": ()})
+    text = render_markdown(nothing, report_extras(nothing.details), "shop#4", REPEAT)
+    for said in ("No check was made", "No person or policy has answered a gate yet."):
+        assert said in text and said in page(nothing), said
+    assert "were refused" not in text
+
+
 def _blocks(rows: list[str], text: str) -> Iterator[list[str]]:
     block: list[str] = []
     for line in text.splitlines():

@@ -8,7 +8,7 @@ from perfwright.analysis.changes.file_edits import EditRefused, edited, looks_se
 from perfwright.analysis.changes.index_statements import NotAnIndex, concurrently, definition_of, read_create, read_name
 from perfwright.analysis.changes.launches import LaunchRefused, changed_command, changed_environment
 from perfwright.analysis.changes.settings_checks import KnownSetting, amount_bytes, memory_trouble
-from perfwright.analysis.changes.settings_texts import NotAList, set_statement, split_list, with_line, without_line
+from perfwright.analysis.changes.settings_texts import NotAList, joined_list, line_of, set_statement, split_list, with_line, without_line
 from perfwright.analysis.changes.tree_changes import parse_raw, refusal
 from perfwright.models.change import Change, FileSpec, IndexSpec, LaunchSpec, PatchSpec, Replacement, SettingSpec
 from perfwright.models.undo_data import SettingUndo
@@ -26,6 +26,7 @@ def written(part: str) -> str:
 def test_lists_are_taken_apart_as_they_were_put_together(parts: list[str]) -> None:
     """Whatever names a list holds, commas and quotes too, each comes back as it was."""
     assert split_list(", ".join(written(part) for part in parts)) == tuple(parts)
+    assert split_list(joined_list(parts)) == tuple(parts)
 
 
 @pytest.mark.parametrize("raw", ['"a', "a,,b", "a, ", ",", 'a"b', '"a" b'])
@@ -47,6 +48,18 @@ def test_one_line_of_the_configuration_is_replaced() -> None:
     text = "# work_mem = '1MB'\nport = '5'\nWork_Mem='2MB'\nwork_mem_x = '3'\nwork_mem = '4MB'\n"
     assert without_line(text, "work_mem") == "# work_mem = '1MB'\nport = '5'\nwork_mem_x = '3'\n"
     assert with_line("a = '1'", "b", "it's") == "a = '1'\nb = 'it''s'\n" and with_line("a = '1'\n", "a", None) == ""
+
+
+@given(NAMES)
+def test_what_is_written_into_the_file_is_read_from_it(value: str) -> None:
+    """Whatever a value holds, quotes and backslashes too, the entry is told as it was written."""
+    assert line_of(with_line("# work_mem = '1'\nwork_mem = '2'\nport = '5'", "Work_Mem", value), "work_mem") == value
+
+
+def test_the_last_entry_counts() -> None:
+    """As the server reads the file: values without quotes and signs between, escapes, and what comes later wins."""
+    text = "# a = '1'\na = '2'\n  A 3 # now\nb = 'it''s \\'x\\' \\\\ \\101'\nab = '4'\nempty = ''\n"
+    assert [line_of(text, name) for name in ("a", "b", "empty", "none")] == ["3", "it's 'x' \\ A", "", None]
 
 
 @pytest.mark.parametrize(

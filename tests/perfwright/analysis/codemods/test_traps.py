@@ -132,6 +132,28 @@ class A:
             if x in self.known:
                 self.forget(x)
 """,
+    "the body stands on the line of the def": """
+def f(xs, ys): return [x for x in xs if x in ys]
+""",
+    "a method of the module's own that is called like a dictionary's": """
+class Pool:
+    def get(self, key):
+        self.free.append(self.free.pop(0))
+
+def f(xs, pool):
+    for x in xs:
+        if x in pool.free:
+            pool.get(x)
+""",
+    "a builtin hands the list itself on": """
+def f(xs, ys):
+    seen = []
+    for x in xs:
+        if x in seen:
+            longer = max(ys, seen, key=len)
+            longer.pop()
+        seen.append(x)
+""",
     "a walrus names another list": """
 def f(xs, ys):
     for x in xs:
@@ -162,6 +184,8 @@ FIRST_MATCHES = {
     ),
 }
 INVARIANTS = {
+    "it is held by a dictionary": "        dict(rows=sorted(values))['rows'].append(one)\n",
+    "it is what a sum begins with": "        sum([], sorted(values)).append(one)\n",
     "its first element is assigned with others": "        sorted(values)[0], b = 1, 2\n",
     "a loop assigns its element": "        for sorted(values)[0] in wanted:\n            pass\n",
     "one of two is handed on": "        max(sorted(values), [one]).append(one)\n",
@@ -292,6 +316,20 @@ def test_decimals_of_a_program_that_changes_their_context() -> None:
     source = "from decimal import Decimal\n\ndef f(x):\n    return Decimal(x) / 3\n"
     assert isinstance(proposed(source, "f", memoise.NAME), Edited)
     assert isinstance(proposed(source, "f", memoise.NAME, frozenset({"localcontext"})), Left)
+
+
+def test_globals_that_are_assigned_from_elsewhere() -> None:
+    """`price.RATE = 7` in another file: what is remembered would be of the old rate."""
+    source = "RATE = 2\n\ndef f(x):\n    return x * RATE\n"
+    assert isinstance(proposed(source, "f", memoise.NAME), Edited)
+    assert isinstance(proposed(source, "f", memoise.NAME, frozenset({".RATE"})), Left)
+
+
+def test_a_one_line_function_keeps_nothing_over_its_calls() -> None:
+    """Neither of a list nor of what is made of it."""
+    for codemod, body in ((membership.NAME, "x in ys"), (invariants.NAME, "sorted(ys)[0] == x")):
+        outcome = proposed(f"def f(xs, ys): return [x for x in xs if {body}]\n", "f", codemod)
+        assert isinstance(outcome, Left) and "on the line of its `def`" in outcome.why
 
 
 @pytest.mark.parametrize("trap", DEQUES)

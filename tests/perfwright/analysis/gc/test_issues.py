@@ -38,6 +38,23 @@ def test_one_held_up_collection_is_no_issue() -> None:
     assert issues_of(seen(young=[80.0, 1.5, 1.5]).model_copy(update={"samples": samples}), 10.0, 0.05) == ()
 
 
+def test_one_or_two_long_pauses_are_none() -> None:
+    """Of the start, or somebody's own call: no percentile is known of them. Three are."""
+    for count, issues in ((1, 0), (2, 0), (3, 1)):
+        observed = seen(full_generation=[60.0] * count, young=[0.5] * 500)
+        found = issues_of(observed, 10.0, 0.05)
+        assert len(found) == issues
+        assert issues or summary_sentence(observed, found, 10.0, 0.05).startswith("Too few long pauses to judge by")
+
+
+def test_a_heap_that_does_not_fit_is_not_proposed() -> None:
+    """Twice 64 MiB on a machine of 160."""
+    issues = issues_of(seen(G1, humongous_allocation=[5.0] * 600), 10.0, 0.05)
+    for machine_mib, proposed in ((160, False), (256, True)):
+        found = jvm_candidates(("java", "-Xmx64m", "App"), "", G1, (), issues, 10.0, machine_mib << 20)
+        assert any(one.name == "heap of 128 MiB" for one in found) is proposed
+
+
 @pytest.mark.parametrize(("live", "growth"), [([10] * 9, 0.0), ([10, 10, 10, 12, 14, 16, 20, 20, 20], 1.0), ([1, 2, 3], None)])
 def test_growth_of_the_live_set(live: list[int], growth: float | None) -> None:
     """From the first third to the last, by medians."""
@@ -64,7 +81,7 @@ def test_python_candidates() -> None:
 def test_jvm_candidates() -> None:
     """Larger regions where arrays are humongous, and every other collector; the command's own words for it are replaced."""
     issues = issues_of(seen(G1, humongous_allocation=[5.0] * 600), 10.0, 0.05)
-    found = {one.name: one for one in jvm_candidates(("java", "-XX:+UseG1GC", "-Xmx64m", "App"), "", G1, ALL, issues, 10.0)}
+    found = {one.name: one for one in jvm_candidates(("java", "-XX:+UseG1GC", "-Xmx64m", "App"), "", G1, ALL, issues, 10.0, 16 << 30)}
     assert list(found) == ["G1 regions of 4 MiB", "G1 regions of 8 MiB", "heap of 128 MiB", "Serial", "Parallel", "ZGC", "Shenandoah"]
     regions, heap, serial = (found[name].launch for name in ("G1 regions of 4 MiB", "heap of 128 MiB", "Serial"))
     assert regions and regions.after_program == ("-XX:G1HeapRegionSize=4m",) and not regions.without
@@ -75,7 +92,7 @@ def test_jvm_candidates() -> None:
 def test_behind_a_script_flags_come_by_the_environment() -> None:
     """What stands there already is kept, but for the words that are replaced."""
     issues = issues_of(seen(G1, young=[50.0] * 60), 10.0, 0.05)
-    found = {one.name: one for one in jvm_candidates(("./run.sh",), "-Dx=1 -XX:+UseG1GC", G1, ("ZGC",), issues, 10.0)}
+    found = {one.name: one for one in jvm_candidates(("./run.sh",), "-Dx=1 -XX:+UseG1GC", G1, ("ZGC",), issues, 10.0, 16 << 30)}
     zgc = found["ZGC"].launch
     assert zgc and zgc.environment == {"JAVA_TOOL_OPTIONS": "-Dx=1 -XX:+UseZGC"}
     assert "G1 aiming at 10 ms" in found

@@ -172,7 +172,7 @@ def test_a_running_jvm_is_given_advice() -> None:
     facts = G1.model_copy(update={"settable": ("MaxHeapFreeRatio=70",)})
     before = seen(facts, humongous_allocation=[30.0] * 60).model_copy(update={"live": True})
     issues = issues_of(before, 10.0, 0.05)
-    advice = as_advice(jvm_candidates(("/usr/bin/java", "-Xmx64m"), "", facts, ("G1", "ZGC"), issues, 10.0))
+    advice = as_advice(jvm_candidates(("/usr/bin/java", "-Xmx64m"), "", facts, ("G1", "ZGC"), issues, 10.0, 16 << 30))
     proposed = ProposedSettings(issues=issues, candidates=advice, metric="", sentence="", collectors=("G1", "ZGC"), absent=("Shenandoah",))
     found = judged(known(before, chosen=advice[0]).model_copy(update={"proposed": proposed}))
     assert found.verdict == "inconclusive" and "at its launch alone" in found.summary and "MaxHeapFreeRatio=70" in found.summary

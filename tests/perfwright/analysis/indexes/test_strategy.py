@@ -172,6 +172,15 @@ def test_existing_indexes_by_gravity() -> None:
     assert [one.name for one in dropped(found, REQUEST.model_copy(update={"leave_out": ("drop public.a",)}))] == ["public.broken"]
 
 
+def test_what_does_the_work_of_a_redundant_one_is_not_unused() -> None:
+    """The planner took the smaller of both until now."""
+    rows = (row("a", "customer", scans=1_000_000), row("b", "customer", "total"), row("idle", "total"))
+    scans = {"public.a": 1_000_000, "public.b": 0, "public.idle": 0}
+    old = (ServerScans(server="one", counted_since="2025-11-30T00:00:00+00:00", scans=scans),)
+    found = existing_indexes(rows, old, 0, "2026-02-01T00:00:00+00:00", CATALOG)
+    assert [(one.kind, one.name) for one in found.noted if one.kind != "bloated"] == [("prefix", "public.a"), ("unused", "public.idle")]
+
+
 class Wal:
     def __init__(self, size: int) -> None:
         self.records, self.bytes, self.updated, self.hot = 1, size, 1, 1
@@ -198,6 +207,9 @@ def test_the_trial_of_a_create() -> None:
     assert isinstance(asked.measurement, QueriesMeasurement) and asked.measurement.weights == {"a": 10, "b": 0, "w": 5}
     assert [(one.metric, round(one.margin, 6)) for one in asked.guards] == [("wal_bytes", round(math.log(1.2), 6))]
     assert asked.metric == "wall_s" and asked.approved_digest == described(CREATE).digest and asked.wanted_effect == pytest.approx(0.45)
+    assert [one.metric for one in asked.live_guards] == ["live_blocks", "live_ms", "live_rollbacks"] and asked.watch_s == min(
+        REQUEST.watch_s, 600
+    )
 
 
 def test_the_trial_of_a_drop() -> None:

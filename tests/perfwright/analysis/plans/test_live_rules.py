@@ -11,7 +11,7 @@ from tests.postgres18 import postgres18
 
 __all__ = ["postgres", "postgres18"]
 
-pytestmark = pytest.mark.measuring
+pytestmark = pytest.mark.paired
 """Times of planning and executing are judged with everything else."""
 LOOKS = 5
 """At most, at a statement that is not judged right at once: on a busy machine any node may wait for most of the statement's time."""

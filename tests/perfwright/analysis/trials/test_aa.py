@@ -27,7 +27,11 @@ def test_a_calm_set_up_is_usable() -> None:
 
 @pytest.mark.parametrize(
     ("sigma", "budget_s", "verdict", "told"),
-    [(0.03, 20, "too noisy", "rounds would do"), (0.03, 11, "too few", "rounds would do"), (0.5, 60, "too noisy", "no trial of up to 240")],
+    [
+        (0.03, 20, "too noisy", "rounds would do"),
+        (0.03, 11, "too few", "rounds would do"),
+        (0.5, 60, "too noisy", "no trial of up to 1000"),
+    ],
 )
 def test_it_says_how_long_would_do(sigma: float, budget_s: float, verdict: str, told: str) -> None:
     """A budget too short for the noise, or for any verdict at all; and noise that no trial gets over."""
