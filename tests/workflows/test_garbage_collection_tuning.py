@@ -14,7 +14,7 @@ from tests.workflows.tuning import JVM_LOAD, PYTHON_LOAD, GcResult, answer, jvm_
 __all__ = ["fewest_noise_rounds"]
 
 pytestmark = [
-    pytest.mark.paired,
+    pytest.mark.measuring,
     needs("temporal"),
     pytest.mark.timeout(900),
     pytest.mark.usefixtures("fewest_noise_rounds"),
