@@ -40,6 +40,7 @@ async def called(connection: asyncpg.Connection, rows: int, times: int = 20) -> 
 async def test_what_a_table_costs_is_watched(observed_postgres: PostgresServer) -> None:
     """Statements that name the table are read, ours are not; the same calls that touch more blocks than before are a breach."""
     async with fresh_database(observed_postgres, *TABLES, "CREATE EXTENSION pg_stat_statements") as connection:
+        await connection.execute("SELECT pg_stat_statements_reset()")  # the database was another test's before
         guards = await _guards(observed_postgres, connection)
         await connection.fetch("SELECT count(*) FROM visits")
         await called(connection, 10)

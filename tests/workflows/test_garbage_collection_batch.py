@@ -71,6 +71,7 @@ async def test_a_worker_that_is_killed_in_mid_run(tmp_path: Path) -> None:
         assert b"time of a run" in await context.artifacts.get(details.configuration)
 
 
+@pytest.mark.paired
 async def test_a_sound_command_is_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """The same sums without an object for each movement: nobody is asked, nothing is tried."""
     async with tuning(client, task_queue, host_name, tmp_path, batch_command(), problems="none") as tuned:
@@ -79,6 +80,7 @@ async def test_a_sound_command_is_left_alone(client: Client, task_queue: str, ho
         assert result.summary.startswith("No pause worth tuning") and not tuned.launches()
 
 
+@pytest.mark.paired
 @needs("javac")
 async def test_every_collector_of_this_java_is_swept(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """Each that it starts with has its line; those that it lacks are named, and together they are all that are known."""

@@ -23,7 +23,7 @@ from tests.workflows.watching_runs import Handle, task_failures
 __all__ = ["fewest_noise_rounds", "postgres"]
 
 pytestmark = [
-    pytest.mark.paired,
+    pytest.mark.measuring,
     needs("temporal"),
     pytest.mark.timeout(900),
     pytest.mark.usefixtures("fewest_noise_rounds"),

@@ -56,6 +56,7 @@ async def test_the_healthy_twin_is_left_alone(
         assert await lab.indexes() == before and not await lab.clones()
 
 
+@pytest.mark.paired
 async def test_refused_at_either_gate_the_catalog_is_as_it_was(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, observed_postgres: PostgresServer
 ) -> None:
@@ -82,6 +83,7 @@ async def test_refused_at_either_gate_the_catalog_is_as_it_was(
         assert result.verdict == "inconclusive" and await lab.indexes() == before and not await lab.clones()
 
 
+@pytest.mark.paired
 async def test_what_is_redundant_or_invalid_goes(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, observed_postgres: PostgresServer
 ) -> None:
