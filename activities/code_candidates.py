@@ -18,7 +18,7 @@ from activities.code_trees import find_commit, inside, laid_out, lay_out, read_s
 from activities.compute import in_own_process
 from activities.heartbeats import beating
 from activities.ruff_fixes import ruff_edits
-from perfwright.analysis.changes.file_edits import looks_secret
+from perfwright.analysis.changes.file_edits import patch_looks_secret
 from perfwright.analysis.hot_code import HOT_SHARE, function_text, located
 from perfwright.models.change import PATCH_CHARACTERS as GIVEN_CHARACTERS
 from perfwright.models.cpu_optimization import (
@@ -149,7 +149,7 @@ class CodeCandidates:
                 patch = "" if shown.stdout_dropped_bytes else shown.stdout
             if not patch.strip() or len(patch) > GIVEN_CHARACTERS:
                 return GivenCandidate(why=f"it changes nothing, or has more than {GIVEN_CHARACTERS:,} characters")
-            if looks_secret("\n".join(line for line in patch.splitlines() if line[:1] in "+-").encode(), code=True):
+            if patch_looks_secret(patch):
                 return GivenCandidate(
                     why="a line that changes looks like it holds a password or token, and changes are recorded: take it out"
                 )
@@ -247,52 +247,42 @@ def _given(order: GivenOrder, patch: str, tree: Path, ref: str) -> GivenCandidat
     """Which recorded function it touches is told from the functions whose text differs."""
     paths = re.findall(r"^\+\+\+ b/(.+?)\t?$", patch, re.MULTILINE)
     touched = next((one for one in order.calls.functions if one.path in paths and one.kept and _differs(order, one, tree)), None)
+    name, touches_world = _known_of(order, touched, tree) if touched else ("", True)
     return GivenCandidate(
         candidate=Candidate(
             id=f"{GIVEN}:{order.number}",
             codemod=GIVEN,
             path=touched.path if touched else next(iter(paths), ""),
-            function=_qualified(order, touched) if touched else "",
+            function=name,
             line=touched.line if touched else 0,
             title=order.title[:300],
             reasoning=f"given by {order.by}; whether results and exceptions stay equal is left to the tests and the calls made again",
             gain_share=0.0,
             patch=patch,
             ref=ref,
-            mutable=touched is not None and not _touches_world(order, touched, tree),
+            mutable=not touches_world,
         ),
         line=touched.line if touched else 0,
     )
 
 
-def _touches_world(order: GivenOrder, one: CallsOfFunction, tree: Path) -> bool:
-    """Of the old code or the new one; what cannot be read does."""
+def _known_of(order: GivenOrder, one: CallsOfFunction, tree: Path) -> tuple[str, bool]:
+    """Its name with its class (`Cart.total`), and whether the old code or the new one touches the world; what cannot be read does."""
     # Here: libcst would take a tenth of a worker's start.
     from perfwright.analysis.codemods.code_reading import Code
     from perfwright.analysis.codemods.proposals import touches_world
 
+    name, touches = "", False
     for root in (Path(order.code.tree), tree):
         try:
             code = Code((root / one.path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, SyntaxError):
-            return True
+            return name or one.function, True
         function = code.function(one.function, one.line)
-        if function is None or touches_world(code, function):
-            return True
-    return False
-
-
-def _qualified(order: GivenOrder, one: CallsOfFunction) -> str:
-    """With its class: `Cart.total`."""
-    # Here: libcst would take a tenth of a worker's start.
-    from perfwright.analysis.codemods.code_reading import Code
-
-    try:
-        code = Code((Path(order.code.tree) / one.path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, SyntaxError):
-        return one.function
-    function = code.function(one.function, one.line)
-    return one.function if function is None else code.qualified(function)
+        if function is None:
+            return name or one.function, True
+        name, touches = name or code.qualified(function), touches or touches_world(code, function)
+    return name, touches
 
 
 def _differs(order: GivenOrder, one: CallsOfFunction, tree: Path) -> bool:

@@ -58,11 +58,8 @@ class CpuAnalysis:
     async def judge_profile(self, request: ProfileToJudge) -> ProfileJudgement:
         """Quality gates of the recording, and what a reviewer should see of it."""
         recording = request.recording
-        seen = ProfileToRead(recording=recording)
-        running = await self._read(seen, running_samples_of, recording.usage, recording.process.runtime)
-        inside = None
-        if interpreter := interpreter_in(recording.process):
-            inside = await self._read(seen, inside_share_of, recording.usage, recording.process.runtime, interpreter)
+        interpreter, runtime = interpreter_in(recording.process), recording.process.runtime
+        running, inside = await self._read(ProfileToRead(recording=recording), review_of, recording.usage, runtime, interpreter)
         return judge(recording, request.request, running, inside)
 
     @activity.defn
@@ -139,14 +136,19 @@ class CpuAnalysis:
             return await in_own_process(function, _kept(folder, "profile", profile), *arguments, heartbeat=_beat(function.__name__))
 
 
+def review_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter | None) -> tuple[int, float | None]:
+    """In a process of its own: samples that count as CPU time, and the share of it that an interpreter by name spends on its own work."""
+    return running_samples_of(path, usage, runtime), inside_share_of(path, usage, runtime, interpreter) if interpreter else None
+
+
 def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
-    """In a process of its own: how many samples count as CPU time, of idle threads only as much as they ran."""
+    """How many samples count as CPU time, of idle threads only as much as they ran."""
     rows = _seen(path, usage, runtime).rows
     return round(min(rows.samples, rows.worth))
 
 
 def inside_share_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter) -> float:
-    """In a process of its own: how much of the CPU time is the interpreter's own work."""
+    """How much of the CPU time is the interpreter's own work."""
     from perfwright.analysis.interpreter_costs import inside_share
 
     return inside_share(_seen(path, usage, runtime), interpreter)

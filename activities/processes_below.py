@@ -34,8 +34,13 @@ def pids_below(pid: int) -> list[int]:
 
 def processes_below(pid: int) -> list[psutil.Process]:
     """Those of them that still are there."""
+    return still_there(pids_below(pid))
+
+
+def still_there(pids: Iterable[int]) -> list[psutil.Process]:
+    """In their order; those that have ended are left out."""
     processes = []
-    for one in pids_below(pid):
+    for one in pids:
         with suppress(psutil.NoSuchProcess):
             processes.append(psutil.Process(one))
     return processes

@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from activities.changes.git_command import git, said
 from activities.changes.kind import NotAllowed, Prepared, Site, only, passed
 from activities.errors import refuse
-from perfwright.analysis.changes.file_edits import looks_secret
+from perfwright.analysis.changes.file_edits import patch_looks_secret
 from perfwright.analysis.changes.tree_changes import parse_raw, refusal
 from perfwright.models.change import Change, PatchSpec
 from perfwright.models.errors import ErrorType
@@ -175,7 +175,7 @@ async def _made(order: ChangeOrder, site: Site) -> _Made:
         if not base:
             raise NotAllowed("patch", f"{spec.ref} has no history in common with {spec.base}")
     else:
-        if looks_secret("\n".join(line for line in spec.patch.splitlines() if line[:1] in "+-").encode(), code=True):
+        if patch_looks_secret(spec.patch):
             raise NotAllowed("patch", "a line that changes looks like it holds a password or token, and changes are recorded: give a ref")
         commit = await _committed(site, repository, base, spec)
     tree = await said(site, repository, "rev-parse", f"{commit}^{{tree}}")

@@ -74,6 +74,11 @@ def looks_secret(text: bytes, *, code: bool = False) -> bool:
     return bool((_SECRET_IN_CODE if code else _SECRET).search(shown)) or any(holds_secret(word) for word in shown.split() if "://" in word)
 
 
+def patch_looks_secret(patch: str) -> bool:
+    """Whether a line that a unified diff adds or takes away seems to hold one, written as text in code."""
+    return looks_secret("\n".join(line for line in patch.splitlines() if line[:1] in "+-").encode(), code=True)
+
+
 def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
