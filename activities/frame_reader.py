@@ -25,8 +25,8 @@ from perfwright.models.cpu_profiling import StackRecording
 from perfwright.models.errors import ErrorType
 from perfwright.models.profile import PassKind
 
-PASSES: frozenset[PassKind] = frozenset({"on_cpu", "gil"})
-"""What it records: threads that run, and threads that hold the GIL."""
+PASSES: frozenset[PassKind] = frozenset({"on_cpu", "wall", "gil"})
+"""What it records: threads that run, all threads, and threads that hold the GIL."""
 PROGRAM = "activities.cpython.sampler"
 START_S, ANSWER_S = 20.0, 30.0
 """To find the interpreter of the target and of everything below it; and to write a slice."""

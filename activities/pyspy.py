@@ -2,8 +2,8 @@
 
 | pass | own reader (`frame_reader.py`) | py-spy |
 |---|---|---|
-| on-CPU, GIL | CPython 3.11 to 3.13, unless free-threaded | all others |
-| wall, native | | always: it tells what waits, and unwinds compiled frames |
+| on-CPU, wall, GIL | CPython 3.11 to 3.13, unless free-threaded | all others |
+| native | | always: it unwinds compiled frames |
 
 The reader never stops its target. py-spy stops it for every sample, or is told not to where that would cost too much.
 
@@ -91,7 +91,7 @@ class PySpySlices:
                 self.held_passes -= READER_PASSES
                 self.title += f", own reader for {reader.reads}"
             else:
-                self._note = f"On-CPU and GIL stacks were taken by py-spy, not by the reader that stops nothing: {reader.why_not}."
+                self._note = f"Stacks were taken by py-spy, not by the reader that stops nothing: {reader.why_not}."
             yield
 
     async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:

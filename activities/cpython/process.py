@@ -23,6 +23,8 @@ from activities.cpython.threads import OsThread, host_ids
 MOST_INTERPRETERS, MOST_THREADS = 64, 20_000
 ASKED_BY_LOT = 6
 """Threads that have not run within the last second are asked whether they run as many at a time."""
+SEEN_BY_LOT = 24
+"""Of more threads than these, so many are looked at when all are wanted."""
 CHECKS = 5
 """The process runs while it is looked at: a check that fails is made again."""
 NAME_TRIES, LOOKS_AT_ONCE = 3, 3
@@ -97,6 +99,14 @@ class PythonProcess:
         for thread in drawn:
             if thread.os_thread.runs():
                 yield thread, int(quiet / len(drawn) + self._chance.random())
+
+    def everyone(self) -> Iterator[tuple[PyThread, int]]:
+        """All threads, or of many some that are drawn by lot, and for how many each counts. Raises Unreadable when the process is gone."""
+        self._notice_new_threads()
+        threads = list(self._threads.values())
+        drawn = self._chance.sample(threads, SEEN_BY_LOT) if len(threads) > SEEN_BY_LOT else threads
+        for thread in drawn:
+            yield thread, int(len(threads) / len(drawn) + self._chance.random())
 
     def holders(self) -> Iterator[tuple[PyThread, int]]:
         """Threads that hold a GIL."""

@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +25,8 @@ from activities.cpython.tree import LOOKS_AT_NEW, ProcessTree
 LOOK_EVERY_S, LOOK_AGAIN_S = 1.0, 0.2
 LOOK_SHARE = 0.003
 """Of a core, for looks: with hundreds of threads they get rarer, not dearer."""
+ALL_PER_S = 5_000.0
+"""Samples of waiting threads: of hundreds a few looks a second tell enough, and each of them is a row in the profile."""
 MOST_FRAMES = 20_000_000
 """In one slice's file: about 100 MB."""
 
@@ -48,10 +51,26 @@ class Slice:
         self.ticks += 1
         for process in list(self._tree.processes.values()) if self.below else self._root():
             try:
-                for thread, weight in process.running() if self.kind == "on_cpu" else process.holders():
+                for thread, weight in self._wanted(process):
                     self._look_at(process, thread, weight)
             except Unreadable:
                 self.lost = True
+
+    def _wanted(self, process: PythonProcess) -> Iterator[tuple[PyThread, int]]:
+        match self.kind:
+            case "on_cpu":
+                return process.running()
+            case "gil":
+                return process.holders()
+        return process.everyone()
+
+    @property
+    def interval_s(self) -> float:
+        """From one look to the next, in the mean."""
+        if self.kind != "wall":
+            return 1 / self.rate_hz
+        processes = self._tree.processes.values() if self.below else self._root()
+        return max(1 / self.rate_hz, sum(len(process.threads()) for process in processes) / ALL_PER_S)
 
     def _root(self) -> list[PythonProcess]:
         return [process for process in self._tree.processes.values() if process.pid == self._tree.root]
@@ -110,14 +129,14 @@ def record(tree: ProcessTree, order: dict[str, Any], chance: Random) -> dict[str
     cpu_before_s = time.process_time()
     began = due = time.monotonic()
     end = began + one.seconds
-    look_due = look(tree, one.below)
+    look_due, interval_s = look(tree, one.below), one.interval_s
     while tree.root in tree.processes:
-        due += chance.uniform(0.5, 1.5) / one.rate_hz
+        due += chance.uniform(0.5, 1.5) * interval_s
         if told_to_stop(min(due, end) - time.monotonic()) or due >= end:
             break
         one.tick()
         now = time.monotonic()
-        due = max(due, now - 1 / one.rate_hz)
+        due = max(due, now - interval_s)
         if one.lost or now >= look_due:
             one.lost = False
             look_due = look(tree, one.below)

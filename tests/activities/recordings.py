@@ -154,7 +154,7 @@ async def until(what: Callable[[], bool], within_s: float = 30) -> None:
 
 READER = "activities.cpython.sampler"
 """The module that reads CPython's stacks without stopping the target."""
-TAKEN_BY: dict[PassKind, str] = {"on_cpu": READER, "wall": "py-spy"}
+TAKEN_BY: dict[PassKind, str] = {"on_cpu": READER, "native": "py-spy"}
 """What records these passes of a Python program."""
 
 

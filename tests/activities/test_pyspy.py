@@ -19,6 +19,7 @@ from activities.slice_recorder import PLAN_FILE
 from perfwright.analysis.sampling_rate import RatePlan
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from perfwright.models.profile import PassKind
+from tests import preloaded
 from tests.activities.cpython.interpreters import older_interpreter
 from tests.activities.recordings import (
     LEAVES,
@@ -84,8 +85,9 @@ async def test_the_hot_function_is_found_in_every_pass(bench: Bench) -> None:
 
 
 @pytest.mark.paired
-async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench) -> None:
-    """With 150 threads a sample is dear: the rate follows from the probe, and what the target paid is measured and reported."""
+async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 150 threads a sample of py-spy is dear: the rate follows from the probe, and what the target paid is measured and reported."""
+    monkeypatch.setattr("activities.frame_reader.PROGRAM", "activities.cpython.missing")
     with pattern("threads", "--threads", "150") as target:
         stacks = await record(bench, recording(target.pid, "py-spy", ("wall",), budget=0.02, duration_s=4))
     [taken] = stacks.passes
@@ -100,8 +102,23 @@ async def test_many_threads_are_not_held_beyond_the_budget(bench: Bench) -> None
         assert cost.paused_share <= 0.02 or stacks.end == "over budget"
 
 
-async def test_a_recording_that_costs_too_much_is_stopped(bench: Bench) -> None:
+async def test_all_of_many_threads_are_told(bench: Bench) -> None:
+    """Of 150 threads a few are looked at by lot, and each counts for as many as it stands for: nearly all wait, one does not, all are named;
+    nothing is probed, because nothing is held."""
+    with pattern("threads", "--threads", "150") as target:
+        stacks = await record(bench, recording(target.pid, "py-spy", ("wall",), duration_s=4))
+    [taken] = stacks.passes
+    profile = await bench.profile(stacks)
+    per_look = taken.samples / (taken.rate_hz * taken.seconds)
+    assert 140 < per_look < 160 and taken.rate_hz * 151 < 6_000
+    assert function_shares(profile, "wall")["Condition.wait"] > 0.97
+    assert len({thread.tid for thread in profile.threads}) > 140
+    assert "Probe" not in stacks.overhead.probe_note
+
+
+async def test_a_recording_that_costs_too_much_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far over the budget the recording stops by itself, says so, keeps what it has, and the target runs on."""
+    monkeypatch.setattr("activities.frame_reader.PROGRAM", "activities.cpython.missing")
     plan_blocking(bench, 200)
     with pattern("threads", "--threads", "100") as target:
         stacks = await record(bench, recording(target.pid, "py-spy", ("wall",), budget=0.001, duration_s=60, slice_s=30))
@@ -189,15 +206,11 @@ async def test_a_killed_worker_leaves_no_profiler_and_its_slices_count(bench: Be
         plan_blocking(bench, 50)
         request = recording(target.pid, "py-spy", (kind,), duration_s=6, slice_s=2)
         (tmp_path / "request.json").write_text(request.model_dump_json())
-        command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path)]
-        worker = subprocess.Popen([*command, f"activities.pyspy:PySpy.{METHOD}", str(tmp_path / "request.json")], stdout=subprocess.PIPE)
-        try:
+        words = [str(tmp_path), f"activities.pyspy:PySpy.{METHOD}", str(tmp_path / "request.json")]
+        with preloaded.killed("tests.activities.recording_worker", words):
             log = bench.state / "recordings" / f"{PREFIX}/stacks".replace("/", "-") / "slices.jsonl"
             await until(lambda: log.exists() and log.read_text().count("\n") >= 1)
             await until(lambda: len(tools_of(target.pid, tool)) == 1)
-        finally:
-            worker.kill()
-            worker.communicate()
         await until(lambda: not tools_of(target.pid, tool))
         await until(lambda: runs(target.pid), 5)
         before = log.read_text()
