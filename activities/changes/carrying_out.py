@@ -226,7 +226,12 @@ class CarryingOut:
         record = await self._records.find(change_id)
         if record is None:
             raise refuse(ErrorType.INVALID_INPUT, f"no change {change_id} is recorded here", way_out="`perfwright undo list` has them all")
-        return record
+        now = self._site.registered(record.target.name)
+        if now is None or now.kind != record.target.kind:
+            return record
+        # Commands and the way in may have been corrected since; what was changed, and where, is as it was recorded.
+        newer = {name: getattr(now, name) for name in ("reload_command", "restart_command", "dsn_env")}
+        return record.model_copy(update={"target": record.target.model_copy(update=newer)})
 
     def _refuse_unallowed(self, order: ChangeOrder) -> None:
         operation = kind_of(order.spec).operation

@@ -18,6 +18,16 @@ SELECT c.oid::bigint AS oid, i.indrelid::bigint AS table_oid, i.indisvalid AND i
        coalesce((SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = c.reltablespace), '') AS tablespace,
        pg_catalog.obj_description(c.oid, 'pg_class') AS comment, pg_catalog.pg_relation_size(c.oid) AS bytes,
        pg_catalog.pg_has_role(c.relowner, 'USAGE') AS ours, t.relname AS "table", n.nspname AS schema,
+       i.indisunique AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_index k WHERE k.indrelid = i.indrelid AND k.indexrelid <> i.indexrelid AND k.indisunique
+              AND k.indimmediate AND k.indisvalid AND k.indisready AND k.indislive AND k.indpred IS NULL AND k.indexprs IS NULL
+              AND (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct' IS DISTINCT FROM 'true'
+                   OR pg_catalog.to_jsonb(k) ->> 'indnullsnotdistinct' = 'true')
+              AND NOT EXISTS (
+                  SELECT FROM pg_catalog.generate_series(0, k.indnkeyatts - 1) a WHERE NOT EXISTS (
+                      SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) b
+                       WHERE i.indkey[b] = k.indkey[a] AND i.indcollation[b] = k.indcollation[a] AND i.indclass[b] = k.indclass[a])))
+           AS alone_unique,
        i.indexprs IS NOT NULL AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname) AS unmeasured
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -32,6 +42,12 @@ SELECT c.oid::bigint AS oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS
        pg_catalog.pg_get_indexdef(c.oid) AS definition
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indrelid = $1::bigint::oid AND i.indisvalid ORDER BY c.oid
+"""
+_STANDS = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND i.indisready AND i.indislive
+   AND $2 IN (n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname)))
 """
 _TABLE = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relkind::text AS kind, pg_catalog.pg_has_role(c.relowner, 'USAGE') AS ours,
@@ -63,6 +79,8 @@ class FoundIndex:
     comment: str | None
     size_bytes: int
     statistics: dict[int, int]
+    alone_unique: bool
+    """It is unique, and no other index sees to that: one on all or some of its columns, over the whole table."""
     unmeasured: bool
     """It has expressions, and no statistics of them."""
 
@@ -106,6 +124,7 @@ async def find_index(connection: "asyncpg.Connection", schema: str, name: str) -
         comment=row["comment"],
         size_bytes=row["bytes"],
         statistics={one["attnum"]: one["attstattarget"] for one in statistics},
+        alone_unique=row["alone_unique"],
         unmeasured=row["unmeasured"],
     )
 
@@ -127,6 +146,11 @@ async def indexes_like(connection: "asyncpg.Connection", table_oid: int, definit
             if row["unique"] == unique and definition_of(row["definition"]) == definition:
                 alike[row["oid"]] = row["title"]
     return alike
+
+
+async def stands(connection: "asyncpg.Connection", table_oid: int, title: str) -> bool:
+    """Whether a table has a valid index of that name, with its schema."""
+    return bool(await connection.fetchval(_STANDS, table_oid, title))
 
 
 async def schema_of_index(connection: "asyncpg.Connection", schema: str, name: str) -> str:

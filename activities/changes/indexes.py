@@ -15,6 +15,7 @@ from activities.changes.index_facts import (
     gather_statistics,
     indexes_like,
     schema_of_index,
+    stands,
 )
 from activities.changes.kind import NotAllowed, Prepared, Site, only, passed, refused
 from activities.changes.postgres_session import changing, refuse_unsuited
@@ -45,7 +46,7 @@ class Indexes:
 
     async def describe(self, order: ChangeOrder, site: Site) -> ChangeDescription:
         spec = only(order.spec, IndexSpec)
-        undo, size_bytes = await self._prepared(order, site)
+        undo, size_bytes, waiting = await self._prepared(order, site)
         statement = _shown(undo, order)
         name = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
         drop = f"DROP INDEX CONCURRENTLY {name}"
@@ -68,14 +69,14 @@ class Indexes:
             if creates
             else f"waits for older transactions (at most {spec.lock_timeout_s:g} s)",
             survives_restart=True,
+            warnings=tuple(filter(None, (waiting,))),
         )
 
     async def check(self, order: ChangeOrder, site: Site) -> tuple[ChangeCheck, ...]:
-        undo, _ = await self._prepared(order, site)
-        return (passed("statement", _shown(undo, order)),)
+        return (passed("statement", _shown(await self._ready(order, site), order)),)
 
     async def prepare(self, order: ChangeOrder, site: Site) -> Prepared:
-        undo, _ = await self._prepared(order, site)
+        undo = await self._ready(order, site)
         name = f"{undo.schema_name}.{undo.name}"
         return Prepared(f"index {undo.database} {name}"[:1_000], f"{undo.action.capitalize()} index {name}", undo)
 
@@ -92,7 +93,7 @@ class Indexes:
                 await _drop(connection, undo)
                 found = None
             if found is None:
-                await connection.execute(undo.statement)
+                await _make(connection, record)
             await gather_statistics(connection, undo.schema_name, undo.name)
 
     async def look(self, record: UndoRecord, site: Site) -> Standing:
@@ -103,8 +104,7 @@ class Indexes:
             if found is None and (now := await _other_name(connection, undo)):
                 return Standing(word="foreign", told=f"it is called {now} now: give it its name back, or leave it as it is")
             if found is None and undo.action == "drop":
-                there = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1::bigint::oid)", undo.table_oid)
-                return Standing(word="changed") if there else Standing(word="gone", told="its table was dropped")
+                return await _without(connection, undo)
         if found is None:
             return Standing(word="before")
         return _standing(undo, found)
@@ -127,12 +127,19 @@ class Indexes:
                 found = None
             if found is None:
                 await connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
-                await connection.execute(undo.statement)
+                await _make(connection, record)
             await _dress(connection, undo)
             await gather_statistics(connection, undo.schema_name, undo.name)
 
-    async def _prepared(self, order: ChangeOrder, site: Site) -> tuple[IndexUndo, int]:
-        """What undoes it, and the size of the table (create) or index (drop). Raises NotAllowed."""
+    async def _ready(self, order: ChangeOrder, site: Site) -> IndexUndo:
+        """What undoes it, where nothing stands in the way just now. Raises NotAllowed."""
+        undo, _, waiting = await self._prepared(order, site)
+        if waiting:
+            raise NotAllowed("old transactions", waiting)
+        return undo
+
+    async def _prepared(self, order: ChangeOrder, site: Site) -> tuple[IndexUndo, int, str]:
+        """What undoes it, the size of the table (create) or index (drop), and what a build would wait for. Raises NotAllowed."""
         spec = only(order.spec, IndexSpec)
         try:
             statement = read_create(spec.create) if spec.create else None
@@ -144,10 +151,10 @@ class Indexes:
             await refuse_unsuited(connection, order.target, site)
             if statement is not None:
                 return await _to_create(connection, statement)
-            return await _to_drop(connection, await schema_of_index(connection, schema, name), name)
+            return await _to_drop(connection, await schema_of_index(connection, schema, name), name, spec.keeper)
 
 
-async def _to_create(connection: "asyncpg.Connection", statement: IndexStatement) -> tuple[IndexUndo, int]:
+async def _to_create(connection: "asyncpg.Connection", statement: IndexStatement) -> tuple[IndexUndo, int, str]:
     if await connection.fetchval("SELECT current_setting('server_version_num')::int") in BROKEN_VERSIONS:
         raise NotAllowed("server", "CREATE INDEX CONCURRENTLY may corrupt in PostgreSQL 14.0 to 14.3: update it first")
     table = await find_table(connection, statement)
@@ -158,13 +165,12 @@ async def _to_create(connection: "asyncpg.Connection", statement: IndexStatement
     waiting = await connection.fetchval(
         """
         SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start < now() - make_interval(secs => $1)
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+          AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL) AND xact_start < now() - make_interval(secs => $1)
         """,
         OLD_TRANSACTION_S,
     )
-    if waiting:
-        told = f"{waiting} transactions are older than {OLD_TRANSACTION_S:.0f} s; the build would wait for them: end them first"
-        raise NotAllowed("old transactions", told)
+    told = f"{waiting} transactions are older than {OLD_TRANSACTION_S:.0f} s; the build would wait for them: end them first"
     undo = IndexUndo(
         action="create",
         database=await connection.fetchval("SELECT current_database()"),
@@ -176,7 +182,7 @@ async def _to_create(connection: "asyncpg.Connection", statement: IndexStatement
         unique=statement.unique,
         twins=await indexes_like(connection, table.oid, definition, unique=statement.unique),
     )
-    return undo, table.size_bytes
+    return undo, table.size_bytes, told if waiting else ""
 
 
 def _refuse_table(table: FoundTable, statement: IndexStatement) -> None:
@@ -191,7 +197,7 @@ def _refuse_table(table: FoundTable, statement: IndexStatement) -> None:
         raise NotAllowed("statement", f"there is something named {statement.name} in {table.schema} already")
 
 
-async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str) -> tuple[IndexUndo, int]:
+async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str, keeper: str) -> tuple[IndexUndo, int, str]:
     found = await find_index(connection, schema, name)
     if found is None:
         raise NotAllowed("statement", f"there is no index {schema}.{name}")
@@ -205,6 +211,14 @@ async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str) -> 
         raise NotAllowed("statement", f"{schema}.{name} is invalid: it could not be made again as it is; drop it by hand")
     if not found.ours:
         raise NotAllowed("statement", f"our role does not own {schema}.{name}")
+    if keeper and not await stands(connection, found.table_oid, keeper):
+        raise NotAllowed("statement", f"{keeper}, which was to serve in place of {schema}.{name}, does not stand any more")
+    twins = await indexes_like(connection, found.table_oid, found.definition, unique=True) if found.alone_unique else {}
+    if found.alone_unique and not twins.keys() - {found.oid}:
+        raise NotAllowed(
+            "statement",
+            f"{schema}.{name} is unique, and no other index keeps the same from coming twice: what comes meanwhile could not be undone",
+        )
     undo = IndexUndo(
         action="drop",
         database=await connection.fetchval("SELECT current_database()"),
@@ -219,7 +233,7 @@ async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str) -> 
         comment=found.comment,
         statistics=found.statistics,
     )
-    return undo, found.size_bytes
+    return undo, found.size_bytes, ""
 
 
 def _shown(undo: IndexUndo, order: ChangeOrder) -> str:
@@ -251,6 +265,37 @@ async def _other_name(connection: "asyncpg.Connection", undo: IndexUndo) -> str:
         return alike.get(undo.oid, "")
     known = alike if undo.twins is None else undo.twins  # REINDEX CONCURRENTLY gives a twin another oid
     return next((title for oid, title in alike.items() if oid not in known and title not in known.values()), "")
+
+
+async def _without(connection: "asyncpg.Connection", undo: IndexUndo) -> Standing:
+    """What became of the table of an index that was dropped: another one under its name must not get the index by its undo."""
+    statement = read_create(undo.statement)
+    written = f"{quoted(statement.schema_name)}.{quoted(statement.table)}" if statement.schema_name else quoted(statement.table)
+    row = await connection.fetchrow(
+        """
+        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.oid = pg_catalog.to_regclass($2) AS same
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::bigint::oid
+        """,
+        undo.table_oid,
+        written,
+    )
+    if row is None:
+        return Standing(word="gone", told="its table was dropped")
+    if not row["same"]:
+        told = f"its table is called {row['name']} now: give it its name back, or make the index there by hand"
+        return Standing(word="foreign", told=told)
+    return Standing(word="changed")
+
+
+async def _make(connection: "asyncpg.Connection", record: UndoRecord) -> None:
+    """Raises TargetRefused, with the server's words, where rows or columns do not allow it."""
+    import asyncpg
+
+    try:
+        await connection.execute(only(record.undo, IndexUndo).statement)
+    except (asyncpg.IntegrityConstraintViolationError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError) as mistake:
+        told = f"the index cannot be made: {str(mistake).splitlines()[0][:300]}"
+        raise refused(record.target, told, way_out="Correct the rows or columns; or `perfwright undo run ID --leave` gives it up") from None
 
 
 async def _drop(connection: "asyncpg.Connection", undo: IndexUndo) -> None:

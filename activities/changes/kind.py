@@ -32,6 +32,8 @@ class Site:
     state_folder: Path
     heartbeat: Callable[..., Any] = lambda *_: None
     """Called while something runs for long."""
+    registered: Callable[[str], Target | None] = lambda _: None
+    """The registry's target of a name, as it is now."""
 
 
 @dataclass(frozen=True)

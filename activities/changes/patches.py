@@ -23,10 +23,10 @@ from perfwright.analysis.changes.tree_changes import parse_raw, refusal
 from perfwright.models.change import Change, PatchSpec
 from perfwright.models.errors import ErrorType
 from perfwright.models.target import Operation
-from perfwright.models.undo import ChangeCheck, ChangeDescription, ChangeOrder, Standing, UndoRecord
+from perfwright.models.undo import UNDO_BEGUN, ChangeCheck, ChangeDescription, ChangeOrder, Standing, UndoRecord
 from perfwright.models.undo_data import PatchUndo
 
-FOLDER = "worktrees"
+FOLDER, BRANCHES = "worktrees", "perfwright"
 SHOWN_CHARACTERS = 30_000
 NOTHING = "0" * 40
 _MADE_BY_TOOLS = [
@@ -108,6 +108,9 @@ class Patches:
             return Standing(word="gone", told=f"the repository {undo.repository} is not there: {trouble.message[:200]}")
         if tip not in ("", undo.commit):
             return Standing(word="foreign", told=f"branch {undo.branch} was moved to {tip[:12]}: somebody committed on it")
+        was_kept = record.state == "kept" or record.note == UNDO_BEGUN
+        if was_kept and (where := await _contained_in(record, site)):
+            return Standing(word="foreign", told=f"its commit {undo.commit[:12]} is in {where}: revert it there")
         admin = await self._admin_folders(undo, site)
         if not admin and not _is_there(undo.worktree) and not _is_there(_aside(undo)):
             if tip and (folder := await _checked_out(undo, site)):
@@ -236,6 +239,15 @@ async def _tip(undo: PatchUndo, site: Site) -> str:
     return (await git(site, Path(undo.repository), *words, codes=(0, 1))).stdout.strip()
 
 
+async def _contained_in(record: UndoRecord, site: Site) -> str:
+    """A branch that somebody merged the commit into; empty: none of this clone. Its submitter's own branch has it anyway."""
+    undo, ref = only(record.undo, PatchUndo), only(record.spec, PatchSpec).ref
+    words = ("for-each-ref", "--count=20", "--format=%(refname:short)", f"--contains={undo.commit}", "refs/heads", "refs/remotes")
+    names = (await git(site, Path(undo.repository), *words, codes=(0, 129))).stdout.split()
+    others = [name for name in names if f"{BRANCHES}/" not in name]
+    return next((name for name in others if ref is None or (name != ref and not name.endswith(f"/{ref}"))), "")
+
+
 async def _checked_out(undo: PatchUndo, site: Site) -> str:
     """The folder where somebody has the branch checked out; empty: none."""
     folder = ""
@@ -250,7 +262,7 @@ async def _checked_out(undo: PatchUndo, site: Site) -> str:
 
 def _places(change_id: str, site: Site) -> tuple[str, Path]:
     mark = hashlib.sha256(change_id.encode()).hexdigest()[:16]
-    return f"perfwright/{mark}", site.state_folder.absolute() / FOLDER / f"change-{mark}"
+    return f"{BRANCHES}/{mark}", site.state_folder.absolute() / FOLDER / f"change-{mark}"
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from perfwright.analysis.changes.settings_checks import RESERVING, KnownSetting
 from perfwright.analysis.changes.settings_texts import NotAList, parts_of
 from perfwright.models.errors import ErrorType
 from perfwright.models.target import Target
+from perfwright.models.undo import Standing
 from perfwright.models.undo_data import SettingUndo
 
 if TYPE_CHECKING:
@@ -32,8 +33,27 @@ WHERE lower(name) = lower($1) AND sourcefile = $2 ORDER BY seqno DESC LIMIT 1
 """
 _OF_ROLE_OR_DATABASE = """
 SELECT unnest(setconfig) AS entry FROM pg_catalog.pg_db_role_setting
-WHERE setrole = coalesce((SELECT oid FROM pg_catalog.pg_roles WHERE rolname = nullif($1, '')), 0)
-  AND setdatabase = coalesce((SELECT oid FROM pg_catalog.pg_database WHERE datname = nullif($2, '')), 0)
+WHERE setrole = CASE WHEN $1 = '' THEN 0 ELSE (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1) END
+  AND setdatabase = CASE WHEN $2 = '' THEN 0 ELSE (SELECT oid FROM pg_catalog.pg_database WHERE datname = $2) END
+"""
+_OWNERS = (
+    (
+        "role",
+        "SELECT oid::bigint FROM pg_catalog.pg_roles WHERE rolname = $1",
+        "SELECT rolname FROM pg_catalog.pg_roles WHERE oid = $1::bigint::oid",
+    ),
+    (
+        "database",
+        "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = $1",
+        "SELECT datname FROM pg_catalog.pg_database WHERE oid = $1::bigint::oid",
+    ),
+)
+_SAME_SETTING = """
+SELECT coalesce(r.rolname, '') AS role, coalesce(d.datname, '') AS database FROM pg_catalog.pg_db_role_setting s
+  LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+WHERE (s.setdatabase = 0 OR d.datname = pg_catalog.current_database())
+  AND EXISTS (SELECT FROM unnest(s.setconfig) entry WHERE lower(split_part(entry, '=', 1)) = lower($1))
+ORDER BY role, database LIMIT 20
 """
 
 
@@ -54,6 +74,32 @@ async def read_entry(connection: "asyncpg.Connection", undo: SettingUndo) -> str
         name, _, value = str(row["entry"]).partition("=")
         if name.lower() == undo.name.lower():
             return value
+    return None
+
+
+async def owner_oids(connection: "asyncpg.Connection", undo: SettingUndo) -> dict[str, int]:
+    """`role_oid` and `database_oid` of those that the entry is of; 0 for what is not there, or is not meant."""
+    return {
+        f"{what}_oid": int(await connection.fetchval(by_name, getattr(undo, what)) or 0) if getattr(undo, what) else 0
+        for what, by_name, _ in _OWNERS
+    }
+
+
+async def moved_owner(connection: "asyncpg.Connection", undo: SettingUndo) -> Standing | None:
+    """Where the role or database is not there under its name: gone with its entries, or called otherwise now. None: they are there."""
+    now = await owner_oids(connection, undo)
+    for what, _, by_oid in _OWNERS:
+        name, oid = getattr(undo, what), getattr(undo, f"{what}_oid")
+        if not name or (now[f"{what}_oid"] and now[f"{what}_oid"] == (oid or now[f"{what}_oid"])):
+            continue
+        called = await connection.fetchval(by_oid, oid) if oid else None
+        if called:
+            return Standing(
+                word="foreign", told=f"{what} {name} is called {called} now: give it its name back, or leave the entry as it is"
+            )
+        if not oid:
+            return Standing(word="foreign", told=f"there is no {what} {name} any more: it was dropped, or renamed with our entry")
+        return Standing(word="gone", told=f"{what} {name} was dropped, and its entries with it")
     return None
 
 
@@ -117,6 +163,58 @@ async def trouble_in_files(connection: "asyncpg.Connection", name: str = "") -> 
         name,
     )
     return f"{row['name']} in line {row['sourceline']}: {row['error']}" if row else ""
+
+
+async def others_waiting(connection: "asyncpg.Connection", name: str) -> list[str]:
+    """Settings besides `name` that a restart would change, because of what stands, or stands no more, in the server's files now.
+
+    `pending_restart` does not tell: it stays when an entry that was never in force is taken out again.
+    """
+    rows = await connection.fetch(
+        """
+        WITH file AS (SELECT lower(name) AS name, bool_or(error IS NOT NULL) AS waits FROM pg_catalog.pg_file_settings GROUP BY 1)
+        SELECT s.name FROM pg_catalog.pg_settings s LEFT JOIN file ON file.name = lower(s.name)
+        WHERE s.context = 'postmaster' AND lower(s.name) <> lower($1)
+          AND (file.waits OR file.name IS NULL AND s.source = 'configuration file')
+        ORDER BY s.name
+        """,
+        name,
+    )
+    return [str(row["name"]) for row in rows]
+
+
+async def not_read_yet(connection: "asyncpg.Connection") -> str:
+    """A file of the server's configuration that somebody changed since the server read it last: a reload of ours would put that into force.
+    Empty: none, or our role may not look at files."""
+    import asyncpg
+
+    try:
+        found = await connection.fetchval(
+            """
+            SELECT f.name FROM (SELECT sourcefile AS name FROM pg_catalog.pg_file_settings UNION SELECT current_setting('config_file')
+                UNION SELECT current_setting('data_directory') || '/postgresql.auto.conf') f
+            WHERE (pg_catalog.pg_stat_file(f.name, true)).modification > pg_catalog.pg_conf_load_time() LIMIT 1
+            """
+        )
+    except asyncpg.InsufficientPrivilegeError:
+        return ""
+    return str(found or "")
+
+
+async def own_entries(connection: "asyncpg.Connection", undo: SettingUndo) -> list[tuple[str, str]]:
+    """Entries of the same setting that go before ours in sessions of the target's database: (role or empty, database or empty).
+
+    Role in database goes before role, that before database, that before the server (PostgreSQL documentation, ALTER ROLE).
+    """
+    rows = await connection.fetch(_SAME_SETTING, undo.name)
+    ours = (bool(undo.role), bool(undo.database))
+    found = []
+    for row in rows:
+        role, database = str(row["role"]), str(row["database"])
+        stronger = not any(ours) or (bool(role), bool(database)) > ours
+        if stronger and (not undo.role or role == undo.role) and (not undo.database or database in ("", undo.database)):
+            found.append((role, database))
+    return found
 
 
 async def waits_for_restart(target: Target, site: Site, name: str) -> bool:

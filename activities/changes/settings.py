@@ -21,6 +21,11 @@ from activities.changes.setting_entries import (
     is_foreign,
     is_wanted,
     known_settings,
+    moved_owner,
+    not_read_yet,
+    others_waiting,
+    own_entries,
+    owner_oids,
     read_entry,
     reload_and_wait,
     told_foreign,
@@ -55,6 +60,7 @@ class Settings:
         undo, setting = await self._prepared(order, site)
         async with looking(order.target, site) as connection:
             sessions = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") - 1
+            others = {role for role, _ in await own_entries(connection, undo) if role}
         command = " ".join(order.target.restart_command or ())
         after = f";\nthen: {command}" if undo.restarts else ";\nSELECT pg_reload_conf();" if undo.scope == "system" else ";"
         concerned = {
@@ -67,6 +73,8 @@ class Settings:
             concerned = "new sessions of the server"
         if undo.restarts:
             concerned = f"every session of the server: {sessions} that are open end, and its caches begin cold"
+        if others:
+            concerned += f"; not those of {', '.join(sorted(others))}, which have an entry of their own"
         shown = f"{setting.name} from {setting.value}{setting.unit and ' x ' + setting.unit} to {', '.join(undo.wanted)}"
         return ChangeDescription(
             change=Change(
@@ -124,6 +132,8 @@ class Settings:
         if undo.restarts and not await answers(record, site, spec.back_within_s):
             return await asyncio.to_thread(stopped_standing, record)
         async with changing(record.target, site, record.change_id) as connection:
+            if (moved := await moved_owner(connection, undo)) is not None:
+                return moved
             raw = await read_entry(connection, undo)
             if undo.restarts:
                 await reload_and_wait(connection, record.target, site)
@@ -150,6 +160,13 @@ class Settings:
         """Of what stands in the files, where only a restart does that."""
         undo = only(record.undo, SettingUndo)
         if undo.restarts and await waits_for_restart(record.target, site, undo.name):
+            async with looking(record.target, site) as connection:
+                if others := await others_waiting(connection, undo.name):
+                    raise refused(
+                        record.target,
+                        f"{', '.join(others[:5])} of somebody else wait for a restart as well, and ours would put them into force",
+                        way_out="Restart the server when they may come, or take them back",
+                    )
             await restart(record, site, only(record.spec, SettingSpec).back_within_s)
         elif undo.restarts:
             await asyncio.to_thread(forget_restart, record)
@@ -182,7 +199,8 @@ class Settings:
             if system:
                 undo = await _of_system(connection, undo)
             else:
-                await _refuse_unknown_owner(connection, undo)
+                undo = await _with_owners(connection, undo)
+            await _refuse_hidden(connection, undo)
             undo = undo.model_copy(update={"earlier": await read_entry(connection, undo)})
             if is_wanted(undo, undo.earlier):
                 raise NotAllowed("setting", f"{setting.name}: its entry has this value already")
@@ -204,7 +222,12 @@ async def _put(
     if is_foreign(undo, raw):
         raise refused(record.target, told_foreign(undo, raw))
     if not stands(undo, raw):
-        await connection.execute(statement)
+        import asyncpg
+
+        try:
+            await connection.execute(statement)
+        except asyncpg.DataError as mistake:
+            raise refused(record.target, f"the server does not take it: {str(mistake).splitlines()[0][:300]}") from None
 
 
 async def _of_system(connection: "asyncpg.Connection", undo: SettingUndo) -> SettingUndo:
@@ -221,13 +244,25 @@ async def _of_system(connection: "asyncpg.Connection", undo: SettingUndo) -> Set
         ) from None
     if trouble:
         raise NotAllowed("files", f"the server's files have a mistake already, which a reload would meet: {trouble}")
+    if file := await not_read_yet(connection):
+        raise NotAllowed("files", f"{file} was changed since the server read it: our reload would put that into force; reload it first")
     return undo.model_copy(update={"data_directory": folder})
 
 
-async def _refuse_unknown_owner(connection: "asyncpg.Connection", undo: SettingUndo) -> None:
-    for what, name, table, column in (("role", undo.role, "pg_roles", "rolname"), ("database", undo.database, "pg_database", "datname")):
-        if name and not await connection.fetchval(f"SELECT EXISTS (SELECT FROM pg_catalog.{table} WHERE {column} = $1)", name):  # noqa: S608  # two words of ours
+async def _refuse_hidden(connection: "asyncpg.Connection", undo: SettingUndo) -> None:
+    """Where another entry goes before ours in all sessions of the target, it would stand there without effect."""
+    for role, database in await own_entries(connection, undo):
+        if not role or undo.role:
+            whose = " in ".join(filter(None, (role or ("" if database else "all roles"), f"database {database}" if database else "")))
+            raise NotAllowed("setting", f"{undo.name}: {whose} has an entry of its own, which goes before this one: change that one")
+
+
+async def _with_owners(connection: "asyncpg.Connection", undo: SettingUndo) -> SettingUndo:
+    oids = await owner_oids(connection, undo)
+    for what, name in (("role", undo.role), ("database", undo.database)):
+        if name and not oids[f"{what}_oid"]:
             raise NotAllowed(what, f"there is no {what} {name}")
+    return undo.model_copy(update=oids)
 
 
 async def _refuse_restart(connection: "asyncpg.Connection", order: ChangeOrder, undo: SettingUndo) -> None:
@@ -237,6 +272,7 @@ async def _refuse_restart(connection: "asyncpg.Connection", order: ChangeOrder, 
         raise NotAllowed("restart", f'{undo.name} needs a restart; add "restart" to `allow` of [targets."{name}"]')
     if order.target.restart_command is None:
         raise NotAllowed("restart", f'{undo.name} needs a restart; give restart_command in [targets."{name}"]')
+    await _refuse_others(connection, undo.name)
     file = auto_conf(undo)
     if not (file.is_file() and os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK)):
         raise NotAllowed("restart", f"{file} cannot be written from here: a server that does not come back could not be helped")
@@ -248,6 +284,13 @@ async def _refuse_restart(connection: "asyncpg.Connection", order: ChangeOrder, 
         mine = False
     if not mine:
         raise NotAllowed("restart", f"the server does not run on this machine, or not in {undo.data_directory}")
+
+
+async def _refuse_others(connection: "asyncpg.Connection", name: str) -> None:
+    """A restart of ours puts everybody's settings into force: then B is not our change alone, and the watchdog cannot take theirs back."""
+    if others := await others_waiting(connection, name):
+        told = f"{', '.join(others[:5])} of somebody else wait for a restart, and ours would put them into force"
+        raise NotAllowed("restart", f"{told}: restart the server first, or take them back")
 
 
 async def _refuse_missing_libraries(order: ChangeOrder, site: Site, parts: tuple[str, ...]) -> None:

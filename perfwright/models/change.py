@@ -98,6 +98,8 @@ class IndexSpec(Model):
     """`CREATE INDEX CONCURRENTLY name ON schema.table (...)`; the name is needed."""
     drop: Annotated[str, StringConstraints(max_length=300)] = ""
     """Name of an index, with its schema, as it is written in SQL: `public.orders_old_idx`."""
+    keeper: Annotated[str, StringConstraints(max_length=300)] = ""
+    """Of a drop: the index that serves in its place, with its schema; where it does not stand, nothing is dropped."""
     lock_timeout_s: Annotated[float, Field(ge=0.01, le=600.0)] = 2.0
     """How long it waits for a lock, or for older transactions; others queue behind what waits."""
     limit_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 3_600.0

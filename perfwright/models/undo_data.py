@@ -85,6 +85,9 @@ class SettingUndo(Model):
     name: str
     role: str = ""
     database: str = ""
+    role_oid: int = 0
+    database_oid: int = 0
+    """They tell one that was renamed from one that was dropped; 0: not known, or none."""
     listed: bool = False
     """Its value is a list of names."""
     earlier: str | None = None

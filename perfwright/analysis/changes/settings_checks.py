@@ -15,7 +15,8 @@ CONNECTION_BYTES = 64 * 1024
 LOCK_BYTES = 270
 """For each lock that can be held (documentation of max_locks_per_transaction, rounded up)."""
 _UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-_AMOUNT = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>B|kB|MB|GB|TB)?\s*")
+_NUMBER = r"0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
+_AMOUNT = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?P<unit>B|kB|MB|GB|TB)?\s*")
 _BASE = re.compile(r"(?P<number>\d*)(?P<unit>B|kB|MB|GB|TB)")
 MEMORY_OF_ONE = frozenset(
     {"work_mem", "maintenance_work_mem", "autovacuum_work_mem", "logical_decoding_work_mem", "temp_buffers", "wal_buffers"}
@@ -25,6 +26,7 @@ DURABILITY = frozenset({"fsync", "full_page_writes", "ignore_checksum_failure", 
 WAYS_IN = frozenset(
     {"port", "listen_addresses", "unix_socket_directories", "unix_socket_permissions", "unix_socket_group", "data_directory", "hba_file"}
     | {"ident_file", "config_file", "external_pid_file", "ssl", "ssl_ca_file", "ssl_cert_file", "ssl_key_file", "krb_server_keyfile"}
+    | {"idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout", "pre_auth_delay", "post_auth_delay"}
     | {"authentication_timeout", "db_user_namespace", "password_encryption", "superuser_reserved_connections", "reserved_connections"}
 )
 """With a wrong value nobody gets in any more, the undo included."""
@@ -78,12 +80,22 @@ def amount_bytes(text: str, unit: str) -> int | None:
     if base is None or amount is None:
         return None
     factor = _UNITS[amount["unit"]] if amount["unit"] else int(base["number"] or 1) * _UNITS[base["unit"]]
-    return round(float(amount["number"]) * factor)
+    return round(_number(amount["number"]) * factor)
+
+
+def _number(text: str) -> float:
+    """As the server reads it (guc.c, `parse_int`): hexadecimal, octal behind a zero, or decimal, also with an exponent."""
+    if text[:2] in ("0x", "0X"):
+        return int(text, 16)
+    return int(text, 8) if re.fullmatch(r"0[0-7]+", text) else float(text)
 
 
 def memory_trouble(setting: KnownSetting, value: str, now: Mapping[str, KnownSetting], memory_bytes: int) -> str:
     """Why the machine cannot bear it; empty: it can, as far as memory goes."""
     wanted = amount_bytes(value, setting.unit)
+    counts = setting.type == "integer" and (setting.name in RESERVING or setting.name in MEMORY_OF_ONE)
+    if counts and value.strip() != "-1" and not re.fullmatch(rf"\s*(?:{_NUMBER})\s*(?:B|kB|MB|GB|TB)?\s*", value):
+        return f"{value.strip()!r} is no amount that is known here: write it as 512MB, or as a whole number"
     if setting.name in MEMORY_OF_ONE and wanted is not None and wanted > memory_bytes:
         return f"{value.strip()} for each session is more than the machine's memory, {_told(memory_bytes)}"
     changed = dict(now) | {setting.name: KnownSetting(setting.name, value, setting.unit, setting.context, setting.type, setting.source)}
@@ -105,7 +117,7 @@ def reserved_bytes(settings: Mapping[str, KnownSetting]) -> int:
             return 0
         if found.unit:
             return amount_bytes(found.value, found.unit) or 0
-        return int(found.value) if found.value.strip().isdigit() else 0
+        return round(_number(found.value.strip())) if re.fullmatch(_NUMBER, found.value.strip()) else 0
 
     sessions = amount("max_connections") + amount("max_worker_processes") + amount("autovacuum_max_workers") + amount("max_wal_senders")
     holders = amount("max_connections") + amount("max_prepared_transactions")

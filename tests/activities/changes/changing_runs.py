@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,10 +19,29 @@ from lab.starting import ROOT
 from perfwright.models.change import ChangeSpec
 from perfwright.models.target import Target
 from perfwright.models.undo import ChangeOrder, UndoRecord
+from tests import preloaded
 
 KILLS = int(os.environ.get("PERFWRIGHT_TEST_KILLS", "10"))
 """For each kind: half of them while it is applied, half while it is undone. 30 and more for a thorough look."""
 SEED = int(os.environ.get("PERFWRIGHT_TEST_SEED", "11"))
+
+
+class Worker:
+    """What carries orders out in processes of its own (`changing_worker.py`)."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        assert sys.__stderr__
+        reads, writes = os.pipe()
+        self.orders = os.fdopen(writes, "w")
+        module = "tests.activities.changes.changing_worker"
+        with os.fdopen(reads, "rb") as orders:
+            self.process = preloaded.start(module, [str(folder)], os.environ | environ, ROOT, stdin=orders, stderr=sys.__stderr__.buffer)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.orders.close()
 
 
 class Bench:
@@ -31,7 +49,7 @@ class Bench:
 
     def __init__(self, folder: Path, target: Target, history: History, environ: dict[str, str]) -> None:
         self.folder, self.target, self.environ = folder, target, environ
-        self.worker: subprocess.Popen[str] | None = None
+        self.worker: Worker | None = None
         self.records = UndoRecords(history)
         self.site = Site(environ, folder / "state")
         self.work = CarryingOut(self.records, self.site)
@@ -47,22 +65,14 @@ class Bench:
         file = self.folder / "order.json"
         file.write_text(order.model_dump_json())
         if self.worker is None:
-            self.worker = subprocess.Popen(
-                [sys.executable, "-m", "tests.activities.changes.changing_worker", str(self.folder)],
-                cwd=ROOT,
-                env=os.environ | self.environ,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        assert self.worker.stdin is not None
-        self.worker.stdin.write(f"{doing} {file}\n")
-        self.worker.stdin.flush()
+            self.worker = Worker(self.folder, self.environ)
+        self.worker.orders.write(f"{doing} {file}\n")
+        self.worker.orders.flush()
         return int(self.heard().removeprefix("pid "))
 
     def heard(self) -> str:
-        assert self.worker is not None and self.worker.stdout is not None
-        line = self.worker.stdout.readline().strip()
+        assert self.worker is not None
+        line = self.worker.process.stdout.readline().strip()
         assert line, "the worker has ended"
         return line
 
@@ -87,8 +97,7 @@ class Bench:
 
     def close(self) -> None:
         if self.worker is not None:
-            self.worker.kill()
-            self.worker.communicate()
+            self.worker.close()
 
 
 @asynccontextmanager

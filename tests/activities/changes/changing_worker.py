@@ -1,4 +1,4 @@
-"""Carries changes out, or undoes them, each in a process that can be killed: `python -m tests.activities.changes.changing_worker FOLDER`.
+"""Carries changes out, or undoes them, each in a process that can be killed: `tests.activities.changes.changing_worker FOLDER` of preloaded.py.
 
 Everything is imported once; for each line `DOING ORDER_FILE` on stdin a process is forked. It says `pid N` and begins; at its end `done`,
 or `error ...`; then `ended STATUS` is said of it. Connection strings are in the environment.
@@ -14,7 +14,6 @@ from temporalio.exceptions import ApplicationError
 from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.history import History
-from activities.history_store import HistoryStore
 from activities.undo_records import UndoRecords
 from perfwright.models.undo import ChangeOrder
 
@@ -36,10 +35,6 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    import asyncpg  # imported where it is used: kills shall fall into the work  # noqa: F401
-    import pgparse  # noqa: F401
-
-    assert HistoryStore
     folder = Path(sys.argv[1])
     for line in sys.stdin:
         doing, file = line.split()

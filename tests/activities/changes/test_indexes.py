@@ -269,6 +269,7 @@ async def test_a_dropped_table_needs_no_undo(shop: Shop) -> None:
         (IndexSpec(create="CREATE INDEX ON ONLY plain (a)"), "ONLY"),
         (IndexSpec(drop="plain_b_key"), "keeps a constraint"),
         (IndexSpec(drop="none"), "no index public.none"),
+        (IndexSpec(drop='"Sales ""x"" y"."old one"', keeper="public.gone"), "public.gone, which was to serve in place"),
         (IndexSpec(drop="none; DROP TABLE plain"), "name of one index"),
         (IndexSpec(drop='"none"; DROP TABLE plain --"'), "name of one index"),
     ],
@@ -283,6 +284,58 @@ async def test_what_cannot_be_is_refused(shop: Shop, spec: IndexSpec, reason: st
         await shop.work.apply(order)
     assert refused.value.type == "TargetRefused" and reason in refused.value.message
     assert await shop.record(order) is None and await shop.indexes() == before
+
+
+@pytest.mark.parametrize(
+    ("index", "beside", "is_dropped"),
+    [
+        ("(a)", "", False),
+        ("(a)", "UNIQUE INDEX other ON plain (a) WHERE a > 0", False),
+        ("(a, b)", "UNIQUE INDEX other ON plain (a)", True),
+        ("(a)", "UNIQUE INDEX other ON plain (a, b)", False),
+        ("(a) NULLS NOT DISTINCT", "UNIQUE INDEX other ON plain (a)", False),
+        ("(a) WHERE a > 5", "UNIQUE INDEX other ON plain (a) WHERE a > 5", True),
+        ("(lower(t))", "UNIQUE INDEX other ON plain (t)", False),
+        ("(a, b)", "INDEX other ON plain (a, b)", True),  # b alone is unique, by a constraint
+        ('(t COLLATE "C", a)', "UNIQUE INDEX other ON plain (t)", False),
+    ],
+)
+async def test_what_alone_is_unique_is_not_dropped(shop: Shop, index: str, beside: str, is_dropped: bool) -> None:
+    """What came twice meanwhile would keep the undo from making it again. Where another index sees to it, nothing can."""
+    if "NOT DISTINCT" in index and shop.connection.get_server_version().major < 15:
+        pytest.skip("NULLS NOT DISTINCT is of PostgreSQL 15")
+    await shop.connection.execute("ALTER TABLE plain ADD t text")
+    for statement in filter(None, (f"UNIQUE INDEX alone ON plain {index}", beside)):
+        await shop.connection.execute(f"CREATE {statement}")
+    checked = await shop.work.check(shop.order(IndexSpec(drop="alone")))
+    assert checked.passed == is_dropped and is_dropped != ("no other index keeps the same from coming twice" in checked.told)
+
+
+async def test_an_old_transaction_is_waited_for_by_people(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build would wait for it: told with the description, and refused only when it is about to be made."""
+    monkeypatch.setattr("activities.changes.indexes.OLD_TRANSACTION_S", 0.0)
+    order = shop.order(CREATE)
+    async with shop.connection.transaction():
+        await shop.connection.execute("INSERT INTO plain VALUES (0, 0)")
+        assert "the build would wait" in (await shop.work.describe(order)).warnings[0]
+        assert "the build would wait" in (await shop.work.check(order)).told
+    assert (await shop.work.describe(order)).warnings == () and (await shop.work.check(order)).passed
+
+
+async def test_another_table_does_not_get_what_was_dropped(shop: Shop) -> None:
+    """Renamed, with another table in its place: the undo of a drop says so, and makes nothing there; a column that is gone is told as well."""
+    await shop.connection.execute("CREATE INDEX old ON plain (a)")
+    order = shop.order(IndexSpec(drop="old"))
+    await shop.work.apply(order)
+    await shop.connection.execute("ALTER TABLE plain RENAME TO earlier; CREATE TABLE plain (a int)")
+    before = await shop.indexes()
+    outcome = await shop.work.revert(order.change_id)
+    assert outcome.state == "conflict" and "called public.earlier now" in outcome.note and await shop.indexes() == before
+    await shop.connection.execute("DROP TABLE plain; ALTER TABLE earlier RENAME TO plain; ALTER TABLE plain RENAME a TO aa")
+    with pytest.raises(ApplicationError, match='cannot be made: column "a" does not exist'):
+        await shop.work.revert(order.change_id)
+    await shop.connection.execute("ALTER TABLE plain RENAME aa TO a")
+    assert (await shop.work.revert(order.change_id)).state == "reverted"
 
 
 async def test_ddl_must_be_allowed(shop: Shop) -> None:

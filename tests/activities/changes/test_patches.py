@@ -143,6 +143,19 @@ async def test_a_kept_patch_is_a_branch(shop: Bench) -> None:
     assert _seen(shop) == before
 
 
+async def test_a_merged_patch_is_not_undone(shop: Bench) -> None:
+    """Kept, taken into another branch, and its own deleted: the change is there, which is told as a conflict and not as undone."""
+    order = shop.order(PatchSpec(patch=PATCH))
+    await shop.work.apply(order)
+    await shop.work.keep(order.change_id)
+    record = await shop.record(order)
+    assert record is not None and isinstance(record.undo, PatchUndo)
+    git(shop.folder / "clone", "branch", "-q", "merged", record.undo.branch)
+    git(shop.folder / "clone", "branch", "-q", "-D", record.undo.branch)
+    outcome = await shop.work.revert(order.change_id)
+    assert outcome.state == "conflict" and "is in merged: revert it there" in outcome.note
+
+
 @pytest.mark.parametrize("what", ["a commit", "an edit", "a new file"])
 async def test_work_of_others_is_a_conflict(shop: Bench, what: str) -> None:
     """A commit on the branch, an edit or a new file in the worktree is somebody's work: told, and not removed."""

@@ -1,9 +1,11 @@
 """Settings of real PostgreSQL servers: of the server, roles and databases; with reloads, and restarts that may not succeed."""
 
 import asyncio
+import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -210,10 +212,15 @@ async def test_a_foreign_entry_is_a_conflict(shop: Served) -> None:
     ("name", "value", "reason"),
     [
         ("shared_buffers", "900GB", "would reserve"),
-        ("shared_buffers", "12XB", "refuse|invalid|parameter"),
+        ("shared_buffers", "12XB", "no amount that is known"),
+        ("shared_buffers", "9e2GB", "would reserve"),
+        ("max_connections", "2e5", "would reserve"),
+        ("work_mem", "0x40000000", "more than the machine's memory"),
+        ("idle_session_timeout", "1ms", "nobody could connect"),
+        ("log_destination", "nope", "does not take it"),
         ("max_connections", "262143", "would reserve"),
         ("work_mem", "900GB", "more than the machine's memory"),
-        ("work_mem", "lots", "refuses the value"),
+        ("work_mem", "lots", "no amount that is known"),
         ("random_page_cost", "-1", "refuses the value"),
         ("shared_preload_libraries", "pg_stat_statements,auto_explain", "list of names"),
         ("shared_preload_libraries", ("pg_stat_statements", "no_such_library"), "finds no library 'no_such_library'"),
@@ -328,6 +335,56 @@ async def test_a_restart_must_be_possible(shop: Served) -> None:
         shop.target = shop.target.model_copy(update=less)
         with pytest.raises(ApplicationError, match=reason):
             await shop.work.apply(shop.order(spec))
+
+
+async def test_settings_of_others_are_not_put_into_force(shop: Served) -> None:
+    """What somebody set and has not put into force yet stays so: a restart of ours would be theirs as well, and so would a reload."""
+    spec, file = SettingSpec(name="max_connections", value="61"), shop.server.folder / "data" / "postgresql.auto.conf"
+    await _execute(shop, "ALTER SYSTEM SET max_worker_processes = 9", "SELECT pg_reload_conf()")
+    restarts = shop.manager.restarts
+    with pytest.raises(ApplicationError, match="max_worker_processes of somebody else wait"):
+        await shop.work.apply(shop.order(spec))
+    await _execute(shop, "ALTER SYSTEM RESET max_worker_processes", "SELECT pg_reload_conf()")
+    order = shop.order(spec)
+    await shop.work.apply(order)
+    await _execute(shop, "ALTER SYSTEM SET max_worker_processes = 9")
+    assert shop.manager.restarts == restarts + 1
+    with pytest.raises(ApplicationError, match="max_worker_processes of somebody else wait"):
+        await shop.work.revert(order.change_id)
+    assert shop.manager.restarts == restarts + 1 and await shop.value("max_worker_processes") == "8"
+    await _execute(shop, "ALTER SYSTEM RESET max_worker_processes")
+    assert (await shop.work.revert(order.change_id)).state == "reverted"
+    os.utime(file, (time.time() + 60, time.time() + 60))  # as an edit that nobody has reloaded
+    with pytest.raises(ApplicationError, match=r"auto\.conf was changed since the server read it"):
+        await shop.work.apply(shop.order(SettingSpec(name="work_mem", value="64MB")))
+    os.utime(file)
+
+
+async def test_an_entry_that_another_hides_is_refused(shop: Served) -> None:
+    """Where the database, or the role in it, has an entry of its own, one of the server would stand there without effect."""
+    role, database = f"app_{uuid4().hex[:6]}", (await shop.rows("SELECT current_database()"))[0][0]
+    await _execute(shop, f"CREATE ROLE {role}", f"ALTER ROLE {role} SET work_mem = '5MB'")
+    order = shop.order(SettingSpec(name="work_mem", value="64MB"))
+    assert f"not those of {role}, which have an entry of their own" in (await shop.work.describe(order)).blast_radius
+    await _execute(shop, f"ALTER DATABASE \"{database}\" SET work_mem = '6MB'")
+    with pytest.raises(ApplicationError, match=f"database {database} has an entry of its own"):
+        await shop.work.apply(order)
+    whose = shop.order(SettingSpec(name="work_mem", value="64MB", database=database))
+    assert (await shop.work.apply(whose)).state == "applied" and (await shop.work.revert(whose.change_id)).state == "reverted"
+    await _execute(shop, f'ALTER DATABASE "{database}" RESET work_mem', f"DROP ROLE {role}")
+
+
+async def test_a_renamed_or_dropped_role_is_told(shop: Served) -> None:
+    """Its entry goes where it goes: under another name it stands, and is a conflict that says where; dropped, it is gone."""
+    role = f"app_{uuid4().hex[:6]}"
+    await _execute(shop, f"CREATE ROLE {role}")
+    order = shop.order(SettingSpec(name="work_mem", value="64MB", role=role))
+    await shop.work.apply(order)
+    await _execute(shop, f"ALTER ROLE {role} RENAME TO {role}_old", f"CREATE ROLE {role}")
+    outcome = await shop.work.revert(order.change_id)
+    assert outcome.state == "conflict" and f"is called {role}_old now" in outcome.note
+    await _execute(shop, f"DROP ROLE {role}", f"DROP ROLE {role}_old")
+    assert (await shop.work.revert(order.change_id)).standing.word == "gone"
 
 
 async def test_rights_are_needed(shop: Served) -> None:
