@@ -1,6 +1,6 @@
 """Changes applied, verified, kept and undone on their host, each with a record in the history that is written before anything is done."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,21 +12,29 @@ from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.heartbeats import beating
 from activities.history import History
+from perfwright.models.target import Target
 from perfwright.models.undo import ChangeChecked, ChangeDescription, ChangeOrder, ChangeOutcome, ChangeOwner, ChangeReference
 
 TOLD_WITHIN = timedelta(seconds=5)
 
 
 class Changing:
-    """Activities that change a target. `environ` holds connection strings; `state_folder` locks, worktrees and launch files.
+    """Activities that change a target. `environ` holds connection strings; `state_folder` locks, worktrees and launch files; `registered`
+    tells the registry's target of a name.
 
     All are idempotent, and may be interrupted at any instant: the next attempt, or the undo, goes on from what stands on the target.
     Errors of all: TargetRefused, TargetGone, NotPermitted, DatabaseUnreachable, DatabaseRefused, ToolMissing, ToolFailed, StoreUnavailable,
     InvalidInput (an unknown change, or an id that is another's).
     """
 
-    def __init__(self, history: History, environ: Mapping[str, str], state_folder: Path) -> None:
-        self._history, self._environ, self._state_folder = history, environ, state_folder
+    def __init__(
+        self,
+        history: History,
+        environ: Mapping[str, str],
+        state_folder: Path,
+        registered: Callable[[str], Target | None] = lambda _: None,
+    ) -> None:
+        self._history, self._environ, self._state_folder, self._registered = history, environ, state_folder, registered
 
     @activity.defn
     async def describe_change(self, order: ChangeOrder) -> ChangeDescription:
@@ -68,7 +76,7 @@ class Changing:
         # Imported when it is first used: SQLAlchemy takes a fifth of a worker's start.
         from activities.undo_records import UndoRecords
 
-        return CarryingOut(UndoRecords(self._history), Site(self._environ, self._state_folder))
+        return CarryingOut(UndoRecords(self._history), Site(self._environ, self._state_folder, registered=self._registered))
 
 
 async def _owner(given: ChangeOwner) -> ChangeOwner:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perfwright.models.registry import FILE_NAME, MAX_CHARACTERS, Registry, RegistryInvalid, RegistryProblem, parse_registry
+from perfwright.models.target import Target
 
 PATH_VARIABLE = "PERFWRIGHT_CONFIG"
 
@@ -42,6 +43,13 @@ class RegistryFile:
     def allows_inline_targets(self) -> bool:
         """Whether the worker's own configuration or the registry allows targets given in the input."""
         return self._inline_by_caller or self.latest_valid().worker.allow_inline_targets
+
+    def registered(self, name: str) -> Target | None:
+        """The target of that name in the last valid registry; None: there is none, or there never was one."""
+        try:
+            return self.latest_valid().target(name)
+        except RegistryInvalid:
+            return None
 
     def read(self) -> Registry:
         """The registry as it stands in the file now; raises RegistryInvalid, for new starts."""

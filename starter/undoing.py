@@ -29,7 +29,7 @@ class Undoing:
 
     def __init__(self, here: Here, history: "History", records: "UndoRecords") -> None:
         self._history, self._records = history, records
-        site = Site(os.environ, here.state_folder())
+        site = Site(os.environ, here.state_folder(), registered=here.registry_file.registered)
         self._work, self._place = CarryingOut(records, site), place_of(site)
         self._annotations = Annotations(here.registry_file, os.environ) if here.registry() is not None else None
 

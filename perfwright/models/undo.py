@@ -153,8 +153,6 @@ class ChangeReference(Model):
     """A change that has a record."""
 
     change_id: ChangeId
-    target: Target | None = None
-    """Where the record's is not to be used: None."""
 
 
 class UndoQuery(Model):
