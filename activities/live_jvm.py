@@ -1,7 +1,8 @@
 """The collector of a running JVM, observed without a restart: a log that jcmd switches on and off again. No flag of it is set.
 
-The JVM itself writes the log, so it goes into a folder that the JVM's user owns, under a name by which the next attempt ends what a killed
-worker left. It is bounded, and no other log of the JVM is touched.
+The JVM itself writes the log, so it goes into a folder that the JVM's user owns. A program of ours holds it open and ends it when this worker
+is killed (`jvm_log_session.py`); should that be killed too, the next attempt does, by the folder's name. It is bounded, and no other log of
+the JVM is touched.
 Commands: https://docs.oracle.com/en/java/javase/17/docs/specs/man/jcmd.html, VM.log and VM.flags; JEP 158.
 """
 
@@ -10,6 +11,8 @@ import hashlib
 import os
 import re
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,13 +20,15 @@ from pathlib import Path
 import psutil
 from temporalio.exceptions import ApplicationError
 
+from activities import jvm_log_session
 from activities.changes.kind import Site
 from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.jcmd import JCMD_LIMIT_S, not_attached, said_by
+from activities.jvm_log_session import started
 from activities.live_collector import Observed
 from activities.process_memory import pss_bytes
-from activities.subprocesses import Tool, run
+from activities.subprocesses import RunningTool, Tool, run, running
 from perfwright.analysis.gc.jvm_flags import read_jvm_flags
 from perfwright.analysis.gc.jvm_log import read_jvm_log
 from perfwright.models.cpu_profiling import TargetProcess
@@ -34,6 +39,8 @@ WAY_OUT = "Install a JDK of the target's version or newer on its host (Debian: o
 LOG_NAME = "gc.log"
 LOG_BYTES = 32 << 20
 ANSWER_BYTES = 512 * 1024
+SESSION_LIMIT_S = 3_600.0 + 600.0
+"""An hour is the longest that is observed."""
 _RELEASE = re.compile(r"^JDK (\S+)", re.MULTILINE)
 
 
@@ -46,19 +53,18 @@ async def observe_jvm(process: TargetProcess, seconds: float, site: Site) -> Obs
     await asyncio.to_thread(_make, folder, process)
     try:
         memory_bytes = 0.0
-        output = f"output=file={folder / LOG_NAME}"
-        options = f"output_options=filecount=1,filesize={LOG_BYTES >> 20}m"
-        await _jcmd(process, site, "VM.log", output, "what=gc*,safepoint", "decorators=tn,tags", options)
-        began = time.monotonic()
-        while (left_s := began + seconds - time.monotonic()) > 0:
-            site.heartbeat({"observing_s": round(seconds - left_s, 1)})
-            running = still_there(process)
-            if running is None:
-                raise _gone(process)
-            memory_bytes = max(memory_bytes, await asyncio.to_thread(pss_bytes, [running]))
-            await asyncio.sleep(min(left_s, 0.5))
-        ended = time.monotonic()
-        await _jcmd(process, site, "VM.log", output, "what=all=off")
+        async with running(_session(process, folder)) as log:
+            await _switched_on(process, log, site)
+            began = time.monotonic()
+            while (left_s := began + seconds - time.monotonic()) > 0:
+                site.heartbeat({"observing_s": round(seconds - left_s, 1)})
+                alive = still_there(process)
+                if alive is None:
+                    raise _gone(process)
+                memory_bytes = max(memory_bytes, await asyncio.to_thread(pss_bytes, [alive]))
+                await asyncio.sleep(min(left_s, 0.5))
+            ended = time.monotonic()
+            await log.stop(signal.SIGINT)
         pauses, logged = await asyncio.to_thread(_read, folder)
     finally:
         await asyncio.shield(_end_log(process, folder, site))
@@ -74,13 +80,44 @@ async def _jcmd(process: TargetProcess, site: Site, *words: str) -> str:
     ended = await run(tool, heartbeat=lambda elapsed_s, _: site.heartbeat({"jcmd": words[0], "elapsed_s": round(elapsed_s, 1)}))
     if ended.returncode == 0:
         return ended.stdout
-    said = said_by(ended)
+    raise _failed(process, words[0], said_by(ended))
+
+
+def _failed(process: TargetProcess, what: str, said: str) -> Exception:
+    if still_there(process) is None:
+        return _gone(process)
+    if (denied := not_attached(process.pid, said)) is not None:
+        return denied
+    told = " | ".join(said.splitlines()[:3])[:400]
+    return refuse(ErrorType.TOOL_FAILED, f"jcmd {what} of process {process.pid} failed: {told}", way_out="A JVM of 9 or newer")
+
+
+def _session(process: TargetProcess, folder: Path) -> Tool:
+    """Raises ToolMissing, and TargetGone."""
+    jcmd = shutil.which("jcmd")
+    if jcmd is None:
+        raise refuse(ErrorType.TOOL_MISSING, "jcmd is not installed", way_out=WAY_OUT)
+    ticks = started(str(process.pid))
     if still_there(process) is None:
         raise _gone(process)
-    if (denied := not_attached(process.pid, said)) is not None:
-        raise denied
-    told = " | ".join(said.splitlines()[:3])[:400]
-    raise refuse(ErrorType.TOOL_FAILED, f"jcmd {words[0]} of process {process.pid} failed: {told}", way_out="A JVM of 9 or newer")
+    options = ("what=gc*,safepoint", "decorators=tn,tags", f"output_options=filecount=1,filesize={LOG_BYTES >> 20}m")
+    return Tool(
+        [sys.executable, "-I", "-S", jvm_log_session.__file__, jcmd, str(process.pid), ticks, str(folder), LOG_NAME, *options],
+        limit_s=SESSION_LIMIT_S,
+        way_out=WAY_OUT,
+        stop_grace_s=JCMD_LIMIT_S + 5.0,
+        title="jcmd VM.log",
+    )
+
+
+async def _switched_on(process: TargetProcess, log: RunningTool, site: Site) -> None:
+    began = time.monotonic()
+    while "on" not in log.stdout.split():
+        if log.ended:
+            ended = await log.wait()
+            raise _failed(process, "VM.log", said_by(ended))
+        site.heartbeat({"jcmd": "VM.log", "elapsed_s": round(time.monotonic() - began, 1)})
+        await asyncio.sleep(0.05)
 
 
 async def _end_log(process: TargetProcess, folder: Path, site: Site) -> None:

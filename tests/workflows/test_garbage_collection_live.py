@@ -1,13 +1,16 @@
 """GarbageCollectionTuning of processes that others have started: a CPython is tuned where it stands, a JVM is looked at and left alone."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
+from activities import jvm_log_session
 from activities.changes.injection import injected
 from activities.changes.kind import Site
 from activities.finding_processes import describe, find_process
@@ -82,6 +85,19 @@ async def test_a_running_process_is_tuned_where_it_stands(client: Client, task_q
         assert found == [[700, 10, 10], 0, True], json.dumps(found)
 
 
+def log_is_ended_without_its_worker(pid: int, folder: Path, listed: Callable[[], str], before: str) -> None:
+    """What its supervisor does when the worker was killed, and no attempt follows: the log is off, and its folder gone."""
+    folder.mkdir()
+    jcmd = shutil.which("jcmd")
+    words = [sys.executable, "-I", "-S", jvm_log_session.__file__, str(jcmd), str(pid), jvm_log_session.started(str(pid)), str(folder)]
+    with subprocess.Popen([*words, "gc.log", "what=gc*"], stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdout is not None and session.stdout.readline() == "on\n"
+        assert str(folder) in listed()
+        session.terminate()
+        assert session.wait(60) == 0
+    assert listed() == before and not folder.exists()
+
+
 @needs("javac")
 async def test_a_running_jvm_is_looked_at_and_left_alone(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
     """Its humongous allocations are named, and flags for its next launch; the reason why none was tried is told, no log of ours is left."""
@@ -107,4 +123,5 @@ async def test_a_running_jvm_is_looked_at_and_left_alone(client: Client, task_qu
         assert "-XX:G1HeapRegionSize=" in result.recommendations[0].brief
         assert {"Serial", "Parallel", "G1"} <= set(details.collectors)
         assert said("VM.log", "list") == logs
+        log_is_ended_without_its_worker(pid, tmp_path / "log", lambda: said("VM.log", "list"), logs)
         assert not [line for line in set(said("VM.flags", "-all").splitlines()) ^ set(flags.splitlines()) if "{C2" not in line]

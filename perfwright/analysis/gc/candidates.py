@@ -25,7 +25,7 @@ FLAGS: dict[Collector, str] = {
 }
 _COLLECTOR_WORD = re.compile(r"^-XX:[+-]Use(Serial|Parallel|G1|Z|Shenandoah)GC$")
 _HEAP_WORD = re.compile(r"^(-Xmx|-XX:MaxHeapSize=)")
-_REGION_WORD = re.compile(r"^-XX:G1HeapRegionSize=")
+_FLAG = re.compile(r"^-XX:[+-]?([A-Za-z0-9]+)")
 THRESHOLDS = ((10_000, 10, 10), (50_000, 20, 20))
 """Measured in tools-cpu.md, 3: most of the gain of no collector at all, at no memory."""
 OLDEST_RARELY = 100
@@ -156,7 +156,7 @@ _WHY: dict[Collector, str] = {
 
 
 def _jvm(name: str, flags: tuple[str, ...], why: str, command: Sequence[str], inherited_options: str) -> GcCandidate:
-    replaced = [pattern for pattern in (_COLLECTOR_WORD, _HEAP_WORD, _REGION_WORD) if any(pattern.match(flag) for flag in flags)]
+    replaced = [_same_as(flag) for flag in flags]
     without = tuple(word for word in command[1:] if any(pattern.match(word) for pattern in replaced))
     if is_java(command):
         launch = LaunchSpec(after_program=flags, without=without)
@@ -165,6 +165,15 @@ def _jvm(name: str, flags: tuple[str, ...], why: str, command: Sequence[str], in
         launch = LaunchSpec(environment={JAVA_OPTIONS: " ".join([*kept, *flags])}, without=without)
     told = f" (instead of {' '.join(without)})" if without else ""
     return GcCandidate(name=name, why=why, launch=launch, for_people=" ".join(flags) + told)
+
+
+def _same_as(flag: str) -> re.Pattern[str]:
+    """Words that say the same thing: the last of them counts, and the command's stand behind ours."""
+    for pattern in (_COLLECTOR_WORD, _HEAP_WORD):
+        if pattern.match(flag):
+            return pattern
+    named = _FLAG.match(flag)
+    return re.compile(rf"^-XX:[+-]?{named[1] if named else re.escape(flag)}(=|$)")
 
 
 def _listed(values: Sequence[int]) -> str:

@@ -1,7 +1,8 @@
 """What a running JVM says of its flags."""
 
-from perfwright.analysis.gc.candidates import memory_words
+from perfwright.analysis.gc.candidates import jvm_candidates, memory_words
 from perfwright.analysis.gc.jvm_flags import read_jvm_flags
+from perfwright.models.gc_tuning import GcIssue
 
 SAID = """30669:
    size_t G1HeapRegionSize                         = 1048576                                   {product} {ergonomic}
@@ -34,3 +35,17 @@ def test_words_about_memory() -> None:
     """Neither properties, which may be secrets, nor paths, nor the program's own arguments."""
     command = ("java", "-Xmx2g", "-Dpassword=hunter2", "-XX:+UseG1GC", "-XX:HeapDumpPath=/var/secret", "-cp", "a.jar", "App", "-Xss")
     assert memory_words(command) == ("-Xmx2g", "-XX:+UseG1GC", "-Xss")
+
+
+def test_own_words_give_way() -> None:
+    """The JVM takes the last of two words for the same thing, and the command's own stand behind ours."""
+    command = ("java", "-XX:MaxGCPauseMillis=500", "-XX:-ExplicitGCInvokesConcurrent", "-XX:MaxGCPauseMillisOther=1", "-jar", "app.jar")
+    issues = [GcIssue.model_construct(cause="young"), GcIssue.model_construct(cause="explicit call")]
+    found = {
+        one.name: one.launch.without
+        for one in jvm_candidates(command, "", read_jvm_flags(SAID, "17.0.15"), ["G1"], issues, 5.0, 1 << 34)
+        if one.launch
+    }
+    assert found["G1 aiming at 5 ms"] == ("-XX:MaxGCPauseMillis=500",)
+    assert found["explicit calls beside the program"] == ("-XX:-ExplicitGCInvokesConcurrent",)
+    assert found["heap of 128 MiB"] == ()
