@@ -1,8 +1,11 @@
 """Which process a selector means, and what it is: pid, runtime, state, namespaces. Reads /proc through psutil; changes nothing."""
 
+import hashlib
 import os
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,6 +28,9 @@ STALE_AFTER_S = 60.0
 the kernel tells by seconds; a pid comes again only when all others were used up."""
 WRAPPER_DEPTH = 4
 """How many wrappers (`timeout`, `env`, a shell) in a row are looked through."""
+MOMENT_S = 1.0
+"""A wrapper starts its program within this time of its own start; a later child is taken for it only once it is as old."""
+MOST_OF_ITS_LIFE = 0.5
 
 _PYTHON = re.compile(r"(?:libpython|/python)(3\.\d+)")
 
@@ -43,18 +49,47 @@ def find_process(selector: ProcessSelector) -> psutil.Process:
 
 
 def through_wrappers(process: psutil.Process) -> tuple[psutil.Process, str]:
-    """The program behind `timeout python ...` and its like: along single-threaded processes with one child each, the first whose runtime
-    is known best; and a note of it."""
-    chain = [process]
-    while len(chain) <= WRAPPER_DEPTH and runtime_of(chain[-1])[0] == "native" and chain[-1].num_threads() == 1:
-        children = chain[-1].children()
-        if len(children) != 1:
-            break
-        chain.append(children[0])
-    inner = max(chain, key=_known)
-    if inner is process:
+    """The program behind `timeout python ...` and its like: along single-threaded processes that wrap one child each, the first whose
+    runtime is known best; and a note of it, or of the child that is only one of many."""
+    chain, passing = [(process, runtime_of(process))], ""
+    try:
+        while len(chain) <= WRAPPER_DEPTH and chain[-1][1][0] == "native" and chain[-1][0].num_threads() == 1:
+            outer, runtime = chain[-1]
+            children = outer.children()
+            if len(children) != 1:
+                break
+            child = children[0], runtime_of(children[0])
+            if not _wraps(outer, child[0]):
+                if _known(*child[1]) > _known(*runtime):
+                    passing = f"pid {outer.pid} ({outer.name()}) starts programs, {child[0].name()} just now: it was examined, not that one"
+                break
+            chain.append(child)
+        inner, _ = max(chain, key=lambda one: _known(*one[1]))
+        if inner is process:
+            return process, passing
+        return inner, f"pid {process.pid} ({process.name()}) only wraps pid {inner.pid} ({inner.name()}), which was examined"
+    except psutil.NoSuchProcess as gone:
+        if gone.pid == process.pid:
+            raise
         return process, ""
-    return inner, f"pid {process.pid} ({process.name()}) only wraps pid {inner.pid} ({inner.name()}), which was examined"
+
+
+def _wraps(outer: psutil.Process, child: psutil.Process) -> bool:
+    """Whether it is there for this child: its first, started with it; or one that has run for most of its life, as the last of a script's
+    programs does. A loop has one child as well at any time, and none of them for long."""
+    began_s, child_began_s = outer.create_time(), child.create_time()
+    if child_began_s - began_s <= MOMENT_S and not _has_had_other_children(outer.pid):
+        return True
+    child_age_s = time.time() - child_began_s
+    return child_age_s >= max(MOMENT_S, MOST_OF_ITS_LIFE * (time.time() - began_s))
+
+
+def _has_had_other_children(pid: int) -> bool:
+    """Whether page faults of children that have ended are counted for it (`cminflt` of proc_pid_stat(5)): no program starts without."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[8]) > 0
+    except OSError:
+        return False
 
 
 def describe(process: psutil.Process) -> TargetProcess:
@@ -73,11 +108,19 @@ def describe(process: psutil.Process) -> TargetProcess:
                 state=process.status(),
                 user=process.username(),
                 own_namespace=_same_namespaces(process.pid),
+                program_digest=_program_digest(process),
             )
     except psutil.NoSuchProcess as gone:
         raise refuse(ErrorType.TARGET_GONE, f"process {process.pid} exited while it was looked at") from gone
     except (psutil.AccessDenied, PermissionError) as denied:
         raise not_permitted(process.pid) from denied
+
+
+def _program_digest(process: psutil.Process) -> str:
+    words = process.cmdline()
+    with suppress(psutil.AccessDenied):
+        words = [process.exe(), *words]
+    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def still_there(target: TargetProcess) -> psutil.Process | None:
@@ -107,6 +150,8 @@ def refuse_if_untouchable(target: TargetProcess) -> None:
             way_out="End the debugger or profiler that holds it and start again",
         )
     if not _has_program(target.pid):
+        if still_there(target) is None:
+            raise refuse(ErrorType.TARGET_GONE, f"process {target.pid} ({target.program}) exited while it was looked at")
         raise refuse(ErrorType.RUNTIME_UNSUPPORTED, f"pid {target.pid} ({target.program}) is a kernel thread: it has no program to profile")
 
 
@@ -151,9 +196,8 @@ def runtime_of(process: psutil.Process) -> tuple[Runtime, str]:
     return "native", recognise(stem, (line.split(maxsplit=5)[-1] for line in maps.splitlines()))
 
 
-def _known(process: psutil.Process) -> int:
+def _known(runtime: Runtime, version: str) -> int:
     """How much is known of what it runs: 0 a compiled program, 1 an interpreter by name, 2 what is read in its own language."""
-    runtime, version = runtime_of(process)
     return 2 if runtime not in ("native", "unknown") else int(bool(version))
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration: databases at this revision need none."""
 _FILE_URL = "sqlite+aiosqlite:///"
 

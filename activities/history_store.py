@@ -20,7 +20,7 @@ from perfwright.models.artifact import ArtifactRef
 from perfwright.models.cpu_profiling import PreviousProfile, ProcessUse
 from perfwright.models.errors import ErrorType
 from perfwright.models.gate import Decision
-from perfwright.models.history import PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
+from perfwright.models.history import KeptArtifact, PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
 from perfwright.models.result import ReportRefs
 
 MAX_LISTED = 500
@@ -128,7 +128,7 @@ class HistoryStore:
         )
         if query.compare_with == "latest":
             wanted = wanted.where(runs.c.verdict.not_in(UNBELIEVED))
-            for field in ("tool", "runtime"):
+            for field in ("tool", "runtime", "program_digest"):
                 if value := getattr(query, field):
                     wanted = wanted.where(profiles.c[field] == value)
         else:
@@ -147,6 +147,18 @@ class HistoryStore:
         if query.compare_with == "latest":
             return None
         raise await self._no_profile(query)
+
+    async def find_kept(self, target: str, kind: str, closed_by: datetime) -> KeptArtifact | None:
+        wanted = (
+            select(runs.c.closed_at, profiles.c.artifact)
+            .join(profiles, profiles.c.run_id == runs.c.run_id)
+            .where(runs.c.target == target, profiles.c.kind == kind, runs.c.closed_at <= closed_by)
+            .order_by(runs.c.closed_at.desc(), runs.c.id.desc())
+            .limit(1)
+        )
+        async with self.reading() as connection:
+            row = (await connection.execute(wanted)).mappings().first()
+        return KeptArtifact(at=_iso(row["closed_at"]), artifact=ArtifactRef.model_validate(row["artifact"])) if row is not None else None
 
     async def list_runs(self, query: RunQuery) -> list[RunSummary]:
         wanted = select(runs).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(max(1, min(query.limit, MAX_LISTED)))

@@ -67,6 +67,7 @@ profiles = Table(
     Column("tool", String(40), nullable=False, server_default=""),
     Column("runtime", String(40), nullable=False, server_default=""),
     Column("usage", JSON(none_as_null=True)),
+    Column("program_digest", String(40), nullable=False, server_default=""),
     UniqueConstraint("run_id", "kind", name="profiles_kind"),
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 from perfwright.analysis.comparison import ComparedNumber, compare_numbers
 from perfwright.analysis.same_functions import name_functions
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
-from perfwright.models.cpu_profiling import CpuProfilingDetails, HotSpot
+from perfwright.models.cpu_profiling import CpuProfilingDetails, HotSpot, ProcessUse
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate
 from perfwright.models.query_performance import PROCESS as QUERY_PERFORMANCE
 from perfwright.models.query_performance import QueryPerformanceDetails
@@ -163,17 +163,22 @@ async def _cpu_picture(earlier: Result, later: Result, here: Here) -> bytes:
         raise NoStoreHere("one of the runs recorded no stacks, so there is no difference to draw")
     profiles = [await here.read(before.profile), await here.read(now.profile)]
     process = later.details.process
-    return await asyncio.to_thread(draw_difference_of, profiles, process.runtime if process else "unknown")
+    used = [earlier.details.usage, later.details.usage]
+    return await asyncio.to_thread(draw_difference_of, profiles, process.runtime if process else "unknown", used)
 
 
-def draw_difference_of(profiles: list[bytes], runtime: Any) -> bytes:
-    """d3-flame-graph JSON of two encoded profiles, the earlier one first."""
+def draw_difference_of(profiles: list[bytes], runtime: Any, used: Sequence[ProcessUse | None]) -> bytes:
+    """d3-flame-graph JSON of two encoded profiles, the earlier one first; weighed by what threads used, as the numbers beside it are."""
     from perfwright.analysis.call_tree import decode_profile
     from perfwright.analysis.flame_graphs import draw_difference
     from perfwright.analysis.hot_paths import on_cpu
     from perfwright.analysis.tree_weights import CallTree
 
-    before, now = (on_cpu(CallTree(decode_profile(profile)), runtime=runtime) for profile in profiles)
+    both = all(use is not None for use in used)
+    before, now = (
+        on_cpu(CallTree(decode_profile(profile)), use if both else None, runtime=runtime)
+        for profile, use in zip(profiles, used, strict=True)
+    )
     drawn = draw_difference((before.tree, before.rows), (now.tree, now.rows), runtime=runtime)
     return json.dumps(drawn.root, separators=(",", ":")).encode()
 

@@ -9,6 +9,9 @@ from perfwright.models.measurement import EnvironmentFingerprint
 from perfwright.models.result import ProcessResult, ReportRefs, Verdict
 from perfwright.models.vocabulary import Model
 
+CATALOG = "catalog"
+"""Kind of what a run keeps of a database: its tables and indexes as they were then. Later runs know by it what was there."""
+
 
 class RunStart(Model):
     """A run that begins, and asks for its number."""
@@ -26,10 +29,10 @@ class RunStart(Model):
 
 
 class RecordedProfile(Model):
-    """A profile that later runs may be compared with."""
+    """A profile that later runs may be compared with, or a catalog of what was there."""
 
     kind: str
-    """What was recorded: `cpu`."""
+    """What was recorded: `cpu`, `catalog`."""
     artifact: ArtifactRef
     tool: str = ""
     """What recorded it: `py-spy`."""
@@ -37,6 +40,8 @@ class RecordedProfile(Model):
     """Of what: `python`."""
     usage: ProcessUse | None = None
     """What the target's threads used meanwhile: profiles are weighed by it before they are compared."""
+    program_digest: str = ""
+    """Of the process that was recorded (`TargetProcess.program_digest`)."""
 
 
 class RunRecord(RunStart):
@@ -101,9 +106,18 @@ class PreviousProfileQuery(Model):
     kind: str = "cpu"
     tool: str = ""
     runtime: str = ""
-    """`latest` is the newest that this tool recorded of this runtime; empty: any."""
+    program_digest: str = ""
+    """`latest` is the newest that this tool recorded of this runtime, and of this program; empty: any."""
     run_id: str = ""
     """The run that asks: never compared with itself."""
+
+
+class KeptArtifact(Model):
+    """What an earlier run kept."""
+
+    at: str
+    """ISO; when that run closed: what it saw was there by then."""
+    artifact: ArtifactRef
 
 
 class RunQuery(Model):

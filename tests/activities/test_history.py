@@ -1,13 +1,14 @@
 """What the history store keeps and finds, on real SQLite files and a real PostgreSQL server."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.history import History
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.history import PreviousProfileQuery, RecordedProfile, RunEnd, RunQuery
+from perfwright.models.history import CATALOG, PreviousProfileQuery, RecordedProfile, RunEnd, RunQuery
 from tests.activities.history_stores import PROCESS, a_record, a_start, history, url
 from tests.drawn_profiles import use
 from tests.postgres import postgres
@@ -123,7 +124,10 @@ async def test_like_is_compared_with_like(history: History) -> None:
     used = use({"MainThread": 0.4, "pool-1": 0.1})
     for profile, tool, runtime in (("a", "py-spy", "python"), ("b", "perf", "native"), ("c", "perf", "python"), ("d", "", "")):
         artifact = ArtifactRef(uri=f"runs/{profile}.json.gz", sha256="0" * 64, size_bytes=3, media_type="application/json")
-        kept = RecordedProfile(kind="cpu", artifact=artifact, tool=tool, runtime=runtime, usage=used if tool else None)
+        digest = f"of {profile}" if tool else ""
+        kept = RecordedProfile(
+            kind="cpu", artifact=artifact, tool=tool, runtime=runtime, usage=used if tool else None, program_digest=digest
+        )
         await history.record_run(a_record(a_start(), profiles=(kept,)))
     query = PreviousProfileQuery(process=PROCESS, target="shop")
     found = await history.find_previous_profile(query.model_copy(update={"tool": "py-spy", "runtime": "python"}))
@@ -132,6 +136,9 @@ async def test_like_is_compared_with_like(history: History) -> None:
     other = await history.find_previous_profile(query.model_copy(update={"tool": "perf", "runtime": "native"}))
     assert other is not None and other.profile.uri == "runs/b.json.gz"
     assert await history.find_previous_profile(query.model_copy(update={"tool": "jfr", "runtime": "jvm"})) is None
+    assert await history.find_previous_profile(query.model_copy(update={"program_digest": "another"})) is None
+    same = await history.find_previous_profile(query.model_copy(update={"program_digest": "of b"}))
+    assert same is not None and same.profile.uri == "runs/b.json.gz"
     anything = await history.find_previous_profile(query)
     assert anything is not None and (anything.profile.uri, anything.usage) == ("runs/d.json.gz", None)
 
@@ -165,3 +172,23 @@ async def test_odd_text_is_kept_or_refused(history: History) -> None:
     with pytest.raises(ApplicationError, match="started_at") as refused:
         await history.number_run(a_start(started_at="yesterday"))
     assert refused.value.non_retryable
+
+
+async def test_what_a_run_kept_is_found_by_when_it_had_closed(history: History) -> None:
+    """Of whichever process: the latest that had closed by then; none of another target or kind, and none that still runs."""
+    for name, process, closed_at in (
+        ("early", PROCESS, "2026-01-01T00:00:00+00:00"),
+        ("late", "IndexStrategyOptimization", "2026-02-01T00:00:00+00:00"),
+    ):
+        kept = ArtifactRef(uri=f"{name}.json.gz", sha256="0" * 64, size_bytes=3, media_type="application/json")
+        profiles = (RecordedProfile(kind=CATALOG, artifact=kept),)
+        await history.record_run(a_record(a_start(process=process), closed_at=closed_at, profiles=profiles))
+    await history.number_run(a_start())
+    found = {day: await history.find_kept("shop", CATALOG, datetime(2026, month, day, tzinfo=UTC)) for month, day in ((1, 31), (3, 1))}
+    assert {day: one and (one.artifact.uri, one.at) for day, one in found.items()} == {
+        31: ("early.json.gz", "2026-01-01T00:00:00+00:00"),
+        1: ("late.json.gz", "2026-02-01T00:00:00+00:00"),
+    }
+    assert await history.find_kept("shop", CATALOG, datetime(2025, 12, 31, tzinfo=UTC)) is None
+    assert await history.find_kept("till", CATALOG, datetime(2026, 3, 1, tzinfo=UTC)) is None
+    assert await history.find_kept("shop", "cpu", datetime(2026, 3, 1, tzinfo=UTC)) is None

@@ -145,7 +145,7 @@ def test_the_difference_flame_graph() -> None:
     """
     earlier  main > a 50, b 50        later  main > a 75, b 25        a grew by 25 % of all samples, b shrank by as much
     """
-    root = json.loads(draw_difference_of([profile({"a": 50, "b": 50}), profile({"a": 75, "b": 25})], "python"))
+    root = json.loads(draw_difference_of([profile({"a": 50, "b": 50}), profile({"a": 75, "b": 25})], "python", [None, None]))
     (main,) = root["children"]
     assert {box["name"]: (box["value"], box["delta"]) for box in main["children"]} == {"a": (75_000, 25_000), "b": (25_000, -25_000)}
 
