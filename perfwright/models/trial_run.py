@@ -68,6 +68,8 @@ class QueriesMeasurement(Model):
     """Calls, or seconds, that each stands for."""
     kept_in: str = ""
     """Where the target's host keeps statements with their values (`activities.kept_values`); those of `weights` are taken from there."""
+    role: str = ""
+    """Whose sessions the clone is planned like: the application's, where it is known; empty: those of our own role."""
     clone_dsn_env: str | None = None
     """Variable of the worker's environment with the server for clones; None: clones are made beside the database."""
     clone_limit_mb: float = 20_000.0
@@ -154,14 +156,18 @@ class TrialRequest(Model):
     wanted_effect: Annotated[float, Field(gt=0.0, le=10.0)] = 0.05
     """Share that the trial has to be able to see; else it says that it is too noisy and stops."""
     guards: Annotated[tuple[Guard, ...], Field(max_length=64)] = ()
-    live_guards: Annotated[tuple[Guard, ...], Field(max_length=16)] = ()
-    """Of a live PostgreSQL server on which a change stands that is measured elsewhere: `live_blocks` and `live_ms` of the statements that
-    it may concern, call for call beside what they cost before; `live_rollbacks`, a share of transactions. Watched until the gate `keep` is
-    answered, and for `watch_s` after it."""
+    live_guards: Annotated[tuple[Guard, ...], Field(max_length=16)] | None = None
+    """Of the live target on which the change stands, which is measured elsewhere; watched until `keep` is answered, and for `watch_s`
+    after it. None: those of the kind of change; (): none. Indexes and settings of PostgreSQL: `live_blocks` and `live_ms` of the statements
+    that it may concern, call for call beside what they cost before; `live_rollbacks`, a share of transactions. Files and interpreters of a
+    running process: `live_rss_bytes` of all its processes beside the most they held before, `live_restarts`; on request
+    `live_cpu_cores`, `live_threads`, `live_open_files`, which follow the load."""
     budget_s: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
     """For A against B; A against A takes up to half as much before it."""
     expected: Annotated[str, StringConstraints(max_length=4_000)] = ""
     """Expected gain, with its derivation, for the gate."""
+    checked: Annotated[str, StringConstraints(max_length=4_000)] = ""
+    """What was found right before it is measured, for the gate `keep`."""
     ask_change: bool = True
     """False where the parent's own gate has approved exactly this change (see `approved_digest`)."""
     approved_digest: str = ""

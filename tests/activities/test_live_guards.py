@@ -11,11 +11,11 @@ import asyncpg
 from temporalio.testing import ActivityEnvironment
 
 from activities.live_guards import LiveGuards
-from perfwright.models.change import IndexSpec
+from perfwright.models.change import IndexSpec, SettingSpec
 from perfwright.models.live_guards import LiveReading, ReadLive, WatchLive
 from perfwright.models.trial import Guard
 from perfwright.models.trial_run import TrialEvidence
-from tests.databases import TARGET, VARIABLE, fresh_database, observed_postgres
+from tests.databases import TARGET, VARIABLE, database_of, fresh_database, login_role, observed_postgres
 from tests.postgres import PostgresServer
 
 __all__ = ["observed_postgres"]
@@ -52,13 +52,48 @@ async def test_what_a_table_costs_is_watched(observed_postgres: PostgresServer) 
         again = ReadLive(target=TARGET, change=CREATE, again=tuple(first.statements))
         second: LiveReading = await _asked().run(guards.read_live_counters, again)
         watch = WatchLive(target=TARGET, change=CREATE, guards=(BLOCKS,), before=(first, second), seconds=60.0)
-        with patch("activities.live_guards.WATCH_EVERY_S", 0.05):
+        with patch("activities.live_windows.WATCH_EVERY_S", 0.05):
             short = watch.model_copy(update={"seconds": 2.0})
             evidence = await _meanwhile(connection, 10, _asked().run(guards.watch_live_counters, short))
             before, now = evidence.medians["live_blocks"]
             assert evidence.guards[0].verdict != "breached" and 0.5 < now / before < 2
             evidence = await _meanwhile(connection, 40_000, _asked().run(guards.watch_live_counters, watch))
             assert evidence.guards[0].verdict == "breached" and evidence.seconds < 60
+
+
+async def test_a_setting_of_one_role_concerns_its_statements(observed_postgres: PostgresServer) -> None:
+    """Those of others are not read, those of another database cannot be; who was there before the setting goes on without it."""
+    async with (
+        fresh_database(observed_postgres, *TABLES, "CREATE EXTENSION pg_stat_statements") as connection,
+        login_role(connection, "GRANT SELECT ON orders TO {role}") as role,
+    ):
+        await connection.execute("SELECT pg_stat_statements_reset()")
+        guards, database = await _guards(observed_postgres, connection), await database_of(connection)
+        await called(connection, 10)
+        old, new = [await asyncpg.connect(observed_postgres.dsn(database, user=role)) for _ in range(2)]
+        try:
+            await old.fetch("SELECT count(*) FROM orders WHERE total < 5")
+            asked = ReadLive(target=TARGET, change=SettingSpec(name="work_mem", value="8MB", role=role))
+            read: LiveReading = await _asked().run(guards.read_live_counters, asked)
+            assert len(read.statements) == 1 and read.sessions == 0
+            everybody: LiveReading = await _asked().run(
+                guards.read_live_counters, ReadLive(target=TARGET, change=SettingSpec(name="work_mem", value="8MB"))
+            )
+            assert everybody.statements.keys() > read.statements.keys()
+            opened_s = await new.fetchval(
+                "SELECT extract(epoch FROM backend_start)::float8 FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+            )
+            later = await _asked().run(guards.read_live_counters, asked.model_copy(update={"opened_before_s": opened_s - 1e-5}))
+            assert (later.sessions, later.old_sessions) == (2, 1)
+            for change, word in (
+                (SettingSpec(name="work_mem", value="8MB", database="elsewhere"), "of the database elsewhere"),
+                (SettingSpec(name="work_mem", value="8MB", role="nobody at all"), "no role nobody at all"),
+            ):
+                told = await _asked().run(guards.read_live_counters, ReadLive(target=TARGET, change=change))
+                assert word in told.not_seen
+        finally:
+            old.terminate()
+            new.terminate()
 
 
 async def test_a_server_that_counts_nothing_is_told(observed_postgres: PostgresServer) -> None:

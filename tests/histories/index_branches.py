@@ -80,6 +80,13 @@ async def dropped(stage: Shop) -> Handle:
     return await _ended(handle)
 
 
+async def advised(stage: Shop) -> Handle:
+    """Where no clone with rows can be made."""
+    handle = await stage.start(clone_limit_mb=1.0)
+    await answer(handle, "findings_review")
+    return await _ended(handle)
+
+
 async def cancelled(stage: Shop) -> Handle:
     handle = await stage.start()
     await open_gate(handle, "strategy")
@@ -96,7 +103,17 @@ async def cancelled_while_searching(stage: Shop) -> Handle:
 
 INDEX_BRANCHES: dict[str, Branch] = {
     branch.__name__: branch
-    for branch in (kept, not_kept, revised_and_rejected, strategy_unanswered, nothing_to_do, dropped, cancelled, cancelled_while_searching)
+    for branch in (
+        kept,
+        not_kept,
+        revised_and_rejected,
+        strategy_unanswered,
+        nothing_to_do,
+        dropped,
+        advised,
+        cancelled,
+        cancelled_while_searching,
+    )
 }
 
 

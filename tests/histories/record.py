@@ -22,7 +22,6 @@ from perfwright.models.queues import CENTRAL_QUEUE
 from perfwright.models.target import LOCAL_HOST
 from starter.dev_server import start_dev_server
 from starter.search_attributes import ensure_search_attributes
-from starter.temporal_cli import find_temporal_cli
 from tests.conftest import run_worker
 from tests.histories import stored
 from tests.histories.gc_branches import GC_BRANCHES, collecting
@@ -31,6 +30,7 @@ from tests.histories.janitor_branches import JANITOR_BRANCHES, cleaning
 from tests.histories.optimization_branches import OPTIMIZATION_BRANCHES, optimizing
 from tests.histories.query_branches import QUERY_BRANCHES, querying
 from tests.histories.trial_branches import TRIAL_BRANCHES, changing
+from tests.needs import temporal_cli
 from tests.workflows.investigating import target, workers
 from tests.workflows.lease_processes import Hold, Measuring
 from tests.workflows.lease_worker import QUICK, lease_activities
@@ -108,7 +108,7 @@ async def ended(handle: Handle) -> Handle:
 
 async def answer(handle: Handle, gate: str, how: str, revision: int = 1, **decision: Any) -> None:
     opened = await open_gate(handle, gate, revision)
-    digest = {"digest": opened.digest} if gate == "profile_review" else {}
+    digest = {"digest": opened.digest} if gate in ("profile_review", "open_inspector") else {}
     await handle.signal(how, {"gate": gate, "by": "ada"} | digest | decision)
 
 
@@ -183,6 +183,20 @@ async def cancelled_while_recording(stage: Stage) -> Handle:
 async def launched(stage: Stage) -> Handle:
     workload = {"command": ["sleep", "600"], "warm_up_s": 1}
     return await ended(await stage.start("job", workload=workload))
+
+
+async def inspector_refused(stage: Stage) -> Handle:
+    """In production the inspector of a Node.js program is a change."""
+    handle = await stage.start("page")
+    await answer(handle, "open_inspector", "reject", by="grace", comment="not today")
+    return await ended(handle)
+
+
+async def inspector_opened(stage: Stage) -> Handle:
+    handle = await stage.start("page")
+    await answer(handle, "open_inspector", "approve", by="grace")
+    await answer(handle, "profile_review", "reject", by="grace", comment="seen enough")
+    return await ended(handle)
 
 
 async def waited(stage: Stage) -> Handle:
@@ -286,6 +300,8 @@ BRANCHES: dict[str, dict[str, Callable[[Any], Awaitable[Handle]]]] = {
             cancelled,
             cancelled_while_recording,
             launched,
+            inspector_refused,
+            inspector_opened,
             waited,
             lease_lost,
             refused,
@@ -303,6 +319,8 @@ BRANCHES: dict[str, dict[str, Callable[[Any], Awaitable[Handle]]]] = {
 }
 """What must be recorded, and how; test_replay.py holds the files against it."""
 CONTINUING: tuple[Branch, ...] = (continued, carried)
+INSPECTED: tuple[Branch, ...] = (inspector_refused, inspector_opened)
+PAGE = "setInterval(() => { let x = 0; for (let i = 0; i < 8e5; i++) x += i % 7; }, 5); console.log('ready')"
 
 
 @asynccontextmanager
@@ -311,17 +329,23 @@ async def investigating(client: Client, site: Path, branch: Branch) -> AsyncIter
     script = site / "shop.py"
     script.write_text(PROGRAM)
     program = await asyncio.create_subprocess_exec(sys.executable, str(script))
+    page = None
+    if branch in INSPECTED:
+        page = await asyncio.create_subprocess_exec("node", "--inspect-port=0", "-e", PAGE, stdout=asyncio.subprocess.PIPE)
+        assert page.stdout is not None and await page.stdout.readline()
     try:
         targets = (
             target("shop", LOCAL_HOST, f"pid = {program.pid}", "asking"),
             target("stock", LOCAL_HOST, f"pid = {program.pid}"),
             target("job", LOCAL_HOST, f"command = ['{sys.executable}', '{script}']"),
+            *((target("page", LOCAL_HOST, f"pid = {page.pid}", "production", allow="inject"),) if page else ()),
         )
         async with workers(client, CENTRAL_QUEUE, LOCAL_HOST, site, *targets):
             yield Stage(client)
     finally:
-        program.kill()
-        await program.wait()
+        for one in filter(None, (program, page)):
+            one.kill()
+            await one.wait()
 
 
 @asynccontextmanager
@@ -349,7 +373,7 @@ async def record(type_name: str, name: str) -> Path:
     branch = BRANCHES[type_name][name]
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder)
-        with await asyncio.to_thread(start_dev_server, find_temporal_cli().path, db=None, port=None, ui=False) as server:
+        with await asyncio.to_thread(start_dev_server, temporal_cli(), db=None, port=None, ui=False) as server:
             client = await Client.connect(server.address, plugins=[PerfwrightPlugin()], identity="worker")
             await ensure_search_attributes(client)
             async with STAGES[type_name](client, site, branch) as stage:

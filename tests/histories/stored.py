@@ -31,8 +31,13 @@ def branch_of(file: Path) -> str:
     return file.name.removesuffix(".json.gz")
 
 
+def read(file: Path) -> Json:
+    """Its workflow id and its events, as `WorkflowHistory.to_json_dict` tells them."""
+    return json.loads(gzip.decompress(file.read_bytes()))
+
+
 def load(file: Path) -> WorkflowHistory:
-    kept = json.loads(gzip.decompress(file.read_bytes()))
+    kept = read(file)
     return WorkflowHistory.from_json(kept["workflowId"], {"events": kept["events"]})
 
 

@@ -9,6 +9,7 @@ from temporalio.client import Client, WorkflowFailureError
 
 from perfwright.models.queues import CENTRAL_QUEUE
 from perfwright.models.target import LOCAL_HOST
+from tests.holding import holding
 from tests.workflows.trying import CONFIGURATION, Lab, answer, trying
 from tests.workflows.watching_runs import Handle, heartbeat, open_gate, until
 
@@ -80,6 +81,23 @@ async def undone_after_keeping(stage: Lab) -> Handle:
     return await _ended(handle)
 
 
+async def kept_beside_the_live_process(stage: Lab) -> Handle:
+    """Watched by its probe and from outside."""
+    with holding(stage.folder):
+        handle = await stage.start(_live(stage, watch_s=12))
+        await answer(handle, "keep")
+        return await _ended(handle)
+
+
+async def undone_by_the_live_process(stage: Lab) -> Handle:
+    """It holds many times the memory while a person thinks."""
+    with holding(stage.folder) as held:
+        handle = await stage.start(_live(stage, deadline_s=24))
+        await open_gate(handle, "keep")
+        held.hold(150_000_000)
+        return await _ended(handle)
+
+
 async def undone_after_a_failure(stage: Lab) -> Handle:
     return await _ended(await stage.start(stage.patch(after="WORK = 1 / 0", ask_change=False)))
 
@@ -142,6 +160,13 @@ async def cancelled_while_deciding(stage: Lab) -> Handle:
     return await _ended(handle)
 
 
+def _live(stage: Lab, **more: Any) -> dict[str, Any]:
+    """The same edit, of a target that is a running process."""
+    target = stage.context.registry_file.read().target("shop-live")
+    assert target is not None
+    return stage.edit(10, target=target.model_dump(mode="json"), ask_change=False, guards=[GUARD], **more)
+
+
 async def _conflict(stage: Lab) -> Handle:
     handle = await stage.start(stage.edit(10, ask_change=False))
     await open_gate(handle, "keep")
@@ -161,6 +186,8 @@ TRIAL_BRANCHES: dict[str, Callable[[Any], Awaitable[Handle]]] = {
         undone_for_a_guard,
         undone_while_deciding,
         undone_after_keeping,
+        kept_beside_the_live_process,
+        undone_by_the_live_process,
         undone_after_a_failure,
         refused_before,
         refused_after,
@@ -177,6 +204,8 @@ TRIAL_BRANCHES: dict[str, Callable[[Any], Awaitable[Handle]]] = {
 
 @asynccontextmanager
 async def changing(client: Client, site: Path, branch: Branch) -> AsyncIterator[Lab]:
-    """Workers, and a target with a file, a command and a repository."""
-    async with trying(client, CENTRAL_QUEUE, LOCAL_HOST, "shop", site) as stage:
+    """Workers, and a target with a file, a command and a repository; and one whose process runs."""
+    process = f'process = {{ pid_file = "{site}/held.pid" }}'
+    live = f'[targets.shop-live]\nkind = "process"\nenvironment = "lab"\nhost = "{LOCAL_HOST}"\nfiles_root = "{site}/etc"\n{process}'
+    async with trying(client, CENTRAL_QUEUE, LOCAL_HOST, "shop", site, more=live) as stage:
         yield stage

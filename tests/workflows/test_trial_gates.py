@@ -75,18 +75,26 @@ async def test_cancelled_at_a_gate(lab: Lab, gate: str) -> None:
     await assert_free(lab.client, *lab.target.resources)
 
 
-async def test_what_the_parent_approved_is_not_asked_again(lab: Lab) -> None:
-    """With the digest of exactly this change no second gate opens; another one is asked about."""
+async def test_only_what_a_parent_approved_is_not_asked_again(lab: Lab) -> None:
+    """With the digest of exactly this change no second gate opens; of another one, and of a trial that was started by hand, it does."""
     handle = await lab.start(lab.patch())
     gate = await open_gate(handle, "change")
     await answer(handle, "change", "reject", "seen")
     description = (await result_of(handle)).description
     assert description and gate.question.exact_change
-    approved = await lab.ended(lab.patch(approved_digest=description.digest, ask_change=True))
+    approved = await result_of(await lab.proposed(lab.patch(approved_digest=description.digest, ask_keep=False)))
     assert approved.end == "undone" and approved.evidence and not approved.decisions
-    other = await lab.start(lab.patch(after="WORK = 10", approved_digest=description.digest, ask_change=False))
-    await open_gate(other, "change")
-    await other.terminate()
+    asking = lab.patch(after="WORK = 10", approved_digest=description.digest, ask_change=False)
+    by_hand = await lab.client.start_workflow(
+        "Trial",
+        {"target": lab.target.model_dump(mode="json"), "title": "by hand"}
+        | lab.patch(approved_digest=description.digest, ask_change=False),
+        id=f"trial-{lab.name}-by-hand",
+        task_queue=lab.queue,
+    )
+    for other in (await lab.proposed(asking), by_hand):
+        await open_gate(other, "change")
+        await other.terminate()
 
 
 async def test_messages_that_make_no_sense_change_nothing(lab: Lab) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.abandoned_changes import AbandonedChangeFinder
 from activities.changes.carrying_out import CarryingOut
@@ -17,14 +18,15 @@ from activities.context import WorkerContext
 from activities.leases import Leases
 from activities.registry import build_activities
 from activities.undo_records import UndoRecords
-from perfwright.models.queues import host_queue
+from perfwright.models.queues import host_queue, probe_queue
 from perfwright.models.target import Target
 from perfwright.models.trial_run import TrialResult
 from perfwright.models.undo import UndoQuery, UndoRecord
 from tests.conftest import run_worker
 from tests.workflows.lease_processes import Measuring
 from tests.workflows.lease_worker import lease_activities
-from tests.workflows.watching_runs import Handle, open_gate, task_failures
+from tests.workflows.trial_parents import Proposing
+from tests.workflows.watching_runs import Handle, open_gate, task_failures, until
 from workflows.changes.trial import Trial
 from workflows.registry import WORKFLOWS
 
@@ -123,11 +125,25 @@ class Lab:
         return {"change": {"kind": "patch", "patch": diff}, "measurement": measurement, "noise": noise, "budget_s": 60.0} | more
 
     async def start(self, request: Mapping[str, Any]) -> Handle:
+        """Where nobody is to be asked before, the gate is approved at once: a trial that is started by hand asks in any case."""
         self._number += 1
         given = {"target": self.target.model_dump(mode="json"), "title": f"try {self._number}", **request}
-        return await self.client.start_workflow(
+        handle: Handle = await self.client.start_workflow(
             Trial.__name__, given, id=f"trial-{self.name}-{self._number}", task_queue=self.queue, result_type=TrialResult
         )
+        if not given.get("ask_change", True):
+            await answer(handle, "change")
+        return handle
+
+    async def proposed(self, request: Mapping[str, Any]) -> Handle:
+        """The trial of a process that has asked before."""
+        self._number += 1
+        given = {"target": self.target.model_dump(mode="json"), "title": f"try {self._number}", **request}
+        name = f"proposing-{self.name}-{self._number}"
+        await self.client.start_workflow(Proposing.__name__, given, id=name, task_queue=self.queue)
+        handle: Handle = self.client.get_workflow_handle(f"{name}/trial", result_type=TrialResult)
+        await until(lambda: _is_there(handle), f"the trial of {name}")
+        return handle
 
     async def ended(self, request: Mapping[str, Any]) -> TrialResult:
         """A trial in which nobody is asked."""
@@ -144,6 +160,16 @@ class Lab:
         roots = (self.folder / "etc", self.repository, self.context.state_folder / "launches", self.context.state_folder / "worktrees")
         files = [one for root in roots for one in root.rglob("*") if one.is_file() and "objects" not in one.parts]
         return {str(one): (one.read_bytes(), one.stat().st_mode) for one in files}
+
+
+async def _is_there(handle: Handle) -> bool:
+    try:
+        await handle.describe()
+    except RPCError as trouble:
+        if trouble.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def held(guard: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,8 +219,11 @@ async def trying(
     try:
         async with AsyncExitStack() as running:
             running.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", 0.0))
-            await running.enter_async_context(run_worker(client, queue, workflows=[*WORKFLOWS, Measuring], activities=central, **options))
+            await running.enter_async_context(
+                run_worker(client, queue, workflows=[*WORKFLOWS, Measuring, Proposing], activities=central, **options)
+            )
             await running.enter_async_context(run_worker(client, host_queue(host), activities=activities.host))
+            await running.enter_async_context(run_worker(client, probe_queue(host), activities=activities.probe))
             yield Lab(client, queue, name, context, folder)
     finally:
         await context.close()

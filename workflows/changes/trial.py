@@ -7,7 +7,7 @@ A child of every process that changes something; it is closed by its parent's en
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from temporalio import workflow
@@ -32,6 +32,7 @@ from perfwright.analysis.trials.verdicts import (
     unwatched,
     watch_problem,
 )
+from perfwright.analysis.trials.watching import is_probed, live_guards_of, watched_by
 from perfwright.models.change import limit_s
 from perfwright.models.delivery import AnnotationOrder, DeliveryOrder
 from perfwright.models.errors import ErrorType
@@ -40,9 +41,10 @@ from perfwright.models.queues import host_queue
 from perfwright.models.target import Target
 from perfwright.models.trial_run import MeasuringOrder, TrialEnd, TrialEvidence, TrialPhase, TrialRequest, TrialResult
 from perfwright.models.undo import ChangeChecked, ChangeDescription, ChangeOrder, ChangeOutcome, ChangeOwner, ChangeReference, UndoState
-from workflows.changes.live_watch import LiveWatch
-from workflows.changes.trial_steps import begin_undo, delivered, error_type, stopped, told_trouble
+from workflows.changes.live_watch import LiveWatch, answered, side_by_side
+from workflows.changes.trial_steps import begin_undo, delivered, error_type, told_trouble
 from workflows.shared.closing import artifact_folder
+from workflows.shared.hosts import reach_host
 from workflows.shared.human_gates import HumanGates
 from workflows.shared.leasing import LeaseHolder, target_lease
 from workflows.shared.marking import marked
@@ -50,6 +52,9 @@ from workflows.shared.options import CHANGE, READ, ActivityOptions, changing, me
 from workflows.shared.waiting import to_the_end
 
 CONFLICT_TRIES = 3
+ALL_WATCHED = "live targets of all kinds are watched"
+"""Runs that began before go on as they began (`workflow.patched`)."""
+ALWAYS_ASKED = "a trial that was started by hand asks before it changes anything"
 OPENING_S = 60.0
 """Laying out both sides, counting instructions: beyond what is measured."""
 STEPS: dict[TrialPhase, str] = {"noise": "Measure A against A", "trial": "Measure A against B", "watch": "Watch the guards"}
@@ -93,6 +98,9 @@ class Trial(HumanGates, LeaseHolder):
         """Why it is not kept; empty: it is."""
         if workflow.info().parent is None:
             await self._look_up()
+            if self._all_watched:
+                await reach_host(self._request.target.host)
+        self._choose_watch()
         description, problem = await self._describe()
         if not problem:
             await self._read_live()
@@ -114,7 +122,7 @@ class Trial(HumanGates, LeaseHolder):
         self._request = request.model_copy(update={"artifact_prefix": prefix, "noise": None})
         self._noise = request.noise
         self._reference = ChangeReference(change_id=f"{info.run_id}/1")
-        self._live = LiveWatch()
+        self._all_watched = workflow.patched(ALL_WATCHED)
         self._on(request.target)
 
     def _on(self, target: Target) -> None:
@@ -132,6 +140,17 @@ class Trial(HumanGates, LeaseHolder):
         self._looking: ActivityOptions = {**CHANGE, "task_queue": host_queue(target.host)}
         self._changing = changing(limit_s(self._request.change), on=target.host)
 
+    def _choose_watch(self) -> None:
+        """By what the live target is watched, now that it is known. What nothing can read is not asked to be."""
+        request = self._request
+        kind, guards = watched_by(request.change, request.target), live_guards_of(request)
+        if not self._all_watched:
+            kind, guards = "counters", request.live_guards or ()
+        self._request = request.model_copy(update={"live_guards": guards if kind != "nothing" else ()})
+        self._live = LiveWatch(kind)
+        # The trial's own guards, by its probe; runs that began before are watched by one or the other.
+        self._probed = is_probed(request) and (self._all_watched or not guards)
+
     async def _look_up(self) -> None:
         """Started by hand and not by a process: what may be done to the target is what the registry says, and not what the input says."""
         target = await workflow.execute_activity_method(
@@ -141,6 +160,11 @@ class Trial(HumanGates, LeaseHolder):
             **READ,
         )
         self._on(target)
+        request = self._request
+        if (not request.ask_change or request.approved_digest) and workflow.patched(
+            ALWAYS_ASKED
+        ):  # only a process of ours has asked before
+            self._request = request.model_copy(update={"ask_change": True, "approved_digest": ""})
 
     async def _describe(self) -> tuple[ChangeDescription, str]:
         with self.step("Describe the change", "validation"):
@@ -247,43 +271,30 @@ class Trial(HumanGates, LeaseHolder):
     async def _refused_after(self, description: ChangeDescription) -> str:
         """A person's no, the deadline's, or that of a guard that was breached while they thought."""
         self.phase("Decision to keep")
-        live = self._live.ready if self._request.live_guards else None
-        question = keep_question(self._request, description, self._evidence, live=live)
-        asking = asyncio.create_task(self.ask(question, deadline_s=self._request.deadline_s, max_revisions=0))
-        watching = asyncio.create_task(self._watch_live()) if self._watches_live else None
-        try:
-            await workflow.wait_condition(lambda: asking.done() or (watching is not None and watching.done()))
-            problem = watching.result() if watching is not None and watching.done() else ""
-            if not problem:
-                decision = await asking
-                problem = f"not kept, decided by {decision.by}: {decision.comment}" if decision.refused else ""
-        except (Exception, asyncio.CancelledError):
-            await to_the_end(stopped(asking, watching))
-            raise
-        await to_the_end(stopped(asking, watching))
-        return problem
-
-    @property
-    def _watches_live(self) -> bool:
-        """Reading a live target, or probing it, does not disturb it; starting both sides does."""
-        if self._request.live_guards:
-            return self._live.ready
-        return self._request.measurement.kind == "switched" and bool(self._request.guards)
+        question = keep_question(self._request, description, self._evidence, live=self._live.ready)
+        watching = self._watch(self._request.deadline_s) if self._live.ready or self._probed else None
+        answer = await answered(self.ask(question, deadline_s=self._request.deadline_s, max_revisions=0), watching)
+        if isinstance(answer, str):
+            return answer
+        return f"not kept, decided by {answer.by}: {answer.comment}" if answer.refused else ""
 
     async def _read_live(self) -> None:
         if self._request.live_guards and self._request.ask_keep and (why := await self._live.read(self._request)):
             self._note(notes=(*self._result.notes, why))
 
     async def _watch(self, seconds: float) -> TrialEvidence:
-        if not self._live.ready:
-            return await self._measure("watch", seconds)
-        with self.step(STEPS["watch"], "monitoring") as step:
-            evidence = await self._live.watch(self._request, seconds)
-            step.note = f"{evidence.rounds} windows of {evidence.round_s:.0f} s on the live server"
-        return evidence
+        """By all that watches it; both sides are measured again only where nothing else does."""
+        watches = [self._measure("watch", seconds)] if self._probed or not self._live.ready else []
+        if self._live.ready:
+            watches.append(self._watch_live(seconds))
+        return await side_by_side(*watches)
 
-    async def _watch_live(self) -> str:
-        return watch_problem(await self._watch(self._request.deadline_s))
+    async def _watch_live(self, seconds: float) -> TrialEvidence:
+        with self.step("Watch the live target", "monitoring") as step:
+            evidence = await self._live.watch(self._request, seconds)
+            step.note = f"{evidence.rounds} windows of {evidence.round_s:.0f} s"
+        self._note(notes=(*self._result.notes, *evidence.warnings))
+        return evidence
 
     async def _keep(self) -> None:
         self.phase("Keep")
@@ -297,14 +308,12 @@ class Trial(HumanGates, LeaseHolder):
     async def _watch_kept(self) -> str:
         """A breach; what could not be ruled out is a note."""
         request = self._request
-        if not request.watch_s or not (self._live.ready if request.live_guards else request.guards):
+        undisturbed = self._live.ready or self._probed
+        if not request.watch_s or not (undisturbed or (request.guards and not request.live_guards)):
             return ""
         self.phase("Watch the guards")
-        if self._watches_live:
+        async with nullcontext() if undisturbed else self._leased():
             watched = await self._watch(request.watch_s)
-        else:
-            async with self._leased():
-                watched = await self._watch(request.watch_s)
         self._note(watched=watched)
         if note := unwatched(watched):
             self._note(notes=(*self._result.notes, note))

@@ -15,6 +15,7 @@ from perfwright.analysis.trials.queries import judge_queries
 from perfwright.analysis.trials.rounds import CPU_BOUND
 from perfwright.analysis.trials.sequential import MARGIN, affordable_rounds, design, judge
 from perfwright.analysis.trials.services import P99_FEWEST_ROUNDS, P99_MARGIN
+from perfwright.analysis.trials.statements import BLOCKS, TIME, fewest_rounds_for, judge_statements
 from perfwright.models.trial import Clock, Guard, GuardJudgement, Judgement, NoiseJudgement, QueryJudgement, TrialDesign
 from perfwright.models.trial_run import TakenRound, TrialRequest
 
@@ -127,11 +128,41 @@ def guard_data(rounds: Sequence[TakenRound], guard: Guard, weights: dict[str, fl
 
 
 def judge_parts(request: TrialRequest, rounds: Sequence[TakenRound], metric: str) -> tuple[QueryJudgement, ...]:
-    """Each query by itself, where the metric is measured in parts."""
-    names = parts_of(rounds, metric)
-    data = {name.partition(PART)[2]: metric_data(rounds, name, {}) for name in names}
-    judged = judge_queries(data, margin=margin_of(request, metric), higher_is_better=request.higher_is_better, level=LEVEL)
-    return tuple(judged)
+    """Each query by itself: statements on a clone whatever the metric is, else where the metric is measured in parts."""
+    if _judges_statements(request, metric):
+        return judge_statements(_data_of_parts(rounds, TIME), _data_of_parts(rounds, BLOCKS), margin=_statement_margin(request, metric))
+    return judge_queries(
+        _data_of_parts(rounds, metric), margin=margin_of(request, metric), higher_is_better=request.higher_is_better, level=LEVEL
+    )
+
+
+def parts_decided(request: TrialRequest, rounds: Sequence[TakenRound], metric: str) -> bool:
+    """Whether the parts let a trial end before its last round, as far as can be told without a look at their times, which are judged once:
+    there are rounds enough to show that a statement became worse; and of a change that is judged by something else none reads more blocks,
+    or else times get all the rounds there are."""
+    if not _judges_statements(request, metric):
+        return True
+    names = parts_of(rounds, TIME)
+    if len(counted(rounds)) < fewest_rounds_for(len(names)):
+        return False
+    margin = _statement_margin(request, metric)
+    as_many = [data for name in names if (data := metric_data(rounds, name.replace(TIME, BLOCKS, 1), {})) and max(data) <= margin]
+    return metric == TIME or len(as_many) == len(names)
+
+
+def _judges_statements(request: TrialRequest, metric: str) -> bool:
+    return request.measurement.kind == "queries" and metric != BLOCKS
+
+
+def _statement_margin(request: TrialRequest, metric: str) -> float:
+    """Of one statement's time: the metric's; of a change that is judged by something else, what its guard on time puts up with."""
+    if metric == TIME:
+        return margin_of(request, metric)
+    return next((guard.margin for guard in request.guards if guard.metric == TIME), MARGIN)
+
+
+def _data_of_parts(rounds: Sequence[TakenRound], metric: str) -> dict[str, list[float]]:
+    return {name.partition(PART)[2]: metric_data(rounds, name, {}) for name in parts_of(rounds, metric)}
 
 
 def parts_of(rounds: Sequence[TakenRound], metric: str) -> list[str]:

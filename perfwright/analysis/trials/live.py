@@ -1,4 +1,4 @@
-"""Whether statements cost more on a live server than before a change, call for call.
+"""Whether statements cost more on a live server than before a change, call for call; and how windows of any live target are judged.
 
 Who calls what changes from minute to minute. So each window is compared with what *its own* calls would have cost as before: Paasche's
 index, with calls as quantities and costs per call as prices. Nothing is said of statements that were not seen before.
@@ -7,19 +7,18 @@ index, with calls as quantities and costs per call as prices. Nothing is said of
 import re
 from collections.abc import Mapping, Sequence
 
-from perfwright.analysis.trials.boundaries import LOOKS
+from perfwright.analysis.trials.boundaries import LEVEL
 from perfwright.analysis.trials.guards import guard_datum, judge_guard
-from perfwright.analysis.trials.sequential import design
+from perfwright.analysis.trials.sequential import MARGIN
+from perfwright.analysis.trials.watch_boundaries import JUDGED, watch_boundary
+from perfwright.analysis.trials.watching import BLOCKS, ROLLBACKS, TIME
 from perfwright.models.live_guards import LiveReading, LiveStatement
-from perfwright.models.trial import Guard, GuardJudgement
+from perfwright.models.trial import Guard, GuardJudgement, TrialDesign
 
-BLOCKS, TIME, ROLLBACKS = "live_blocks", "live_ms", "live_rollbacks"
 LEAST_CALLS = 5
 """Of a statement before the change: fewer do not say what a call costs."""
 LEAST_TRANSACTIONS = 20
 """Of a window, for a share of rollbacks."""
-JUDGED = 24
-"""Windows: what is long past hides no breach."""
 Costs = Mapping[str, tuple[float, float]]
 """Metric -> as before, and now: blocks and milliseconds of the window's calls, share of transactions rolled back."""
 
@@ -54,14 +53,33 @@ def costs_between(first: LiveReading, last: LiveReading, before: tuple[LiveReadi
     return found
 
 
-def judge_live(guards: Sequence[Guard], windows: Sequence[Costs]) -> tuple[GuardJudgement, ...]:
-    """Each guard over the latest windows; one that no window tells of is `unseen`."""
-    plan = design(LOOKS[-1])
-    assert plan is not None, "the longest trial is affordable"
+def judge_live(guards: Sequence[Guard], windows: Sequence[Costs], of_windows: int) -> tuple[GuardJudgement, ...]:
+    """Each guard over its latest windows, as many as one is breached by; one that no window tells of is `unseen`.
+
+    `of_windows`: how many the whole watch will have, each of which is judged; fixed before the first.
+    """
+    plan = TrialDesign(margin=MARGIN, looks=JUDGED, boundary=watch_boundary(of_windows), level=LEVEL)
     return tuple(
-        judge_guard(guard, [guard_datum(guard, *one[guard.metric]) for one in windows if guard.metric in one][-JUDGED:], plan)
-        for guard in guards
+        _judged(guard, [guard_datum(guard, *one[guard.metric]) for one in windows if guard.metric in one], plan) for guard in guards
     )
+
+
+def told_old_sessions(reading: LiveReading) -> str:
+    """Whom a setting of a role or a database does not reach yet; empty: everybody has it, or nobody is there."""
+    if not reading.old_sessions:
+        return ""
+    of = f"{reading.old_sessions} of {reading.sessions} sessions that the setting concerns"
+    return f"{of} were open before it and go on without it: what was watched is the sum of both"
+
+
+def _judged(guard: Guard, data: Sequence[float], plan: TrialDesign) -> GuardJudgement:
+    """What is long past hides no breach, and what was a moment ago hides a large one for moments."""
+    found = judge_guard(guard, data[-JUDGED[-1] :], plan)
+    for latest in JUDGED[:-1]:
+        if found.verdict != "breached" and latest < len(data):
+            shorter = judge_guard(guard, data[-latest:], plan)
+            found = shorter if shorter.verdict == "breached" else found
+    return found
 
 
 def _calls(first: LiveReading, last: LiveReading) -> dict[str, LiveStatement]:

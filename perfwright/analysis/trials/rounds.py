@@ -41,8 +41,8 @@ def slice_seconds(one: Slice, clock: Clock) -> float:
     return (whole - first) / (one.iterations - 1) if one.iterations > 1 else whole
 
 
-def quad_data(slices: Sequence[Slice], plan: RoundPlan, clock: Clock) -> tuple[float, ...]:
-    """Log B / A of each quad, for what varies within a round; their mean is the datum.
+def round_datum(slices: Sequence[Slice], plan: RoundPlan, clock: Clock) -> float:
+    """`mean log(slice mean B) - mean log(slice mean A)`: the mean of the quads, since each has as many slices of either side.
 
     Raises ValueError where slices are missing, in another order, of unequal work, or too short for the clock: such a round is void.
     """
@@ -55,12 +55,7 @@ def quad_data(slices: Sequence[Slice], plan: RoundPlan, clock: Clock) -> tuple[f
     if not all(math.isfinite(one) and one > 0 for one in seconds):
         raise ValueError(f"a slice took no measurable {clock} time")
     signed = [math.log(value) * (1 if one.side == "B" else -1) for one, value in zip(slices, seconds, strict=True)]
-    return tuple(sum(signed[begin : begin + 4]) / 2 for begin in range(0, len(signed), 4))
-
-
-def round_datum(slices: Sequence[Slice], plan: RoundPlan, clock: Clock) -> float:
-    """`mean log(slice mean B) - mean log(slice mean A)`. Raises ValueError as `quad_data`."""
-    return float(np.mean(quad_data(slices, plan, clock)))
+    return 2 * math.fsum(signed) / len(signed)
 
 
 def choose_clock(idle: Sequence[Slice]) -> Clock:

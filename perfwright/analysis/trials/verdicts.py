@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from perfwright.analysis.trials.watching import is_watched_after, told_watch
 from perfwright.models.gate import GateQuestion
-from perfwright.models.trial import Guard, GuardJudgement, Judgement, NoiseJudgement
+from perfwright.models.trial import Guard, GuardJudgement, Judgement, NoiseJudgement, QueryJudgement
 from perfwright.models.trial_run import TrialEvidence, TrialRequest
 from perfwright.models.undo import ChangeChecked, ChangeDescription, ChangeOutcome
 
@@ -33,7 +34,7 @@ def evidence_problem(request: TrialRequest, evidence: TrialEvidence) -> str:
         return f"a guard was breached: {'; '.join(broken)}"
     if judged.verdict != "better":
         return f"not better: {told_judgement(evidence.metric, judged)}"
-    if worse := [one.query for one in evidence.queries if one.verdict == "worse"]:
+    if worse := [told_query(one) for one in evidence.queries if one.verdict == "worse"]:
         return f"better as a whole, but {len(worse)} of {len(evidence.queries)} became worse: {', '.join(worse)[:500]}"
     gain = improvement(judged, higher_is_better=request.higher_is_better)
     if gain is None or gain < request.goal_share:
@@ -85,6 +86,11 @@ def told_guard(one: GuardJudgement) -> str:
     return f"{one.metric} {one.verdict}: harm {one.harm:.3g}{between}{least}"
 
 
+def told_query(one: QueryJudgement) -> str:
+    """`q7 (1.62 of its wall_s)`."""
+    return f"{one.query} ({one.ratio.value:.2f} of its {one.metric or 'cost'})" if one.ratio is not None else one.query
+
+
 def told_noise(noise: NoiseJudgement) -> str:
     sigma = f", sigma {noise.sigma:.2%} a round" if noise.sigma is not None else ""
     return f"A against A: {noise.verdict} after {noise.rounds} rounds{sigma}; {noise.reason}"
@@ -120,27 +126,28 @@ def change_question(
     )
 
 
-def keep_question(
-    request: TrialRequest, description: ChangeDescription, evidence: TrialEvidence, *, live: bool | None = None
-) -> GateQuestion:
-    """Is the effect worth keeping? `live`: whether the live server is watched meanwhile; None: that was not asked for."""
+def keep_question(request: TrialRequest, description: ChangeDescription, evidence: TrialEvidence, *, live: bool) -> GateQuestion:
+    """Is the effect worth keeping? `live`: whether the live target is watched meanwhile."""
     assert evidence.judgement is not None, "only what was judged is kept"
     shown = [f"**{told_judgement(evidence.metric, evidence.judgement)}**"]
     if evidence.strip:
         shown.append(f"`{evidence.strip}`")
+    if request.checked:
+        shown.append(f"**Checked:** {request.checked}")
     shown += [f"{name}: {a:.6g} before, {b:.6g} now" for name, (a, b) in list(evidence.medians.items())[:SHOWN_QUERIES]]
     shown += [f"guard {told_guard(one)}" for one in evidence.guards]
     shown += [f"{one.name}: {one.a:,.0f} before, {one.b:,.0f} now" for one in evidence.companions]
     shown += [
         f"{one.query}: {one.verdict}" + (f" ({one.ratio.value:.3f})" if one.ratio else "") for one in evidence.queries[:SHOWN_QUERIES]
     ]
+    if undecided := [one.query for one in evidence.queries if one.verdict in ("inconclusive", "unseen")]:
+        shown.append(f"{len(undecided)} of {len(evidence.queries)} may have become slower or not: {', '.join(undecided)}")
+    shown += evidence.warnings[:SHOWN_QUERIES]
     shown += [f"**Cost:** {description.cost}", f"**Undo:** {description.change.undo}"]
-    if live:
-        shown.append(f"**Watched** on the live server until this is answered: {', '.join(one.metric for one in request.live_guards)}")
-    elif live is not None:
-        shown.append("**Not watched**: nothing tells what the change does to the live server")
-    is_watched = request.watch_s and live is not False
-    watched = f"; its guards are watched for {request.watch_s:.0f} s, and a breach undoes it at once" if is_watched else ""
+    shown += told_watch(request, live=live)
+    watched = f"; its guards are watched for {request.watch_s:.0f} s, and a breach undoes it at once"
+    if not is_watched_after(request, live=live):
+        watched = ""
     return GateQuestion(
         name=KEEP_GATE,
         kind="keep",

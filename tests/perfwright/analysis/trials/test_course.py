@@ -16,6 +16,7 @@ from perfwright.analysis.trials.course import (
     judge_rounds,
     medians,
     metric_data,
+    parts_decided,
     plan_trial,
 )
 from perfwright.analysis.trials.verdicts import change_question, evidence_problem, keep_question, noise_problem, unwatched, watch_problem
@@ -144,6 +145,71 @@ def test_only_what_is_shown_is_worth_keeping(given: TrialEvidence, goal: float, 
     assert problem.startswith(word) and bool(problem) == bool(word)
 
 
+def statements(**parts: tuple[float, float]) -> list[TakenRound]:
+    """Rounds of a drop: fewer bytes, and what statements cost, each with one per cent of noise."""
+    values = {name.replace("_of_", "/"): pair for name, pair in parts.items()} | {"bytes": (2.0, 1.0)}
+    return [
+        TakenRound(
+            number=number,
+            values={name: (a, b * (1 + 0.01 * (-1) ** number)) if name.startswith("wall_s") else (a, b) for name, (a, b) in values.items()},
+        )
+        for number in range(16)
+    ]
+
+
+DROPPED = request(
+    measurement=QueriesMeasurement(weights={"heavy": 1.0, "light": 1.0}),
+    metric="bytes",
+    margin=1e-4,
+    guards=(Guard(metric="wall_s", margin=0.1),),
+)
+
+
+@pytest.mark.parametrize(
+    ("light", "blocks", "verdict", "by"),
+    [
+        ((0.001, 0.010), (10.0, 10.0), "worse", "wall_s"),
+        ((0.001, 0.00104), (10.0, 14.0), "equivalent", "wall_s"),
+        ((0.001, 0.0011), (10.0, 16.0), "worse", "blocks"),
+        ((0.001, 0.0011), (10.0, 14.0), "inconclusive", "wall_s"),
+        ((0.001, 0.0002), (10.0, 40.0), "better", "wall_s"),
+        ((0.001, 0.001), (0.0, 0.0), "equivalent", "wall_s"),
+    ],
+)
+def test_statements_are_judged_whatever_the_metric_is(
+    light: tuple[float, float], blocks: tuple[float, float], verdict: str, by: str
+) -> None:
+    """A drop that makes one query ten times slower is not kept, though that is a hundredth of all time and the guard on all of it holds. Each
+    is judged by its time, within what the guard puts up with; where that cannot tell, by half as many blocks again; and more blocks of a
+    quicker query are no harm."""
+    rounds_taken = statements(wall_s_of_heavy=(10.0, 10.0), blocks_of_heavy=(500.0, 500.0), wall_s_of_light=light, blocks_of_light=blocks)
+    plan = plan_trial(DROPPED, "bytes", 60, 1.0)
+    assert plan and judge_rounds(DROPPED, rounds_taken, "bytes", plan, ended=True).verdict == "better"
+    guards, judged = judge_guards(DROPPED, rounds_taken, plan), judge_parts(DROPPED, rounds_taken, "bytes")
+    assert [one.verdict for one in guards] == ["held"]
+    assert {one.query: (one.verdict, one.metric) for one in judged} == {"heavy": ("equivalent", "wall_s"), "light": (verdict, by)}
+    given = evidence(judge_rounds(DROPPED, rounds_taken, "bytes", plan, ended=True), guards=guards, queries=judged)
+    assert ("1 of 2 became worse: light" in evidence_problem(DROPPED, given)) is (verdict == "worse")
+
+
+def test_a_trial_goes_on_until_a_statement_could_be_shown_to_be_worse() -> None:
+    """Thirty of them take more than twelve rounds; those of a drop that read more blocks, or whose blocks nobody knows, all there are."""
+    many = statements(**{f"wall_s_of_q{number}": (1.0, 1.0) for number in range(30)})
+    created = request(measurement=QueriesMeasurement(), metric="wall_s")
+    assert [parts_decided(created, many[:taken], "wall_s") for taken in (12, 13)] == [False, True]
+    assert not parts_decided(DROPPED, many, "bytes"), "their blocks are not known"
+    for after, decided in ((10.0, True), (11.0, True), (12.0, False)):
+        taken = statements(wall_s_of_light=(1.0, 1.0), blocks_of_light=(10.0, after))
+        assert parts_decided(DROPPED, taken, "bytes") is decided and not parts_decided(DROPPED, taken[:11], "bytes")
+    assert parts_decided(request(), rounds([(1.0, 1.0)]), "cpu_s"), "a program has no parts"
+
+
+def test_blocks_alone_tell_of_statements_that_were_not_run() -> None:
+    """Counted once on either side, they are the same in every round."""
+    taken = statements(wall_s_of_light=(1.0, 1.0), blocks_of_light=(10.0, 10.0), blocks_of_beyond=(10.0, 90.0))
+    assert {one.query: one.verdict for one in judge_parts(DROPPED, taken, "bytes")} == {"light": "equivalent", "beyond": "worse"}
+
+
 def test_more_is_better_where_that_is_asked_for() -> None:
     """A throughput of 1.1 times is 10 % better, and no 10 % worse."""
     more = evidence(BETTER.model_copy(update={"ratio": Estimate(value=1.1, unit="ratio")}))
@@ -178,7 +244,8 @@ def test_questions_show_all_that_is_decided_on() -> None:
     told = "\n".join(asked.evidence)
     assert asked.exact_change == "shop --fast" and asked.risk == "restart" and asked.quality_passed
     assert all(word in told for word in ("12 % by Amdahl", "every launch", "none", "a restart", "it fits", "mind the sale"))
-    kept = keep_question(request(watch_s=60), description, evidence(guards=(HELD,), strip="▁█│", medians={"cpu_s": (1.0, 0.9)}))
+    found = evidence(guards=(HELD,), strip="▁█│", medians={"cpu_s": (1.0, 0.9)})
+    kept = keep_question(request(watch_s=60, guards=(RSS,)), description, found, live=False)
     told = "\n".join(kept.evidence)
-    assert kept.kind == "keep" and "watched for 60 s" in kept.consequence
+    assert kept.kind == "keep" and "watched for 60 s" in kept.consequence and "every launch by Perfwright has it" in told
     assert all(word in told for word in ("cpu_s 0.900 (0.880 to 0.920)", "▁█│", "rss_bytes held", "0.12 would have been seen"))

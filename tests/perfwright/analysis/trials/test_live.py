@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from perfwright.analysis.trials.live import BLOCKS, ROLLBACKS, TIME, costs_between, judge_live, names_table
+from perfwright.analysis.trials.live import costs_between, judge_live, names_table, told_old_sessions
+from perfwright.analysis.trials.watching import BLOCKS, ROLLBACKS, TIME
 from perfwright.models.live_guards import LiveReading, LiveStatement
 from perfwright.models.trial import Guard
 
@@ -45,17 +46,31 @@ def test_what_cannot_be_compared_tells_nothing(last: LiveReading) -> None:
     """No window is made of counters that began anew, of statements that were not there before, or of none."""
     costs = costs_between(reading(a=(200, 100.0, 600)), last, BEFORE)
     assert BLOCKS not in costs and TIME not in costs
-    assert judge_live((GUARD,), [costs])[0].verdict == "unseen"
+    assert judge_live((GUARD,), [costs], 24)[0].verdict == "unseen"
 
 
 def test_a_dozen_bad_windows_are_a_breach() -> None:
     """Fewer say nothing, what is long past hides nothing, and what stays below the margin is held."""
-    good, bad = {BLOCKS: (100.0, 101.0)}, {BLOCKS: (100.0, 400.0)}
-    drawn = [{BLOCKS: (100.0, 99.0 + number % 5)} for number in range(24)]
-    assert judge_live((GUARD,), [bad] * 11)[0].verdict == "unclear"
-    assert judge_live((GUARD,), [bad] * 12)[0].verdict == "breached"
-    assert judge_live((GUARD,), [good] * 500 + [bad] * 22)[0].verdict == "breached"
-    assert judge_live((GUARD,), drawn)[0].verdict == "held"
+    good = [{BLOCKS: (100.0, 99.0 + number % 5)} for number in range(24)]
+    bad = [{BLOCKS: (100.0, 400.0 + number % 7)} for number in range(24)]
+    assert judge_live((GUARD,), bad[:11], 24)[0].verdict == "unclear"
+    assert judge_live((GUARD,), bad[:12], 24)[0].verdict == "breached"
+    assert judge_live((GUARD,), good + bad[:12], 24)[0].verdict == "breached"
+    assert judge_live((GUARD,), good, 24)[0].verdict == "held"
+
+
+def test_a_longer_watch_wants_more_of_them() -> None:
+    """It has more chances of a false alarm: of a day's windows nearly all of the latest 24, which then are the very same ones."""
+    good = [{BLOCKS: (100.0, 99.0 + number / 100)} for number in range(500)]
+    bad = [{BLOCKS: (100.0, 400.0 + number / 7)} for number in range(24)]
+    assert judge_live((GUARD,), good + bad[:12], 2_880)[0].verdict != "breached"
+    assert judge_live((GUARD,), good + bad, 2_880)[0].verdict == "breached"
+
+
+def test_who_goes_on_without_a_setting_is_told() -> None:
+    """Sessions that were open before a role's or a database's setting do not have it."""
+    assert told_old_sessions(LiveReading(sessions=5)) == ""
+    assert told_old_sessions(LiveReading(sessions=5, old_sessions=3)).startswith("3 of 5 sessions")
 
 
 def test_a_table_is_named_as_a_word() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfwright.analysis.trials.rounds import choose_clock, plan_round, quad_data, quads_per_round, round_datum, slice_seconds
+from perfwright.analysis.trials.rounds import choose_clock, plan_round, quads_per_round, round_datum, slice_seconds
 from perfwright.models.trial import RoundPlan, Slice
 
 
@@ -47,7 +47,6 @@ def test_the_datum_is_the_logarithm_of_the_ratio(ratio: float, seconds: float, s
         for number, side in enumerate(plan.order)
     ]
     assert round_datum(slices, plan, "wall") == pytest.approx(math.log(ratio), abs=1e-9)
-    assert len(quad_data(slices, plan, "cpu")) == quads
 
 
 def test_the_only_iteration_of_a_slice_counts() -> None:
