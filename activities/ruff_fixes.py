@@ -12,7 +12,10 @@ MOST = 500
 
 
 async def ruff_edits(site: Site, path: str, source: str) -> tuple[LinterEdit, ...]:
-    """Every fix for a rule about performance in the file. Raises ToolMissing, ToolFailed, ToolTimeout."""
+    """Every fix for a rule about performance in the file, with how far ruff itself trusts it.
+
+    Raises ToolMissing, ToolFailed, ToolTimeout.
+    """
     words = [
         "check",
         "--isolated",
@@ -52,6 +55,7 @@ def _edit(one: dict[str, Any]) -> LinterEdit:
         spans=tuple(
             Span(_place(edit["location"]), _place(edit["end_location"]), str(edit["content"] or "")) for edit in one["fix"]["edits"]
         ),
+        applicability=str(one["fix"].get("applicability")),
     )
 
 

@@ -32,11 +32,9 @@ WAY_OUT = "Run the side by hand: it answers each number of iterations on standar
 
 @dataclass(frozen=True)
 class RoundRun:
-    """What a round gave: the slices in the plan's order, and what a start costs."""
+    """What a round gave: the slices in the plan's order, and what they cost."""
 
     slices: tuple[Slice, ...]
-    start_s: float
-    """Until both were warm."""
     wall_s: float
     rss_bytes: Mapping[Side, float]
     """The most that a side held with all its processes; none where one of them may not be looked at."""
@@ -126,7 +124,6 @@ async def run_round(
             async with memory[side].watched():
                 await started[side].run(WARM_UP_ITERATIONS, slice_limit_s)
         await _look(memory)
-        warm = time.perf_counter()
         slices = [await started["A" if side == "A" else "B"].run(iterations, slice_limit_s) for side in plan.order]
         await _look(memory)
         peaks = {side: memory[side].peak_bytes((await started[side].end()).peak_rss_bytes) for side in order}
@@ -134,7 +131,7 @@ async def run_round(
     for one in memory.values():
         looks.add(one.looks)
     held = {side: peak for side, peak in peaks.items() if peak is not None}
-    return RoundRun(tuple(slices), start_s=warm - began, wall_s=time.perf_counter() - began, rss_bytes=held, looks=looks)
+    return RoundRun(tuple(slices), wall_s=time.perf_counter() - began, rss_bytes=held, looks=looks)
 
 
 async def _look(memory: Mapping[Side, TreeMemory]) -> None:

@@ -1,10 +1,11 @@
 """Which functions of a repository a profile means, and which lines of them."""
 
 import ast
+import difflib
 from collections.abc import Mapping
 from functools import cache
 
-from perfwright.models.cpu_optimization import HotCodeFound, HotFunction, HotLine
+from perfwright.models.cpu_optimization import CallsRecorded, HotCodeFound, HotFunction, HotLine
 from perfwright.models.cpu_profiling import HotPaths
 
 HOT_SHARE = 0.01
@@ -45,6 +46,18 @@ def located(hot_paths: HotPaths, sources: Mapping[str, str]) -> HotCodeFound:
     unique = {(one.path, one.line): one for one in reversed(found)}
     best = sorted(unique.values(), key=lambda one: -one.share)[:FUNCTIONS_AT_MOST]
     return HotCodeFound(functions=tuple(best), elsewhere_share=elsewhere)
+
+
+def moved(function: HotFunction, calls: CallsRecorded, old: str, new: str) -> tuple[HotFunction, CallsRecorded]:
+    """The function and its calls as they are found in a later text of its file: by the new numbers of the lines that are still there."""
+    blocks = difflib.SequenceMatcher(None, old.split("\n"), new.split("\n")).get_matching_blocks()
+    places = {at.a + number + 1: at.b + number + 1 for at in blocks for number in range(at.size)}
+    first = places.get(function.line, function.line)
+    lines = tuple(one.model_copy(update={"line": places[one.line]}) for one in function.lines if one.line in places)
+    seen = tuple(
+        one.model_copy(update={"line": first}) if (one.path, one.line) == (function.path, function.line) else one for one in calls.functions
+    )
+    return function.model_copy(update={"line": first, "lines": lines}), calls.model_copy(update={"functions": seen})
 
 
 def function_text(source: str, name: str) -> str:

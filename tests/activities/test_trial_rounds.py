@@ -48,7 +48,6 @@ async def test_a_round_is_run_as_it_was_planned(tmp_path: Path) -> None:
     assert asked[0][:2] == [plan.first, "5"] and asked[1][1] == "5"
     assert {tuple(line[2:4]) for line in asked} == {(str(plan.hash_seed), str(plan.core))}
     assert round_datum(ran.slices, plan, "cpu") == pytest.approx(np.log(1.05))
-    assert 0 < ran.start_s < ran.wall_s
     assert not [pid for *_, pid in asked if Path("/proc", pid).exists()]
 
 

@@ -21,7 +21,7 @@ def candidates_of(
     """What can be tried in the file's hot functions, and what was seen and left alone. A file that cannot be read has neither."""
     hot = [_hot_code(one, calls) for one in functions]
     try:
-        proposals = [*find_proposals(source, hot, spoken, only), *linter_proposals(source, hot, edits)]
+        proposals = [*find_proposals(source, hot, spoken, only), *linter_proposals(source, hot, edits, only)]
     except SyntaxError:
         return [], []
     found, left = [], []

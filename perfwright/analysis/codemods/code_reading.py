@@ -94,7 +94,7 @@ class Code:
         """The innermost function of that name (or qualified name) around the line; None where there is none, or it is ambiguous."""
         short = name.rpartition(".")[2]
         named = [one for one in walk(self.module) if isinstance(one, cst.FunctionDef) and one.name.value == short]
-        around = [one for one in named if self.lines(one)[0] <= line <= self.lines(one)[1]]
+        around = [one for one in named if min(self.lines(two)[0] for two in (one, *one.decorators)) <= line <= self.lines(one)[1]]
         found = around or (named if len(named) == 1 else [])
         return max(found, key=lambda one: self.lines(one)[0]) if found else None
 
@@ -153,6 +153,11 @@ class Code:
     def bound(self) -> set[str]:
         """Every name that anything in the module binds, imports aside."""
         return bound_names(self.module)
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """Names that `import x` binds somewhere: modules, whatever `from x import y` brings."""
+        return frozenset(name for name, _ in _imported(one for one in walk(self.module) if isinstance(one, cst.Import)))
 
     @cached_property
     def methods(self) -> frozenset[str]:
@@ -333,23 +338,42 @@ def dotted(node: cst.CSTNode) -> str | None:
 _BINDING = cst.AssignTarget | cst.CompFor | cst.For | cst.AnnAssign | cst.AugAssign | cst.NamedExpr | cst.Del
 
 
-def bound_names(node: cst.CSTNode) -> set[str]:
-    """Names that are assigned, deleted, looped over, caught, defined or declared global anywhere below; imports are not counted."""
+def bound_names(node: cst.CSTNode, *, in_comprehensions: bool = True) -> set[str]:
+    """Names that are assigned, deleted, looped over, caught, defined or declared global anywhere below; imports are not counted.
+
+    Without `in_comprehensions` those are left out that a comprehension has for itself.
+    """
     found: set[str] = set()
     imported: list[cst.CSTNode | None] = []
     for one in walk(node):
         if isinstance(one, cst.ImportAlias):
             imported.append(one.asname)
-        elif isinstance(one, cst.AsName):
-            if not any(one is known for known in imported):
-                found |= names_in_target(one.name)
-        elif isinstance(one, _BINDING):
-            found |= names_in_target(one.target)
-        elif isinstance(one, cst.FunctionDef | cst.ClassDef | cst.Param | cst.NameItem):
-            found.add(one.name.value)
-        if isinstance(one, cst.MatchAs | cst.MatchStar) and one.name is not None:
-            found.add(one.name.value)
+        elif isinstance(one, cst.AsName) and any(one is known for known in imported):
+            continue
+        elif in_comprehensions or not isinstance(one, cst.CompFor):
+            found |= names_bound_by(one)
     return found
+
+
+def names_bound_by(node: cst.CSTNode) -> set[str]:
+    """Names that the node itself binds, what is below it aside."""
+    if isinstance(node, cst.ImportAlias):
+        return {node.evaluated_alias or node.evaluated_name.partition(".")[0]}
+    if isinstance(node, cst.AsName):
+        return names_in_target(node.name)
+    if isinstance(node, _BINDING):
+        return names_in_target(node.target)
+    if isinstance(node, cst.FunctionDef | cst.ClassDef | cst.Param | cst.NameItem):
+        return {node.name.value}
+    if isinstance(node, cst.MatchAs | cst.MatchStar):
+        return {node.name.value} if node.name is not None else set()
+    return {node.rest.value} if isinstance(node, cst.MatchMapping) and node.rest is not None else set()
+
+
+def says_type(line: cst.CSTNode) -> bool:
+    """Whether a comment behind the statement says what type something has: `# type: list[int]`."""
+    comment = line.trailing_whitespace.comment if isinstance(line, cst.SimpleStatementLine) else None
+    return comment is not None and "type:" in comment.value
 
 
 def names_in_target(target: cst.CSTNode) -> set[str]:

@@ -6,7 +6,7 @@ it is taken from only as the first thing in `while queue:`, so that taking from 
 
 import libcst as cst
 
-from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, walk
+from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, says_type, walk
 from perfwright.analysis.codemods.effects import own_containers
 
 NAME = "deque for a queue"
@@ -40,6 +40,8 @@ def _propose(code: Code, function: cst.FunctionDef, hot: HotCode, name: str) -> 
             made = code.parent(above) if isinstance(above, cst.AssignTarget) else above
             if not isinstance(made, cst.Assign) or not isinstance(made.value, cst.List | cst.ListComp):
                 return Left(code.lines(node)[0], f"`{name}` is made in another way than as a list")
+            if says_type(code.statement(made)):
+                return Left(code.lines(node)[0], f"a comment says what type `{name}` has")
             replacements[made.value] = cst.Call(cst.Name("deque"), [cst.Arg(made.value)] if not _is_empty(made.value) else [])
             continue
         if isinstance(above, cst.While) and above.test is node:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from perfwright.analysis.codemods.code_reading import Code, Loop, bound_names, dotted, names_in_target, walk, words
+from perfwright.analysis.codemods.code_reading import Code, Loop, bound_names, dotted, names_bound_by, names_in_target, walk, words
 
 PURE_BUILTINS = words(
     "abs all any ascii bin bool bytes chr dict divmod enumerate float format frozenset hash hex id int isinstance len list max min oct ord"
@@ -20,6 +20,8 @@ READING_METHODS = words(
     " rpartition rsplit rstrip split splitlines startswith strip title translate upper values zfill"
 )
 """Methods of str, bytes, dict, list and tuple that only read."""
+_READING_FUNCTIONS = frozenset({"os.path.join", "os.path.split", "posixpath.join", "re.split", "shlex.join", "shlex.split"})
+"""Functions of modules that are called like these."""
 _HANDING_ON = frozenset({"dict", "max", "min", "sum"})
 """With several arguments, or one by its name."""
 GROWING_METHODS = frozenset({"append", "extend"})
@@ -43,10 +45,8 @@ def own_containers(code: Code, function: cst.FunctionDef) -> set[str]:
                 made[name] = made.get(name, True) and simple and _is_new(code, node.value)
         elif isinstance(node, cst.AnnAssign) and isinstance(node.target, cst.Name):
             made[node.target.value] = made.get(node.target.value, True) and node.value is not None and _is_new(code, node.value)
-        elif isinstance(node, cst.For | cst.CompFor | cst.AugAssign | cst.NamedExpr | cst.AsName | cst.Del | cst.MatchAs | cst.MatchStar):
-            target = node.name if isinstance(node, cst.AsName | cst.MatchAs | cst.MatchStar) else node.target
-            if target is not None:
-                made.update(dict.fromkeys(names_in_target(target), False))
+        elif not isinstance(node, cst.AssignTarget):
+            made.update(dict.fromkeys(names_bound_by(node), False))
     return {name for name, new in made.items() if new and name not in parameters and not _escapes(code, function, name)}
 
 
@@ -145,13 +145,19 @@ def why_it_may_change(code: Code, function: cst.FunctionDef, pieces: Sequence[cs
         for node in walk(piece):
             if why := _why_this_one(code, node, container, last, own):
                 return why
+        if why := _why_waiting(code, function, _asked(piece), container):
+            return why
     return ""
 
 
 def _why_this_one(code: Code, node: cst.CSTNode, container: str, last: str, own: set[str]) -> str:
     alone = container in own
-    if isinstance(node, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.Del | cst.For | cst.CompFor):
-        targets = [one for one in walk(node.target) if isinstance(one, cst.Attribute | cst.Subscript)]
+    if isinstance(node, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.Del | cst.For | cst.CompFor | cst.AsName):
+        targets = [
+            one
+            for one in walk(node.name if isinstance(node, cst.AsName) else node.target)
+            if isinstance(one, cst.Attribute | cst.Subscript)
+        ]
         for target in targets:
             name = dotted(target.value)
             if isinstance(target, cst.Attribute) and last and target.attr.value == last:
@@ -197,8 +203,8 @@ def _why_this_call(code: Code, call: cst.Call, container: str, own: set[str]) ->
         receiver, method = dotted(call.func.value), call.func.attr.value
         if receiver == container:
             return "" if method in GROWING_METHODS | READING_METHODS else f"`.{method}()` is called on it"
-        if container in own or receiver in own or (method in READING_METHODS - code.methods and (call.args or method != "join")):
-            return ""  # without arguments `join` waits for a thread
+        if container in own or receiver in own or (only_reads(code, call) and not container.startswith(f"{receiver}.")):
+            return ""  # what a class calls `get` may do anything to its own lists
         return f"`{receiver or '...'}.{method}()` may change it"
     if container in own:
         return ""
@@ -210,6 +216,16 @@ def _why_this_call(code: Code, call: cst.Call, container: str, own: set[str]) ->
     return ""
 
 
+def only_reads(code: Code, call: cst.Call) -> bool:
+    """By its name a method of str, dict and the like: not one of the module's own classes, nor a function of a module, nor what waits for
+    other threads (`queue.get()`, `thread.join()`)."""
+    if not isinstance(call.func, cst.Attribute) or call.func.attr.value not in READING_METHODS - code.methods:
+        return False
+    if (dotted(call.func) or "").partition(".")[0] in code.modules:
+        return code.full_name(call.func) in _READING_FUNCTIONS
+    return call.func.attr.value not in ("get", "join") or (bool(call.args) and all(one.keyword is None for one in call.args))
+
+
 def _is_reading(code: Code, function: cst.BaseExpression) -> bool:
     """A lambda, whose body is looked at by itself, or a builtin that only reads."""
     if isinstance(function, cst.Name):
@@ -217,7 +233,7 @@ def _is_reading(code: Code, function: cst.BaseExpression) -> bool:
     return isinstance(function, cst.Lambda) or dotted(function) in ("str.lower", "str.upper", "str.casefold")
 
 
-def _why_its_source(code: Code, loop: cst.For | cst.CompFor, container: str, own: set[str]) -> str:
+def _why_its_source(code: Code, function: cst.FunctionDef, loop: cst.For | cst.CompFor, container: str, own: set[str]) -> str:
     """What a loop goes over is worked out between its turns where it is an iterator over the list: `iter(seen.pop, None)`."""
     root = container.partition(".")[0]
     for node in walk(loop.iter):
@@ -225,7 +241,66 @@ def _why_its_source(code: Code, loop: cst.For | cst.CompFor, container: str, own
             name = node.func.value if isinstance(node.func, cst.Name) else ""
             if name not in PURE_BUILTINS and (why := _why_this_call(code, node, container, own - {container})):
                 return why
+    for piece in sources(function, [loop.iter]):
+        for node in walk(piece):
+            if not isinstance(node, cst.Call) or not _names(node, container):
+                continue
+            immediate = isinstance(node.func, cst.Attribute) and dotted(node.func.value) == container  # a list's method waits for nothing
+            if not immediate and _why_this_call(code, node, container, own - {container}):
+                return "what the loop goes over was made from it, and may be worked out between its turns"
+    return _why_waiting(code, function, [loop.iter], container)
+
+
+def _why_waiting(code: Code, function: cst.FunctionDef, asked: Sequence[cst.CSTNode], container: str) -> str:
+    """A generator or a function of the function's own that waits to be asked, and changes the list then."""
+    last = container.partition(".")[2].rpartition(".")[2]
+    for piece in sources(function, asked):
+        for node in walk(piece):
+            waits = isinstance(node, cst.FunctionDef | cst.Lambda | cst.GeneratorExp) and _names(node, container)
+            if waits and any(_why_this_one(code, one, container, last, set()) for one in walk(node)):
+                return "something that was made before may change it when it is asked"
     return ""
+
+
+def _names(node: cst.CSTNode, container: str) -> bool:
+    return any(dotted(one) == container for one in walk(node))
+
+
+def _asked(piece: cst.CSTNode) -> list[cst.CSTNode]:
+    """What may be an iterator that goes on there: it is looped over, handed on, spread, or looked into."""
+    found: list[cst.CSTNode] = []
+    for node in walk(piece):
+        if isinstance(node, cst.For | cst.CompFor):
+            found.append(node.iter)
+        elif isinstance(node, cst.Arg | cst.StarredElement):
+            found.append(node.value)
+        elif isinstance(node, cst.ComparisonTarget) and isinstance(node.operator, cst.In | cst.NotIn):
+            found.append(node.comparator)
+        elif isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Tuple | cst.List):
+            found.append(node.value)
+    return found
+
+
+def sources(function: cst.FunctionDef, asked: Sequence[cst.CSTNode]) -> list[cst.CSTNode]:
+    """All that is bound to names in what is asked, and to names in that; functions of the function too."""
+    found: list[cst.CSTNode] = [*asked]
+    names: set[str] = set()
+    while new := {one.value for piece in found for one in walk(piece) if isinstance(one, cst.Name)} - names:
+        names |= new
+        for node in walk(function.body):
+            if (
+                isinstance(node, cst.Assign | cst.AnnAssign | cst.AugAssign | cst.NamedExpr)
+                and node.value is not None
+                and new & bound_names(node)
+            ):
+                found.append(node.value)
+            elif isinstance(node, cst.For | cst.CompFor) and new & names_in_target(node.target):
+                found.append(node.iter)
+            elif isinstance(node, cst.WithItem) and new & bound_names(node):
+                found.append(node.item)
+            elif isinstance(node, cst.FunctionDef) and node.name.value in new:
+                found.append(node)
+    return found[len(asked) :]
 
 
 def _is_used_at_once(code: Code, comprehension: cst.BaseComp) -> bool:
@@ -239,7 +314,9 @@ def _is_used_at_once(code: Code, comprehension: cst.BaseComp) -> bool:
     if isinstance(call.func, cst.Attribute):
         return call.func.attr.value == "join"
     lazy = {"enumerate", "reversed", "zip"}
-    return isinstance(call.func, cst.Name) and call.func.value in PURE_BUILTINS - lazy and code.is_builtin(call.func.value)
+    if not isinstance(call.func, cst.Name) or call.func.value not in PURE_BUILTINS - lazy or not code.is_builtin(call.func.value):
+        return False
+    return not any(one.keyword is not None and one.keyword.value == "key" for one in call.args)  # `max` asks it in between
 
 
 def _counts(code: Code, node: cst.AugAssign) -> bool:
@@ -249,7 +326,8 @@ def _counts(code: Code, node: cst.AugAssign) -> bool:
     name = node.target.value
     if not isinstance(function, cst.FunctionDef):
         return False
-    if any(isinstance(one, cst.Param) and one.name.value == name for one in walk(function.params)):
+    others = [one for one in walk(function) if not isinstance(one, cst.AssignTarget | cst.AugAssign)]
+    if any(name in names_bound_by(one) for one in others):
         return False
     values = [one.value for one in walk(function.body) if isinstance(one, cst.Assign) and name in bound_names(one)]
     return bool(values) and all(isinstance(one, cst.Integer | cst.Float | cst.SimpleString | cst.FormattedString) for one in values)
@@ -266,7 +344,7 @@ def steady_loop(code: Code, function: cst.FunctionDef, loops: list[Loop | cst.Co
         pieces: list[cst.CSTNode] = [loop.body] if isinstance(loop, cst.For) else [loop]
         if isinstance(loop, cst.For | cst.CompFor) and root in names_in_target(loop.target):
             why = f"`{root}` is another one in each turn"
-        elif isinstance(loop, cst.For | cst.CompFor) and (why := _why_its_source(code, loop, container, own)):
+        elif isinstance(loop, cst.For | cst.CompFor) and (why := _why_its_source(code, function, loop, container, own)):
             pass
         elif isinstance(loop, cst.For) and is_asynchronous(loop) and container not in own:
             why = "other code runs in between (async for)"

@@ -93,6 +93,7 @@ def _stays_here(code: Code, node: cst.Call) -> bool:
             isinstance(call, cst.Call)
             and isinstance(call.func, cst.Name)
             and call.func.value in PURE_BUILTINS - {"reversed", "enumerate", "zip"}
+            and code.is_builtin(call.func.value)
             and not hands_on(call, above)
         )
     return False

@@ -6,7 +6,7 @@ come from `+=`; the text is not looked at in the loop, and nothing outside sees 
 
 import libcst as cst
 
-from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, walk
+from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, says_type, walk
 
 NAME = "join instead of +="
 GAIN = 0.3
@@ -57,7 +57,7 @@ def _propose(code: Code, function: cst.FunctionDef, hot: HotCode, loop: cst.For 
         return Left(first, "it may be looked at after an exception")
     if any(isinstance(one, cst.Yield | cst.Await) for one in walk(loop)) or {"locals", "vars", "eval", "exec"} & code.words:
         return Left(first, "it may be looked at from outside")
-    if begin.trailing_whitespace.comment is not None and "type:" in begin.trailing_whitespace.comment.value:
+    if says_type(begin):
         return Left(code.lines(begin)[0], f"a comment says what type `{name}` has")
     for node in added:
         if not _is_text(node.value):

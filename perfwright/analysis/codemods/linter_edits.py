@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 RULES = ("PERF", "C4", "FURB")
+SAFE, SHOWN_ONLY = "safe", "display"
+"""How ruff's words for its own fix begin (`displayonly`); all others, `unsafe` and what a later ruff may say, are told to be unsafe."""
+SAFE_FIXES, UNSAFE_FIXES = "ruff", "ruff unsafe"
+"""Codemods: each is a candidate of its own in a function, so that an unsafe fix which is wrong takes no safe one with it."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,9 @@ class LinterEdit:
     line: int
     last_line: int
     spans: tuple[Span, ...]
+    applicability: str
+    """Of the fix, as ruff calls it."""
+
+    @property
+    def codemod(self) -> str:
+        return SAFE_FIXES if self.applicability.startswith(SAFE) else UNSAFE_FIXES

@@ -1,7 +1,8 @@
 """A pure function that is called again and again with the same arguments remembers its results, a bounded number of them.
 
 Kept equal: only calls with plain arguments are remembered (an argument that cannot be hashed, an enum, a subclass go to the function
-itself, with the exceptions it has for them); 1, True and 1.0 are told apart; exceptions are never remembered; results cannot be changed.
+itself, with the exceptions it has for them); 1, True and 1.0 are told apart; exceptions and NaN are never remembered; results cannot be
+changed.
 """
 
 import libcst as cst
@@ -19,14 +20,31 @@ SMALLEST, LARGEST = 256, 16_384
 
 HELPER = '''
 def {name}(function):
-    """Remembers the last {size:_} results for plain arguments; calls with any other go to the function itself."""
-    known = lru_cache(maxsize={size:_}, typed=True)(function)
+    """Remembers the last {size:_} results for plain arguments; calls with any other go to the function itself.
+
+    So do those whose result has a NaN in it: lists and sets find the very same NaN again, and another one not.
+    """
     plain = frozenset((str, bytes, int, bool, type(None)))
+
+    def is_equal_to_itself(result):
+        if isinstance(result, (tuple, frozenset)):
+            return all(map(is_equal_to_itself, result))
+        try:
+            return type(result) in plain or result == result
+        except ArithmeticError:
+            return False
+
+    @lru_cache(maxsize={size:_}, typed=True)
+    def known(*given):
+        result = function(*given)
+        return result, is_equal_to_itself(result)
 
     @wraps(function)
     def remembered(*given, **named):
         if not named and plain.issuperset(map(type, given)):
-            return known(*given)
+            result, stays = known(*given)
+            if stays:
+                return result
         return function(*given, **named)
 
     return remembered

@@ -46,6 +46,7 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
     line, gain, dynamic = 0, 0.0, False
     names: dict[str, str] = {}
     helper = code.unused("_compiled")
+    stem = f"_{function.name.value.strip('_').upper() or 'ONE'}_PATTERN"  # of a method `_` no `__PATTERN`, which its class would rename
     for node in walk(function.body):
         if not isinstance(node, cst.Call):
             continue
@@ -71,7 +72,7 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
                 continue
             made = f"re.compile({code.module.code_for_node(pattern.value)}{f', {written}' if written else ''})"
             if made not in names:
-                names[made] = code.unused(f"_{function.name.value.strip('_').upper()}_PATTERN" + (f"_{len(names) + 1}" if names else ""))
+                names[made] = code.unused(stem + (f"_{len(names) + 1}" if names else ""))
                 top.append(f"{names[made]} = {made}\n")
             compiled: cst.BaseExpression = cst.Name(names[made])
         elif not _in_order(arguments):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from perfwright.analysis.codemods import deques, first_match, invariants, joining, membership, memoise, patterns
-from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, dotted, walk
+from perfwright.analysis.codemods.code_reading import Code, Edited, HotCode, Left, dotted, names_bound_by, walk, words
 
 Codemod = Callable[[Code, cst.FunctionDef, HotCode, frozenset[str]], Edited | Left | None]
 
@@ -65,11 +65,12 @@ def find_proposals(source: str, hot: Sequence[HotCode], spoken: frozenset[str] =
     """
     code = Code(source)
     found = []
+    renamed = _why_helpers_fail(code)
     for one in hot:
         function = code.function(one.function, one.line)
         if function is None:
             continue
-        unreadable = why_unreadable(code, function)
+        unreadable = renamed or why_unreadable(code, function)
         for name, propose in CODEMODS.items():
             code.taken.clear()
             if only in ("", name) and (outcome := propose(code, function, one, spoken)) is not None:
@@ -77,6 +78,25 @@ def find_proposals(source: str, hot: Sequence[HotCode], spoken: frozenset[str] =
                     outcome = Left(outcome.line, unreadable)
                 found.append(Proposal(name, code.qualified(function), outcome, touches_world(code, function)))
     return found
+
+
+_OF_HELPERS = words("ArithmeticError all bool bytes float frozenset getattr int isinstance len list map property set str tuple type")
+
+
+def _why_helpers_fail(code: Code) -> str:
+    """A builtin that helpers use, where the module itself has something else of that name, or may have."""
+    if code.imports_all:
+        return "`import *` may have replaced builtins, which helpers use"
+    found: set[str] = set()
+    todo: list[cst.CSTNode] = [*code.module.body]
+    while todo:
+        one = todo.pop()
+        found |= names_bound_by(one)
+        if not isinstance(one, cst.FunctionDef | cst.ClassDef | cst.Lambda):
+            todo += one.children
+    found |= {one.name.value for one in walk(code.module) if isinstance(one, cst.NameItem)}
+    other = sorted(found & _OF_HELPERS)
+    return f"the module has a `{other[0]}` of its own, and helpers use the builtin" if other else ""
 
 
 _LOOKING = frozenset({"locals", "vars", "eval", "exec", "_getframe", "currentframe", "getsource", "settrace"})
@@ -90,6 +110,8 @@ def why_unreadable(code: Code, function: cst.FunctionDef) -> str:
             return f"it looks at itself (`{node.value}`)"
         if isinstance(node, cst.Call) and dotted(node.func) == "dir" and not node.args:
             return "it looks at itself (`dir`)"
+        if isinstance(node, cst.FormattedStringExpression) and node.equal is not None:
+            return "a text in it shows its own source (`{x=}`)"
     for one in (function, *code.parents(function)):
         for decorator in one.decorators if isinstance(one, cst.FunctionDef | cst.ClassDef) else ():
             called = decorator.decorator.func if isinstance(decorator.decorator, cst.Call) else decorator.decorator

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from perfwright.analysis.codemods.code_reading import Code, bound_names, dotted, names_in_target, walk, words
+from perfwright.analysis.codemods.code_reading import Code, bound_names, dotted, names_bound_by, names_in_target, walk, words
 
 PURE_CALLS = frozenset(
     {
@@ -54,7 +54,9 @@ _HANDING_ON = frozenset({"max", "min", "sum", "tuple"})
 """Builtins that give what is in their arguments, or one of these."""
 PATTERN_METHODS = frozenset({"match", "fullmatch", "search"})
 FOLLOWS_LOCALE = "setlocale"
-"""Where a program calls it, `%b` and the like mean different things at different times."""
+"""Where a program calls it, `%b`, `{:n}` and the like mean different things at different times."""
+_NUMBER_OF_LOCALE = re.compile(r":[^{}]*n")
+_PATTERN_OF_LOCALE = re.compile(r"\bL(OCALE)?\b|\(\?[a-zA-Z]*L")
 DECIMAL_CONTEXT = ("getcontext", "setcontext", "localcontext", "DefaultContext")
 """Where a program speaks of these, arithmetic of decimals may round in one way now and in another way later."""
 _HARMLESS = (
@@ -64,13 +66,13 @@ _HARMLESS = (
 )
 
 
-_BINDING = cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.NamedExpr | cst.For | cst.CompFor | cst.Del
-
-
 @dataclass
 class _Reading:
     code: Code
     own: set[str]
+    """Names that the function or a comprehension in it binds."""
+    function_wide: set[str]
+    """Those of them that are not only a comprehension's."""
     spoken: frozenset[str]
     """Words that occur anywhere in the repository."""
     seen: set[str] = field(default_factory=set)
@@ -102,12 +104,19 @@ def _why(code: Code, function: cst.FunctionDef, spoken: frozenset[str], seen: se
             cst.Global | cst.Nonlocal | cst.Yield | cst.Await | cst.Import | cst.ImportFrom | cst.Del | cst.With | cst.Try | cst.TryStar,
         ):
             return f"`{type(node).__name__.lower()}` in it"
+        if isinstance(node, cst.Comparison) and _asks_identity(node):
+            return "`is` tells arguments apart that are equal"
+        if isinstance(node, cst.GeneratorExp) and not _is_worked_out(code, node):
+            return "what a generator looks like as a text is another text each time"
+        if FOLLOWS_LOCALE in spoken and _follows_locale(code, node):
+            return "numbers are written as the locale has them, and the program changes its locale"
         if isinstance(node, cst.Assign | cst.AnnAssign | cst.AugAssign):
             targets = [one.target for one in node.targets] if isinstance(node, cst.Assign) else [node.target]
             if any(isinstance(below, cst.Attribute | cst.Subscript) for target in targets for below in walk(target)):
                 return "it assigns to an attribute or element"
-    own = bound_names(function.body) | {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
-    reading = _Reading(code, own, spoken, seen | {function.name.value})
+    given = {one.name.value for one in walk(function.params) if isinstance(one, cst.Param)}
+    own, function_wide = given | bound_names(function.body), given | bound_names(function.body, in_comprehensions=False)
+    reading = _Reading(code, own, function_wide, spoken, seen | {function.name.value})
     _find_fixed(reading, function)
     for node in walk(function.body):
         if isinstance(node, cst.Name) and (why := _why_name(reading, node)):
@@ -119,6 +128,56 @@ def _why(code: Code, function: cst.FunctionDef, spoken: frozenset[str], seen: se
     return ""
 
 
+def _asks_identity(node: cst.Comparison) -> bool:
+    """`a is b`, unless one of them is None, True or False."""
+    sides = [node.left, *(one.comparator for one in node.comparisons)]
+    single = [isinstance(side, cst.Name) and side.value in ("None", "True", "False") for side in sides]
+    return any(
+        isinstance(one.operator, cst.Is | cst.IsNot) and not any(single[number : number + 2]) for number, one in enumerate(node.comparisons)
+    )
+
+
+def _is_worked_out(code: Code, generator: cst.GeneratorExp) -> bool:
+    """Whether it is given to what asks it for all it has."""
+    call = code.parent(above) if isinstance(above := code.parent(generator), cst.Arg) else None
+    if not isinstance(call, cst.Call):
+        return False
+    name = call.func.attr.value if isinstance(call.func, cst.Attribute) else dotted(call.func)
+    return name in ("bytes", "frozenset", "join", "max", "min", "sum", "tuple")
+
+
+def _follows_locale(code: Code, node: cst.CSTNode) -> bool:
+    """A number may be written as `n`: in an f-string, by `format()` or by `.format()`."""
+    if isinstance(node, cst.FormattedStringExpression):
+        return any("n" in code.module.code_for_node(one) for one in node.format_spec or ())
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "format":
+        text = node.func.value
+        return not isinstance(text, cst.SimpleString) or _NUMBER_OF_LOCALE.search(text.value) is not None
+    return isinstance(node, cst.Call) and dotted(node.func) == "format" and len(node.args) > 1
+
+
+def _is_its_comprehensions(code: Code, node: cst.Name) -> bool:
+    """Whether a comprehension around it binds the name; what its first `for` goes over stands outside of it."""
+    below: cst.CSTNode = node
+    outside: cst.CSTNode | None = None
+    for above in code.parents(node):
+        if isinstance(above, cst.CompFor) and above.iter is below:
+            outside = code.parent(above)
+        elif isinstance(above, cst.BaseComp) and above is not outside and node.value in _targets(above):
+            return True
+        below = above
+    return False
+
+
+def _targets(comprehension: cst.BaseComp) -> set[str]:
+    found: set[str] = set()
+    loop: cst.CompFor | None = comprehension.for_in
+    while loop is not None:
+        found |= names_in_target(loop.target)
+        loop = loop.inner_for_in
+    return found
+
+
 def _why_name(reading: _Reading, node: cst.Name) -> str:
     code, above = reading.code, reading.code.parent(node)
     if isinstance(above, cst.Attribute) and above.attr is node:
@@ -126,9 +185,13 @@ def _why_name(reading: _Reading, node: cst.Name) -> str:
     if isinstance(above, cst.Arg) and above.keyword is node:
         return ""
     name = node.value
-    if name in reading.own or name in ("True", "False", "None") or (name in PURE_BUILTINS | EXCEPTIONS and code.is_builtin(name)):
+    if name in reading.function_wide or _is_its_comprehensions(code, node) or name in ("True", "False", "None"):
+        return ""
+    if name in PURE_BUILTINS | EXCEPTIONS and code.is_builtin(name):
         return ""
     if name in code.imports:
+        if code.imports_all:
+            return f"it reads `{name}`, which `import *` may have replaced"
         chain: cst.CSTNode = node
         while isinstance(code.parent(chain), cst.Attribute):
             chain = code.parent(chain) or chain
@@ -159,16 +222,10 @@ def _is_constant(code: Code, name: str) -> bool:
 
 
 def _times_bound(code: Code, name: str) -> int:
-    """Where in the module anything is bound to the name, in whatever scope."""
+    """Where in the module anything but a parameter is bound to the name, in whatever scope."""
     if "globals" in code.words or code.imports_all:
         return 2  # by whatever text it is asked
-    return sum(
-        1
-        for node in walk(code.module)
-        if (isinstance(node, cst.FunctionDef | cst.ClassDef | cst.NameItem) and node.name.value == name)
-        or (isinstance(node, _BINDING) and node.target is not None and name in names_in_target(node.target))
-        or (isinstance(node, cst.AsName) and name in names_in_target(node.name))
-    )
+    return sum(1 for node in walk(code.module) if not isinstance(node, cst.Param) and name in names_bound_by(node))
 
 
 def _is_literal(code: Code, value: cst.BaseExpression) -> bool:
@@ -176,7 +233,9 @@ def _is_literal(code: Code, value: cst.BaseExpression) -> bool:
         return True
     if isinstance(value, cst.Tuple):
         return all(_is_literal(code, element.value) for element in value.elements)
-    return isinstance(value, cst.Call) and code.full_name(value.func) == "re.compile"
+    if not isinstance(value, cst.Call) or code.full_name(value.func) != "re.compile":
+        return False
+    return _PATTERN_OF_LOCALE.search(code.module.code_for_node(value)) is None
 
 
 def _why_call(reading: _Reading, call: cst.Call) -> str:
@@ -233,7 +292,7 @@ def _find_fixed(reading: _Reading, function: cst.FunctionDef) -> None:
                 if not _elements_fixed(reading, node.iter):
                     reading.fixed -= names
                     reading.listing -= names
-            elif isinstance(node, cst.MatchAs | cst.MatchStar):
+            elif isinstance(node, cst.MatchAs | cst.MatchStar | cst.MatchMapping):
                 reading.fixed -= bound_names(node)
                 reading.listing -= bound_names(node)
         if len(reading.fixed) + len(reading.listing) == before:
@@ -270,7 +329,8 @@ def _cannot_change(reading: _Reading, value: cst.BaseExpression) -> bool:
                 for one in value.args
                 if one.keyword is None or one.keyword.value != "key"
             )
-        return True  # another pure builtin, a call of the list above, or a function that was looked at
+        # an exception takes on the traceback of everybody who raises it; else it is a builtin, of the list above, or was looked at
+        return not (isinstance(value.func, cst.Name) and value.func.value in EXCEPTIONS)
     if isinstance(value, cst.Name):
         return value.value in reading.fixed or value.value not in reading.own
     if isinstance(value, cst.Tuple):

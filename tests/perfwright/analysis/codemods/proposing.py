@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from perfwright.analysis.codemods.code_reading import Edited, HotCode, Left
@@ -21,7 +22,9 @@ def proposed(source: str, name: str, codemod: str, spoken: frozenset[str] = froz
     return found[0].outcome if found else None
 
 
+@cache
 def edited(source: str, name: str, codemod: str, **seen: Any) -> Edited:
+    """Made once for all that is tried on it."""
     outcome = proposed(source, name, codemod, **seen)
     assert isinstance(outcome, Edited), outcome
     return outcome

@@ -91,12 +91,32 @@ def test_names_and_help_stay() -> None:
         ("import functools\n\n@functools.cache\ndef f(x):\n    return x\n", "decorated"),
         ("LIMIT = 3\nLIMIT += 1\n\ndef f(x):\n    return x + LIMIT\n", "LIMIT"),
         ("def f(x, **more):\n    return x\n", "any number"),
+        ("import texts\nfrom consts import *\n\ndef f(x):\n    return texts.format(x)\n", "import *"),
+        ("import re\n\nWORD = re.compile(rb'\\w', re.L)\n\ndef f(x):\n    return WORD.match(x) is None\n", "`WORD`"),
+        (
+            "LIMITS = ()\ntry:\n    from settings import LIMITS\nexcept ImportError:\n    pass\n\ndef f(x):\n    return x in LIMITS\n",
+            "`LIMITS`",
+        ),
+        ("def g(x):\n    return x\n\ntry:\n    from speed import g\nexcept ImportError:\n    pass\n\ndef f(x):\n    return g(x)\n", "`g"),
+        ("rows = []\n\ndef f(x):\n    return max(len(rows) for rows in x.split()) + len(rows)\n", "`rows`"),
+        ("rows = []\n\ndef f(x):\n    return sum(1 for rows in rows)\n", "`rows`"),
+        ("MARK = '!'\n\ndef f(x):\n    return x is MARK\n", "`is`"),
+        ("def f(x):\n    return ValueError(x)\n", "changed by its caller"),
     ],
 )
 def test_what_is_not_pure_is_left_alone(source: str, why: str) -> None:
     """The first thing that is not proven is told."""
     outcome = proposed(source, "f", NAME)
     assert isinstance(outcome, Left) and why in outcome.why
+
+
+def test_a_nan_is_another_one_each_time() -> None:
+    """A list has the very same NaN in it, and no other; what is equal to itself is remembered."""
+    for source in ("def f(x):\n    return x, float(x)\n", "from decimal import Decimal\n\ndef f(x):\n    return Decimal(x)\n"):
+        changed = loaded(edited(source, "f", NAME).source, "f")
+        assert changed("nan") not in [changed("nan"), changed("nan")]
+        assert changed("1.5") is changed("1.5")
+    assert changed("sNaN").is_snan()
 
 
 def test_a_program_that_changes_its_locale_reads_dates_anew() -> None:

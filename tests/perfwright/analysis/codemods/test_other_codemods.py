@@ -217,12 +217,25 @@ def test_fixes_of_hot_lines_only() -> None:
     source = (
         "def f(xs):\n    ys = []\n    for x in xs:\n        ys.append(x)\n    return ys\n\n\ndef g(xs):\n    return list([x for x in xs])\n"
     )
-    fix = LinterEdit("PERF401", "Use a comprehension", 4, 4, (Span((2, 5), (2, 12), "ys = [x for x in xs]"), Span((3, 5), (4, 21), "")))
-    other = LinterEdit("C411", "Unnecessary list", 9, 9, (Span((9, 12), (9, 33), "[x for x in xs]"),))
+    fix = LinterEdit(
+        "PERF401", "Use a comprehension", 4, 4, (Span((2, 5), (2, 12), "ys = [x for x in xs]"), Span((3, 5), (4, 21), "")), "unsafe"
+    )
+    other = LinterEdit("C411", "Unnecessary list", 9, 9, (Span((9, 12), (9, 33), "[x for x in xs]"),), "unsafe")
     [proposal] = linter_proposals(source, [hot(source, "f")], [fix, other])
     assert isinstance(proposal.outcome, Edited) and loaded(proposal.outcome.source, "f")((1, 2)) == [1, 2]
     assert "list([x for x in xs])" in proposal.outcome.source
     assert not linter_proposals(source, [], [fix, other])
+
+
+def test_fixes_that_leave_nothing_of_a_loop() -> None:
+    """What was appended before an exception is there after it; a comprehension has nothing then, and leaves no name of its loop."""
+    for around, taken in (("try", False), ("with suppress(ValueError)", False), ("with open(xs) as xs", True), ("if xs", True)):
+        more = "    finally:\n        print(ys)\n" if around == "try" else ""
+        source = f"def f(xs):\n    ys = []\n    {around}:\n        for x in xs:\n            ys.append(int(x))\n{more}    return ys\n"
+        fix = LinterEdit("PERF401", "Use a comprehension", 5, 5, (Span((4, 9), (5, 30), "ys = [int(x) for x in xs]"),), "unsafe")
+        for text in (source, source.replace("return ys", "return locals()")):
+            [proposal] = linter_proposals(text, [hot(text, "f")], [fix])
+            assert isinstance(proposal.outcome, Edited) is (taken and text == source), (around, proposal.outcome)
 
 
 def test_what_cannot_be_read_is_told() -> None:

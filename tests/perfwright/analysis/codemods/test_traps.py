@@ -1,5 +1,6 @@
 """Code with a trap in it: what a codemod must not propose, because another result, exception or effect would come of it."""
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,259 +12,32 @@ from perfwright.analysis.codemods.linter_edits import LinterEdit, Span
 from perfwright.analysis.codemods.linter_fixes import linter_proposals
 from perfwright.analysis.codemods.proposals import unified_patch
 from tests.perfwright.analysis.codemods.proposing import edited, hot, loaded, outcome_of, proposed
-
-MEMBERSHIP = {
-    "the list shrinks between two turns of `while any(...)`": """
-def f(xs, ys):
-    while any(x in ys for x in xs):
-        ys.pop()
-""",
-    "a generator is asked while its consumer changes the list": """
-def f(xs, ys):
-    for x in (v for v in xs if v in ys):
-        ys.remove(x)
-""",
-    "a generator outlives the list as it is": """
-def f(xs, ys):
-    found = (x for x in xs if x in ys)
-    ys.clear()
-    return list(found)
-""",
-    "the loop's own source takes from the list": """
-def f(ys):
-    for x in iter(ys.pop, None):
-        if x in ys:
-            return x
-""",
-    "a comprehension in another one whose condition takes from the list": """
-def f(xs, ys):
-    return [ys.pop() for x in xs if any(v in ys for v in x)]
-""",
-    "a key function takes from the list": """
-def f(xs, ys, key):
-    for x in xs:
-        if x in ys:
-            print2 = max(xs, key=key)
-""",
-    "other tasks run in an asynchronous loop": """
-async def f(xs, ys):
-    async for x in xs:
-        if x in ys:
-            return x
-""",
-    "other tasks run in an asynchronous comprehension": """
-async def f(xs, ys):
-    return [x async for x in xs if x in ys]
-""",
-    "another thread has the lock meanwhile": """
-def f(xs, ys, lock):
-    for x in xs:
-        with lock:
-            if x in ys:
-                return x
-""",
-    "a thread is waited for": """
-def f(threads, ys):
-    for one in threads:
-        one.join()
-        if one.name in ys:
-            return one
-""",
-    "a list with two names is multiplied": """
-class A:
-    def f(self, xs, ys):
-        for x in xs:
-            if x in ys:
-                self.same *= 0
-""",
-    "a builtin's name means something else here": """
-from .numbers import sum
-
-def f(xs, ys):
-    for x in xs:
-        if x in ys:
-            sum(ys)
-""",
-    "a star may have brought another `sum`": """
-from numbers2 import *
-
-def f(xs, ys):
-    for x in xs:
-        if x in ys:
-            sum(ys)
-""",
-    "global state": """
-seen = []
-
-def f(xs):
-    global seen
-    for x in xs:
-        if x not in seen:
-            note(x)
-""",
-    "a closure changes it": """
-def f(xs, ys):
-    def drop():
-        nonlocal_ = ys.pop()
-    for x in xs:
-        if x in ys:
-            drop()
-""",
-    "the function looks at its own names": """
-def f(xs, ys):
-    for x in xs:
-        if x in ys:
-            pass
-    return sorted(locals())
-""",
-    "a compiler for numbers reads the source": """
-import numba
-
-@numba.njit
-def f(xs, ys):
-    for x in xs:
-        if x in ys:
-            return x
-""",
-    "a method of the same object may replace it": """
-class A:
-    def f(self, xs):
-        for x in xs:
-            if x in self.known:
-                self.forget(x)
-""",
-    "the body stands on the line of the def": """
-def f(xs, ys): return [x for x in xs if x in ys]
-""",
-    "a method of the module's own that is called like a dictionary's": """
-class Pool:
-    def get(self, key):
-        self.free.append(self.free.pop(0))
-
-def f(xs, pool):
-    for x in xs:
-        if x in pool.free:
-            pool.get(x)
-""",
-    "a builtin hands the list itself on": """
-def f(xs, ys):
-    seen = []
-    for x in xs:
-        if x in seen:
-            longer = max(ys, seen, key=len)
-            longer.pop()
-        seen.append(x)
-""",
-    "a walrus names another list": """
-def f(xs, ys):
-    for x in xs:
-        if x in ys and (ys := [x]):
-            return ys
-""",
-}
-FIRST_MATCH = """
-def merge(counts, names, lock):
-    merged = []
-    for count in counts:
-        for known in merged:
-            if known.key == count.key:
-                known.pieces += count.pieces
-                break
-        else:
-            merged.append(count)
-    return merged
-"""
-FIRST_MATCHES = {
-    "keys change in a function that is called": ("    return", "        names.rename(count)\n    return"),
-    "keys change while others run": ("    return", "        yield count\n    return"),
-    "another thread changes keys": ("        for known", "        with lock:\n            pass\n        for known"),
-    "it is a dictionary": ("merged = []", "merged = {1: 2}"),
-    "the key is worked out each time": (
-        "\ndef merge",
-        "\nclass C:\n    @property\n    def key(self):\n        return self.pieces\n\n\ndef merge",
-    ),
-}
-INVARIANTS = {
-    "it is held by a dictionary": "        dict(rows=sorted(values))['rows'].append(one)\n",
-    "it is what a sum begins with": "        sum([], sorted(values)).append(one)\n",
-    "its first element is assigned with others": "        sorted(values)[0], b = 1, 2\n",
-    "a loop assigns its element": "        for sorted(values)[0] in wanted:\n            pass\n",
-    "one of two is handed on": "        max(sorted(values), [one]).append(one)\n",
-    "a generator makes it later": "        waiting = (v for v in wanted if v in sorted(values))\n        values.pop()\n",
-}
-MEMOISE = {
-    "a tuple of lists": "return tuple([one.split(',') for one in x.split(';')])",
-    "a list's list": "rows = [one.split(',') for one in x.split(';')]\n    return rows[0]",
-    "a part of a list": "return x.split()[1:]",
-    "the rest of a list": "first, *rest = x.split()\n    return rest",
-    "an element of a list of lists": "for row in [[x], [x, x]]:\n        if row:\n            return row",
-    "the largest of lists": "return max([x], [x, x])",
-    "lists added up": "return sum(([x], [x]), [])",
-    "a list that goes through another function": "return g(x.split())",
-    "a default that all calls of another function share": "return h(x)",
-    "a function that is another one later": "return later(x)",
-    "the environment": "return os.environ.get(x)",
-    "the clock": "return time.monotonic() > x",
-    "state of the module": "return x * RATE",
-    "itself": "return f(x - 1) if x else 0",
-    "a walrus that keeps a list": "return (parts := x.split())",
-}
-MODULE = """
-import os
-import time
-
-RATE = 2
+from tests.perfwright.analysis.codemods.traps import (
+    DEQUES,
+    FIRST_MATCH,
+    FIRST_MATCHES,
+    INVARIANTS,
+    MEMBERSHIP,
+    MEMOISE,
+    MODULE,
+    PARTS,
+    PATTERNS,
+    QUEUE,
+)
 
 
-def g(parts):
-    return parts
+class Shifting:
+    """Its key is worked out of what is added up."""
 
+    def __init__(self, pieces: int) -> None:
+        self.pieces = pieces
 
-def h(x, held=[]):
-    return held
+    @property
+    def key(self) -> int:
+        return self.pieces % 5
 
-
-def later(x):
-    return x
-
-
-later = print
-
-
-def faster():
-    global RATE
-    RATE += 1
-
-
-def f(x):
-    {body}
-"""
-DEQUES = {
-    "taken from more often than there are": ("node = waiting.pop(0)", "nodes = [waiting.pop(0) for turn in range(2)]"),
-    "an inner function takes from it": ("    waiting = [start]", "    waiting = [start]\n    take = lambda: waiting.pop()"),
-    "handed to itself": ("waiting.append(other)", "waiting.extend(waiting)"),
-}
-QUEUE = """
-def f(start, edges):
-    waiting = [start]
-    while waiting:
-        node = waiting.pop(0)
-        for other in edges:
-            waiting.append(other)
-"""
-PATTERNS = {
-    "an option that prints each time": "def f(text, flags):\n    return re.match('a', text, flags)\n",
-    "wrong only with its flags": "def f(text):\n    return re.match('(a#)', text, re.VERBOSE)\n",
-    "flags that exclude each other": "def f(text):\n    return re.match('a', text, re.A | re.U)\n",
-    "warned of where it is used": "def f(text):\n    return re.match('[[a]]', text)\n",
-}
-PARTS = """
-def f(rows):
-    text = ""
-    for row in rows:
-        text += f"{row}"
-    return text
-"""
+    def __repr__(self) -> str:
+        return f"Shifting({self.pieces})"
 
 
 def alone(outcome: Edited | Left | None) -> bool:
@@ -276,11 +50,39 @@ def test_lists_that_may_not_stay(trap: str) -> None:
     assert alone(proposed(MEMBERSHIP[trap], "f", membership.NAME))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "rows = load(xs)\n    return [row for row in rows if row in ys]",
+        "return [', '.join(x) in ys and x.get('a', 1) for x in xs]",
+        "return any(os.path.join(x, 'a') in ys for x in xs)",
+        "for x in xs:\n        if x in ys and settings.get(x):\n            return max(x, key=len)",
+    ],
+)
+def test_lists_that_stay(body: str) -> None:
+    """What everybody writes is no trap: a source that was loaded, joined paths, dictionaries."""
+    assert not alone(proposed(f"import os\n\ndef f(xs, ys, settings):\n    {body}\n", "f", membership.NAME))
+
+
 @pytest.mark.parametrize("trap", FIRST_MATCHES)
 def test_keys_that_may_change(trap: str) -> None:
     """What is in the list has another key, or is no list."""
     assert not alone(proposed(FIRST_MATCH, "merge", first_match.NAME)), "without the trap it is proposed"
     assert alone(proposed(FIRST_MATCH.replace(*FIRST_MATCHES[trap]), "merge", first_match.NAME))
+
+
+@pytest.mark.parametrize("counts", [[1, "a"], ["a", 1], [None, 1.5], [Shifting(0), 1], [Shifting(n % 5) for n in range(9)]])
+def test_searches_fail_and_find_as_before(counts: list[Any]) -> None:
+    """Of two that have no key the first is told; a key that is worked out of what changes is asked each time."""
+    changed = loaded(edited(FIRST_MATCH, "merge", first_match.NAME).source, "merge")
+    expected = outcome_of(loaded(FIRST_MATCH, "merge"), copy.deepcopy(counts), [], None)
+    assert outcome_of(changed, copy.deepcopy(counts), [], None) == expected
+
+
+def test_another_any_is_handed_nothing_that_is_kept() -> None:
+    """A function that only has a builtin's name may change the list it is given."""
+    source = "from numbers2 import any\n\n\ndef f(xs):\n    ys = [2, 1]\n    for x in xs:\n        any(sorted(ys))\n"
+    assert alone(proposed(source, "f", invariants.NAME))
 
 
 @pytest.mark.parametrize("trap", INVARIANTS)
@@ -318,6 +120,13 @@ def test_decimals_of_a_program_that_changes_their_context() -> None:
     assert isinstance(proposed(source, "f", memoise.NAME, frozenset({"localcontext"})), Left)
 
 
+def test_numbers_of_a_program_that_changes_its_locale() -> None:
+    """`n` writes 1.000 or 1,000; other formats stay the same."""
+    for body, follows in (("f'{x:n}'", True), ("'{:n}'.format(x)", True), ("format(x, 'd')", True), ("f'{x:02d}'", False)):
+        outcome = proposed(f"def f(x):\n    return {body}\n", "f", memoise.NAME, frozenset({"setlocale"}))
+        assert isinstance(outcome, Left if follows else Edited), body
+
+
 def test_globals_that_are_assigned_from_elsewhere() -> None:
     """`price.RATE = 7` in another file: what is remembered would be of the old rate."""
     source = "RATE = 2\n\ndef f(x):\n    return x * RATE\n"
@@ -343,6 +152,12 @@ def test_queues_that_are_more(trap: str) -> None:
 def test_patterns_that_do_more_where_they_are_used(trap: str) -> None:
     """What fails, warns or prints in the call would do so when the module is imported, or once only."""
     assert isinstance(proposed(f"import re\n\n{PATTERNS[trap]}", "f", patterns.NAME), Left)
+
+
+def test_a_pattern_of_a_method_without_a_name() -> None:
+    """`_` is what handlers are called; a class renames names with two underscores."""
+    source = "import re\n\n\nclass C:\n    def _(self, text):\n        return re.match('a', text) is not None\n"
+    assert loaded(edited(source, "_", patterns.NAME).source, "C")()._("a") is True
 
 
 def test_modules_that_are_not_known_where_the_helper_stands() -> None:
@@ -424,7 +239,7 @@ def test_type_comments_stay_true() -> None:
 def test_lines_are_counted_as_git_and_ruff_do() -> None:
     """A form feed ends no line."""
     source = "x = 1\n\x0c\ndef f(xs):\n    return list([x for x in xs])\n"
-    fix = LinterEdit("C411", "Unnecessary list", 4, 4, (Span((4, 12), (4, 33), "[x for x in xs]"),))
+    fix = LinterEdit("C411", "Unnecessary list", 4, 4, (Span((4, 12), (4, 33), "[x for x in xs]"),), "unsafe")
     [proposal] = linter_proposals(source, [hot(source, "f")], [fix])
     assert isinstance(proposal.outcome, Edited)
     assert proposal.outcome.source == source.replace("list([x for x in xs])", "[x for x in xs]")
