@@ -15,6 +15,13 @@ SOURCES := perfwright activities workflows starter worker.py lab deploy
 TESTS ?= tests
 TEST_PROCESSES ?= 4
 
+# Tests of the engine and of CpuProfilingInvestigation alone, `make test TESTS='$(ENGINE)'`: all files but those of databases, and those of
+# changes with their trials and the processes that optimise by them.
+OF_DATABASES := database|postgres|mysql|query|statement|/plans/|/explaining/|/masking/|/server_log/|kept_values|live_guards
+OF_CHANGES := trial|chang|undo|garbage|/gc/|collector|index|optimi|codemod|code_checks|ruff_fixes|cachegrind|deliver|annotations
+OF_CHANGES := $(OF_CHANGES)|http_requests|process_memory|service_runs|worker_counts|lab/test_benchmark
+ENGINE = $(shell find tests -name 'test_*.py' | grep -vE '$(OF_DATABASES)|$(OF_CHANGES)' | sort)
+
 PIP_PROGRESS := /^Collecting/ && ++n % 10 == 0 { print "  " n " packages: " $$2; fflush() } \
   /^Installing collected/ { print "  unpacking " n " packages"; fflush() }
 
@@ -28,6 +35,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make demo    start everything and investigate the lab (KEEP=1 leaves it running)"
 	@echo "make test    all tests"
+	@echo "             make test TESTS='\$$(ENGINE)': those of the engine and of CPU profiling alone"
 	@echo "make check   format, lint, types, architecture, generated docs"
 	@echo "make bench   benchmarks"
 	@echo "make clean   remove .venv, caches and .perfwright"

@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +11,16 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.calls_again import known_of, paths_of, source_in
 from activities.changes.git_command import git
 from activities.changes.kind import Site
-from activities.code_trees import find_commit, inside, laid_out, lay_out, read_source, tree_folder
+from activities.code_trees import find_commit, inside, laid_out, lay_out, own_tree, owned, read_source, release, tree_folder
 from activities.compute import in_own_process
 from activities.heartbeats import beating
 from activities.ruff_fixes import ruff_edits
 from perfwright.analysis.changes.file_edits import patch_looks_secret
-from perfwright.analysis.hot_code import HOT_SHARE, function_text, located
+from perfwright.analysis.codemods.linter_edits import SAFE_FIXES, UNSAFE_FIXES
+from perfwright.analysis.hot_code import HOT_SHARE, function_text, located, moved
 from perfwright.models.change import PATCH_CHARACTERS as GIVEN_CHARACTERS
 from perfwright.models.cpu_optimization import (
     CANDIDATES_AT_MOST,
@@ -45,7 +46,6 @@ from perfwright.models.cpu_profiling import HotSpot
 
 REPEAT = Path(__file__).parent / "call_injection" / "repeat.py"
 PROFILE_MARGIN_S = 120.0
-RUFF = "ruff"
 FORBIDDING_WORDS = ("setlocale", "getcontext", "setcontext", "localcontext", "DefaultContext")
 """Where they occur in the repository, something is not proven (see `codemods.purity`)."""
 LEFT_TOLD = 40
@@ -67,6 +67,7 @@ class CodeCandidates:
             repository, commit = await find_commit(order.target, request.base, self._site)
             tree = tree_folder(self._site, order.prefix)
             await lay_out(self._site, repository, commit, tree)
+            await owned(tree)
             await asyncio.to_thread(inside, tree, request.working_directory)
         return CodeBase(
             target=order.target,
@@ -85,8 +86,7 @@ class CodeCandidates:
     @activity.defn
     async def release_code(self, code: CodeBase) -> None:
         """Remove what was laid out and recorded."""
-        await asyncio.to_thread(shutil.rmtree, code.tree, ignore_errors=True)
-        await asyncio.to_thread(shutil.rmtree, f"{code.tree}.calls", ignore_errors=True)
+        await asyncio.to_thread(release, Path(code.tree))
 
     @activity.defn
     async def locate_hot_code(self, query: HotCodeQuery) -> HotCodeFound:
@@ -125,9 +125,13 @@ class CodeCandidates:
         """The candidate again, on what was kept meanwhile."""
         candidate = order.candidate
         async with beating(lambda: {"doing": "stacking"}):
-            source = await read_source(self._site, Path(order.code.repository), order.tip, candidate.path)
+            before, source = [
+                await read_source(self._site, Path(order.code.repository), commit, candidate.path)
+                for commit in (order.code.commit, order.tip)
+            ]
+            function, calls = await asyncio.to_thread(moved, order.function, order.calls, before, source)
             spoken = await self._spoken(order.code) | await self._assigned_elsewhere(order.code, source)
-            found, left = await self._candidates(candidate.path, source, [order.function], order.calls, spoken, only=candidate.codemod)
+            found, left = await self._candidates(candidate.path, source, [function], calls, spoken, only=candidate.codemod)
         for one in found:
             if one.function == candidate.function:
                 return Stacked(patch=one.patch)
@@ -154,6 +158,7 @@ class CodeCandidates:
                     why="a line that changes looks like it holds a password or token, and changes are recorded: take it out"
                 )
             try:
+                await own_tree(self._site, order.code)
                 async with laid_out(self._site, repository, order.tip, patch, f"{order.code.prefix} given") as tree:
                     return await asyncio.to_thread(_given, order, patch, tree, ref)
             except ApplicationError as trouble:
@@ -170,7 +175,7 @@ class CodeCandidates:
     ) -> tuple[list[Candidate], list[LeftAlone]]:
         if not source:
             return [], []
-        edits = await ruff_edits(self._site, path, source) if only in ("", RUFF) else ()
+        edits = await ruff_edits(self._site, path, source) if only in ("", SAFE_FIXES, UNSAFE_FIXES) else ()
         found, left = await in_own_process(
             propose_all, path, source, tuple(functions), calls, spoken, edits, only, heartbeat=activity_beat, limit_s=300.0
         )
@@ -195,16 +200,26 @@ class CodeCandidates:
         return frozenset(found)
 
     async def _assigned_elsewhere(self, code: CodeBase, source: str) -> frozenset[str]:
-        """`.RATE` of each global name of the module that anything in the repository assigns as an attribute (`price.RATE = 2`)."""
-        names = sorted(_globals_of(source))[:GLOBALS_ASKED]
-        if not names:
-            return frozenset()
-        assigned = rf"\.({'|'.join(names)})[[:space:]]*([-+*/%&|^@]|//|\*\*|<<|>>)?=[^=]"
-        words = ("grep", "-h", "-o", "-E", "-e", assigned, code.commit, "--", "*.py")
+        """`.RATE` of each global name of the module that the repository sets from outside: `price.RATE = 2`, alone or with other targets,
+        `setattr(price, "RATE", 2)`, `vars(price)["RATE"] = 2`."""
+        names = _globals_of(source)
+        asked = sorted(filter(str.isascii, names))[:GLOBALS_ASKED]
+        not_asked = frozenset(f".{name}" for name in names.difference(asked))
+        if not asked:
+            return not_asked
+        named = f"({'|'.join(asked)})"
+        patterns = (
+            rf"\.{named}[[:space:]]*([-+*/%&|^@]|//|\*\*|<<|>>)?=[^=]",
+            rf"^[[:space:]]*[(]?[][A-Za-z0-9_., ]*\.{named}[[:space:]]*[,:][^=(]*=[^=]",
+            rf"(^|[^A-Za-z0-9_])(for|as|del)[[:space:]]+[][A-Za-z0-9_., ]*\.{named}([^A-Za-z0-9_(]|$)",
+            rf"setattr\(.*[\"']{named}[\"']",
+            rf"(__dict__|vars\([^()]*\))\[[\"']{named}[\"']",
+        )
+        words = ("grep", "-h", "-o", "-E", *(word for pattern in patterns for word in ("-e", pattern)), code.commit, "--", "*.py")
         seen = await git(self._site, Path(code.repository), *words, codes=(0, 1))
         if seen.stdout_dropped_bytes:
             return frozenset(f".{name}" for name in names)
-        return frozenset(found.group() for line in seen.stdout.splitlines() if (found := re.match(r"\.\w+", line)))
+        return not_asked | {f".{name}" for name in re.findall(r"[.\"'](\w+)", seen.stdout) if name in names}
 
 
 def activity_heartbeat(*details: Any) -> None:
@@ -244,10 +259,10 @@ def _globals_of(source: str) -> set[str]:
 
 
 def _given(order: GivenOrder, patch: str, tree: Path, ref: str) -> GivenCandidate:
-    """Which recorded function it touches is told from the functions whose text differs."""
-    paths = re.findall(r"^\+\+\+ b/(.+?)\t?$", patch, re.MULTILINE)
-    touched = next((one for one in order.calls.functions if one.path in paths and one.kept and _differs(order, one, tree)), None)
-    name, touches_world = _known_of(order, touched, tree) if touched else ("", True)
+    """Told by the first recorded function whose text differs; calls of all of them are made again."""
+    paths, old = paths_of(patch), Path(order.code.tree)
+    touched = next((one for one in order.calls.functions if one.path in paths and one.kept and _differs(one, old, tree)), None)
+    name, mutable = known_of(touched, (old, tree)) if touched else ("", False)
     return GivenCandidate(
         candidate=Candidate(
             id=f"{GIVEN}:{order.number}",
@@ -260,38 +275,15 @@ def _given(order: GivenOrder, patch: str, tree: Path, ref: str) -> GivenCandidat
             gain_share=0.0,
             patch=patch,
             ref=ref,
-            mutable=not touches_world,
+            mutable=mutable,
         ),
         line=touched.line if touched else 0,
     )
 
 
-def _known_of(order: GivenOrder, one: CallsOfFunction, tree: Path) -> tuple[str, bool]:
-    """Its name with its class (`Cart.total`), and whether the old code or the new one touches the world; what cannot be read does."""
-    # Here: libcst would take a tenth of a worker's start.
-    from perfwright.analysis.codemods.code_reading import Code
-    from perfwright.analysis.codemods.proposals import touches_world
-
-    name, touches = "", False
-    for root in (Path(order.code.tree), tree):
-        try:
-            code = Code((root / one.path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, SyntaxError):
-            return name or one.function, True
-        function = code.function(one.function, one.line)
-        if function is None:
-            return name or one.function, True
-        name, touches = name or code.qualified(function), touches or touches_world(code, function)
-    return name, touches
-
-
-def _differs(order: GivenOrder, one: CallsOfFunction, tree: Path) -> bool:
-    try:
-        new = (tree / one.path).read_text(encoding="utf-8")
-        old = (Path(order.code.tree) / one.path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return function_text(old, one.function) != function_text(new, one.function)
+def _differs(one: CallsOfFunction, old: Path, new: Path) -> bool:
+    texts = [function_text(source_in(tree, one.path), one.function) for tree in (old, new)]
+    return texts[0] != texts[1]
 
 
 def repeated(command: tuple[str, ...], seconds: float) -> tuple[str, ...]:

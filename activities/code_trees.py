@@ -2,26 +2,36 @@
 
 They are written from git's store of objects by an index of their own: the repository's checkout, index, refs and worktrees are not touched,
 so that nothing has to be put back, whatever happens.
+
+A run's own tree stands beside its recorded calls (`NAME.calls`) and its owner (`NAME.owner`) for as long as the run goes on, which may be
+weeks; it is looked after a day, and removed where its run is over. Other trees are those of a block, which ends sooner.
 """
 
 import asyncio
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
+from temporalio import activity
+from temporalio.client import RPCError, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCStatusCode
 
 from activities.changes.git_command import git, said
 from activities.changes.kind import Site, refused
 from activities.errors import refuse
+from perfwright.models.cpu_optimization import CodeBase
 from perfwright.models.errors import ErrorType
 from perfwright.models.target import Target
 
 FOLDER = "trees"
 ABANDONED_AFTER_S = 86_400.0
+LOOK_WITHIN = timedelta(seconds=5)
 LARGEST_SOURCE = 400_000
 """Characters of a file that is read."""
 
@@ -52,7 +62,8 @@ async def read_source(site: Site, repository: Path, commit: str, path: str) -> s
 async def lay_out(site: Site, repository: Path, commit: str, folder: Path, patch: str = "") -> None:
     """Write the files into `folder`, which is emptied first. Raises ToolFailed where the patch does not apply."""
     index = folder.with_name(f"{folder.name}.index")
-    await asyncio.to_thread(_clear, folder, index)
+    await asyncio.to_thread(_empty, folder, index)
+    await _clear_abandoned(folder.parent)
     own = {"GIT_INDEX_FILE": str(index)}
     try:
         await git(site, repository, "read-tree", commit, environment=own)
@@ -93,17 +104,75 @@ def inherited(target: Target, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in names if name in environ}
 
 
-def _clear(folder: Path, index: Path) -> None:
+async def own_tree(site: Site, code: CodeBase) -> None:
+    """The run's own tree: laid out again where somebody removed it."""
+    tree = Path(code.tree)
+    if not await asyncio.to_thread(tree.is_dir):
+        await lay_out(site, Path(code.repository), code.commit, tree)
+
+
+async def owned(tree: Path) -> None:
+    """Write down which run the tree is laid out for."""
+    info = activity.info()
+    text = json.dumps({"workflow_id": info.workflow_id, "run_id": info.workflow_run_id})
+    await asyncio.to_thread(_owner_of(tree).write_text, text, encoding="utf-8")
+
+
+def release(tree: Path) -> None:
+    """Remove the run's own tree with all that stands beside it."""
+    for one in (tree, Path(f"{tree}.calls")):
+        shutil.rmtree(one, ignore_errors=True)
+    _owner_of(tree).unlink(missing_ok=True)
+
+
+def _owner_of(tree: Path) -> Path:
+    return Path(f"{tree}.owner")
+
+
+def _empty(folder: Path, index: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
-    for other in folder.parent.iterdir():
+
+
+async def _clear_abandoned(root: Path) -> None:
+    """Remove what killed workers and terminated runs left here more than a day ago."""
+    for one in await asyncio.to_thread(_old, root):
+        tree = root / one.name.partition(".")[0]
+        if not await _goes_on(_owner_of(tree)):
+            await asyncio.to_thread(_remove, one)
+
+
+def _old(root: Path) -> list[Path]:
+    """Owners last, by whom the rest is told."""
+    found = []
+    for one in root.iterdir():
         try:
-            abandoned = time.time() - other.stat().st_mtime > ABANDONED_AFTER_S
+            if time.time() - one.stat().st_mtime > ABANDONED_AFTER_S:
+                found.append(one)
         except FileNotFoundError:
             continue
-        if abandoned and other.is_dir():
-            shutil.rmtree(other, ignore_errors=True)
-        elif abandoned:
-            other.unlink(missing_ok=True)
+    return sorted(found, key=lambda one: one.suffix == ".owner")
+
+
+async def _goes_on(owner: Path) -> bool:
+    """Whether the run is open that the tree was laid out for; what cannot be told counts as open."""
+    try:
+        named = json.loads(await asyncio.to_thread(owner.read_text, encoding="utf-8"))
+        handle = activity.client().get_workflow_handle(named["workflow_id"], run_id=named["run_id"])
+    except FileNotFoundError:
+        return False
+    except RuntimeError:  # no worker runs this
+        return True
+    try:
+        return (await handle.describe(rpc_timeout=LOOK_WITHIN)).status in (None, WorkflowExecutionStatus.RUNNING)
+    except RPCError as trouble:
+        return trouble.status != RPCStatusCode.NOT_FOUND
+
+
+def _remove(one: Path) -> None:
+    if one.is_dir():
+        shutil.rmtree(one, ignore_errors=True)
+    else:
+        one.unlink(missing_ok=True)

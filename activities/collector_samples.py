@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -48,7 +49,9 @@ async def samples_of(sides: Mapping[str, CommandSide], request: GarbageCollectio
                 if (name, number) in done:
                     continue
                 doing = name or "as it is"
+                began = time.monotonic()
                 line = await _taken(name, number, sides[name], drawn, request)
+                line["took_s"] = round(time.monotonic() - began, 3)
                 folder.append(SAMPLES_FILE, line)
                 taken.append(line)
     return taken

@@ -37,6 +37,7 @@ from perfwright.analysis.gc.candidates import (
 from perfwright.analysis.gc.front import AS_IS, choose, score
 from perfwright.analysis.gc.issues import issues_of, summary_sentence
 from perfwright.analysis.gc.pauses import pause_table
+from perfwright.analysis.gc.trial_time import trial_seconds
 from perfwright.analysis.gc.trying import metric_of
 from perfwright.analysis.gc.tuning_results import judged
 from perfwright.models.cpu_profiling import TargetProcess
@@ -198,11 +199,12 @@ class Collectors:
         names = [candidate.name for candidate in request.candidates]
         pause_ms = wanted.pause_limit_ms(batch=wanted.load is None)
         sweep = choose(scores, pause_ms, wanted.share_target, names)
+        trial_s = trial_seconds(samples, _took_s(taken), sweep, wanted, request.metric)
         lines = "".join(one.model_dump_json() + "\n" for one in samples)
         stored = await self._artifacts.put(f"{request.artifact_prefix}/samples.jsonl", lines.encode(), MEDIA_TYPE, "Samples of the sweep")
         drawn = draw_front(scores, sweep.chosen, pause_ms, 1 + wanted.memory_limit_share)
         picture = await self._artifacts.put(f"{request.artifact_prefix}/front.svg", drawn.encode(), "image/svg+xml", "Pareto front")
-        return sweep.model_copy(update={"samples": stored, "picture": picture})
+        return sweep.model_copy(update={"samples": stored, "picture": picture, "trial_s": trial_s})
 
     async def _samples(
         self, target: Target, request: GarbageCollectionRequest, candidates: tuple[GcCandidate, ...], folder: RecordingFolder
@@ -248,6 +250,12 @@ class Collectors:
             told = f"{JAVA_OPTIONS} of {target.name}: {place} looks like a secret, and would be recorded with a change of it"
             raise refuse(ErrorType.INVALID_INPUT, told, way_out="Hand it over by a variable of its own")
         return jvm_candidates(side.argv, options, seen.facts, collectors, issues, pause_ms, memory_bytes())
+
+
+def _took_s(taken: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of a sample of each side that counts, the median."""
+    good = [(one["sample"]["candidate"], one["took_s"]) for one in taken if not one["sample"]["trouble"] and "took_s" in one]
+    return {name: float(median(took_s for other, took_s in good if other == name)) for name in {name for name, _ in good}}
 
 
 def _no_log(target: Target, taken: list[dict[str, Any]]) -> Exception:

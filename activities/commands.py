@@ -80,6 +80,7 @@ class Commands:
             returncode=ended.returncode,
             stopped_by_us=ended.stopped,
             seconds=time.monotonic() - began,
+            left_over=ended.left_over,
             output_tail=_shown(ended.stderr.strip() or ended.stdout.strip(), inherited)[-TAIL_CHARACTERS:],
         )
 

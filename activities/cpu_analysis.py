@@ -16,7 +16,9 @@ from activities.compute import in_own_process
 from perfwright.analysis.interpreters import Interpreter, interpreter_in
 from perfwright.analysis.profile_review import judge
 from perfwright.analysis.recording_quality import NO_CPU_FREE
+from perfwright.analysis.unseen_cpu import limit_of
 from perfwright.models.artifact import ArtifactRef
+from perfwright.models.cpu_coverage import CpuCoverage
 from perfwright.models.cpu_profiling import PROCESS, FlameGraph, HotPaths, ProcessUse, Runtime, Utilisation
 from perfwright.models.cpu_steps import (
     FindingsToRank,
@@ -59,8 +61,8 @@ class CpuAnalysis:
         """Quality gates of the recording, and what a reviewer should see of it."""
         recording = request.recording
         interpreter, runtime = interpreter_in(recording.process), recording.process.runtime
-        running, inside = await self._read(ProfileToRead(recording=recording), review_of, recording.usage, runtime, interpreter)
-        return judge(recording, request.request, running, inside)
+        read = await self._read(ProfileToRead(recording=recording), review_of, recording.usage, runtime, interpreter)
+        return judge(recording, request.request, *read)
 
     @activity.defn
     async def draw_flame_graphs(self, request: FlameGraphsToDraw) -> FlameGraphs:
@@ -136,9 +138,11 @@ class CpuAnalysis:
             return await in_own_process(function, _kept(folder, "profile", profile), *arguments, heartbeat=_beat(function.__name__))
 
 
-def review_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter | None) -> tuple[int, float | None]:
-    """In a process of its own: samples that count as CPU time, and the share of it that an interpreter by name spends on its own work."""
-    return running_samples_of(path, usage, runtime), inside_share_of(path, usage, runtime, interpreter) if interpreter else None
+def review_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter | None) -> tuple[int, float | None, CpuCoverage]:
+    """In a process of its own: samples that count as CPU time, the share of it that an interpreter by name spends on its own work, and what
+    of the CPU time the samples stand for."""
+    inside = inside_share_of(path, usage, runtime, interpreter) if interpreter else None
+    return running_samples_of(path, usage, runtime), inside, _seen(path, usage, runtime).coverage
 
 
 def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
@@ -223,7 +227,19 @@ def summary_of(
     utilisation: Utilisation,
     usage: ProcessUse,
 ) -> str:
-    """One sentence that a reader who stops here takes away."""
+    """What a reader who stops here takes away: one sentence, and what it leaves open where much has no samples."""
+    told = _told_of(target, findings, recommendations, hot_paths, utilisation, usage)
+    return f"{told} {limit_of(hot_paths.coverage, hot_paths.cpu_cores)}".strip()
+
+
+def _told_of(
+    target: str,
+    findings: tuple[Finding, ...],
+    recommendations: tuple[Recommendation, ...],
+    hot_paths: HotPaths,
+    utilisation: Utilisation,
+    usage: ProcessUse,
+) -> str:
     pattern = utilisation.patterns[0].name if utilisation.patterns else "unknown"
     loud = [finding for finding in findings if finding.severity != "information"]
     if not loud:

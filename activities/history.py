@@ -4,6 +4,7 @@ SQLite in a file (WAL: safe with several worker processes of one machine) or Pos
 """
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +13,7 @@ from temporalio import activity
 from activities.history_check import is_current
 from perfwright.models.cpu_profiling import PreviousProfile
 from perfwright.models.gate import Decision
-from perfwright.models.history import PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
+from perfwright.models.history import KeptArtifact, PreviousProfileQuery, RunEnd, RunQuery, RunRecord, RunStart, RunSummary
 from perfwright.models.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class History:
     async def list_runs(self, query: RunQuery) -> list[RunSummary]:
         """Runs, newest first."""
         return await (await self.store()).list_runs(query)
+
+    async def find_kept(self, target: str, kind: str, closed_by: datetime) -> KeptArtifact | None:
+        """What the latest run that had closed by then kept of this kind, whichever process it was; None: there is no such run."""
+        return await (await self.store()).find_kept(target, kind, closed_by)
 
     async def list_decisions(self, run_id: str) -> list[Decision]:
         """The decisions of a run, in their order."""

@@ -14,7 +14,8 @@ LAST_SCAN_SINCE = 160_000
 
 _ROWS = """
 WITH listed AS (
-    SELECT i.*, c.relname, c.relam, c.reltablespace, c.relkind, c.reloptions, t.relname AS table_name, n.nspname, t.relispartition
+    SELECT i.*, i.xmin AS written_by, c.relname, c.relam, c.reltablespace, c.relkind, c.reloptions, t.relname AS table_name, n.nspname,
+           t.relispartition
       FROM pg_index i
       JOIN pg_class c ON c.oid = i.indexrelid
       JOIN pg_class t ON t.oid = i.indrelid
@@ -51,11 +52,13 @@ SELECT l.nspname AS schema_name, l.table_name AS table, l.relname AS name, pg_ge
        ARRAY(SELECT ARRAY[a.attnum::int, a.attstattarget::int] FROM pg_attribute a
               WHERE a.attrelid = l.indexrelid AND a.attstattarget >= 0 ORDER BY a.attnum) AS targets,
        coalesce((SELECT spcname::text FROM pg_tablespace WHERE oid = l.reltablespace), '') AS tablespace,
-       coalesce(l.reloptions, '{{}}') AS storage
+       coalesce(l.reloptions, '{{}}') AS storage, l.indexrelid::int8 AS oid, {made_at} AS there_since
   FROM listed l
   JOIN pg_am m ON m.oid = l.relam
  ORDER BY l.nspname, l.table_name, l.relname
 """
+_MADE_AT = """coalesce(to_char(pg_xact_commit_timestamp(l.written_by) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'), '')"""
+"""When the row in pg_index was written: the index was there then. That of one whose row was changed since is later than it need be."""
 _SCANS = """
 SELECT current_database() AS database,
        to_char(d.stats_reset AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS since,
@@ -74,6 +77,7 @@ async def read_index_rows(connection: "asyncpg.Connection") -> tuple[IndexRow, .
         text = _ROWS.format(
             nulls="l.indnullsnotdistinct" if version >= NULLS_NOT_DISTINCT_SINCE else "false",
             last_scan="coalesce(pg_stat_get_lastscan(l.indexrelid)::text, '')" if version >= LAST_SCAN_SINCE else "''",
+            made_at=_MADE_AT if await connection.fetchval("SELECT current_setting('track_commit_timestamp')::bool") else "''",
         )
         rows = await connection.fetch(text, INDEXES_MOST)
     return tuple(_index(row) for row in rows)
@@ -114,4 +118,5 @@ def _index(row: Any) -> IndexRow:
 _PLAIN = (
     *("schema_name", "table", "name", "definition", "method", "predicate", "unique", "nulls_not_distinct", "immediate", "constraint"),
     *("replica_identity", "clustered", "of_partitioned", "valid", "ready", "bytes", "scans", "last_scan", "comment", "tablespace"),
+    *("oid", "there_since"),
 )

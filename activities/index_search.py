@@ -3,6 +3,8 @@
     statements, catalog -> clone -> what-ifs (HypoPG, else hidden indexes) -> selection -> measured search
     -> fresh clone -> writes without -> verified in pairs -> writes with -> within the budget of writes -> proposals
 
+Where no clone with rows can be made: what-ifs on a clone of statistics -> selection -> a list that nothing was measured of.
+
 Each activity keeps what it has so far, so that the next attempt of a killed worker goes on: it makes its clone anew. Errors: TargetRefused,
 DatabaseRefused, DatabaseUnreachable, ToolMissing, ToolFailed, ToolTimeout, ArtifactCorrupt, StoreUnavailable, InvalidInput.
 """
@@ -10,37 +12,39 @@ DatabaseRefused, DatabaseUnreachable, ToolMissing, ToolFailed, ToolTimeout, Arti
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
-from activities.database_clones import DatabaseClone, database_clone, refuse_clones, remove_clones
+from activities.database_clones import DatabaseClone, NoClone, database_clone, remove_clones, why_no_clone
 from activities.errors import refuse
 from activities.heartbeats import beating
+from activities.index_advising import advise, tables_of
 from activities.index_clone import IndexClone
+from activities.index_given import Given, explainable, read_given
 from activities.index_measuring import choose_by_measuring
+from activities.index_value_sizes import value_sizes, without_risky
 from activities.index_verifying import Verifying
 from activities.index_what_ifs import IndexWhatIfs, answer_by_hidden_indexes
 from activities.kept_values import KeptValues
 from activities.postgres_connection import connected
-from activities.postgres_explain_progress import wanted_statements
 from activities.postgres_explain_session import PlanSession, Refused, Timeouts
+from activities.private_postgres import remove_left
 from activities.recording_folder import RecordingFolder, resumable
-from perfwright.analysis.explaining.sql_texts import UnsendableText, sendable
+from activities.statistics_clones import StatisticsClone, refuse_statistics_clone, statistics_clone
 from perfwright.analysis.indexes.definitions import IndexDefinition
 from perfwright.analysis.indexes.documents import IndexSearchDocument
-from perfwright.analysis.indexes.given import NotTaken, read_definition
+from perfwright.analysis.indexes.given import NotTaken, read_definition, without_left_out
 from perfwright.analysis.indexes.selection import Found, select
-from perfwright.analysis.indexes.statement_texts import RunnableStatement, runnable
-from perfwright.analysis.indexes.workload import Workload, read_workload
 from perfwright.analysis.statements.stored import MEDIA_TYPE, decode, encode
-from perfwright.models.database import Catalog
 from perfwright.models.errors import ErrorType
 from perfwright.models.index_steps import (
+    ClonePlan,
     ClonesRemoved,
     RemoveClones,
     SearchedIndexes,
@@ -49,29 +53,19 @@ from perfwright.models.index_steps import (
 )
 from perfwright.models.index_strategy import IndexStrategy, SearchFacts
 from perfwright.models.statement import StatementSample
+from perfwright.models.unverified_indexes import UnverifiedStrategy
 
 if TYPE_CHECKING:
     import asyncpg
 
 FOUND_FILE = "found.jsonl"
 REASONS_TOLD = 20
-TRIGRAMS = "pg_trgm"
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a search works on."""
-
-    workload: Workload
-    statements: tuple[RunnableStatement, ...]
-    """The workload's texts are of these, by number."""
-    catalog: Catalog
-    not_looked_at: tuple[str, ...]
-
-    @property
-    def taken(self) -> set[str]:
-        """Names of relations there are."""
-        return {name for one in self.catalog.tables for name in (one.name, *(index.name for index in one.indexes))}
+MEASURED_FOR = 30.0
+"""Times the bound of a statement: for the longest values of columns, as for building an index."""
+STATISTICS_INSTEAD = (
+    'Or set statistics_clone = "where needed": the planner is then asked on a clone of statistics alone, which hold values of rows, on the'
+    " worker's host; what it names is a list that nothing was measured of, and nothing is changed"
+)
 
 
 class IndexSearch:
@@ -88,10 +82,11 @@ class IndexSearch:
         async def work() -> SearchedIndexes:
             progress = _Progress("reading the workload")
             async with beating(progress.told):
-                given = await self._given(request)
+                given = await read_given(self._artifacts, self._state_folder, request)
                 progress.doing = f"making a clone of {request.target.title}"
-                async with self._clone(request, "search") as clone, _on(clone) as connection:
-                    given = await _explainable(given, connection, request)
+                async with self._clone(request, "search", given.role) as clone, _on(clone) as connection:
+                    given = await explainable(given, connection, request)
+                    given = await without_risky(given, connection, MEASURED_FOR * request.request.statement_timeout_s)
                     return await self._searched(request, given, clone, connection, folder, progress)
 
         return await resumable(folder, SearchedIndexes, work)
@@ -105,30 +100,69 @@ class IndexSearch:
         async def work() -> IndexStrategy:
             progress = _Progress("reading the workload")
             async with beating(progress.told):
-                given = await self._given(search)
+                given = await read_given(self._artifacts, self._state_folder, search)
                 document = await self._document(request)
-                asked = self._asked(request, given)
-                wanted = self._wanted(request, document, asked)
+                asked = _asked(request.add_indexes, given)
+                wanted = without_left_out((*document.chosen, *asked), request.leave_out)
                 kept_in = f"{search.artifact_prefix}/trials"
                 self._keep(kept_in, given)
                 progress.doing = f"making a clone of {search.target.title}"
-                async with self._clone(search, f"verify {request.revision}") as clone, _on(clone) as connection:
+                async with self._clone(search, f"verify {request.revision}", given.role) as clone, _on(clone) as connection:
                     progress.doing = "verifying on a fresh clone"
-                    given = await _explainable(given, connection, search)
+                    given = await explainable(given, connection, search)
                     fresh = IndexClone(clone.target, connection, given.workload.texts, search.request.statement_timeout_s)
-                    verifying = Verifying(fresh, given.workload, given.statements, given.catalog, given.taken, search.request, asked)
+                    sizes = await value_sizes(connection, {*wanted, *document.tried}, MEASURED_FOR * search.request.statement_timeout_s)
+                    verifying = Verifying(fresh, given.workload, given.statements, given.catalog, given.taken, search.request, asked, sizes)
                     found = await verifying.strategy(wanted, document.tried)
-            return found.model_copy(update={"kept_in": kept_in, "queries": len(given.workload.texts)})
+            told = {"kept_in": kept_in, "queries": len(given.workload.texts), "role": given.role}
+            return found.model_copy(update={**told, "warnings": (*clone.warnings, *found.warnings)})
 
         return await resumable(folder, IndexStrategy, work)
 
     @activity.defn
+    async def advise_indexes(self, request: SearchIndexes) -> UnverifiedStrategy:
+        """Where no clone with rows can be made: what the planner's costs speak for, on a clone of statistics."""
+        folder = RecordingFolder(self._state_folder, f"{request.artifact_prefix}/index-advice-{_key(request)}")
+
+        async def work() -> UnverifiedStrategy:
+            progress = _Progress("reading the workload")
+            async with beating(progress.told):
+                given = await read_given(self._artifacts, self._state_folder, request)
+                asked = _asked(request.request.add_indexes, given)
+                plan = request.clone.model_copy(update={"role": given.role})
+                progress.doing = f"making a clone of the statistics of {request.target.title}"
+                async with (
+                    statistics_clone(plan, tables_of(given), self._environ, self._state_folder) as clone,
+                    _on(clone) as connection,
+                ):
+                    progress.doing = f"asking the planner about {len(given.workload.candidates)} candidates"
+                    return await advise(request, given, clone, connection, asked)
+
+        return await resumable(folder, UnverifiedStrategy, work)
+
+    @activity.defn
     async def remove_clones(self, request: RemoveClones) -> ClonesRemoved:
         """Drop what a killed worker left of this target's clones."""
+        plan = request.clone
         async with beating(_Progress("removing clones").told):
-            if request.needed:
-                await refuse_clones(request.clone, self._environ)
-            return ClonesRemoved(names=await remove_clones(request.clone, self._environ))
+            no_clone = await self._unclonable(plan) if request.needed else None
+            servers = await asyncio.to_thread(remove_left, self._state_folder, plan.target.name)
+            names = (*await remove_clones(plan, self._environ), *servers)
+        return ClonesRemoved(names=names, unclonable=no_clone.reason if no_clone else "", way_out=no_clone.way_out if no_clone else "")
+
+    async def _unclonable(self, plan: ClonePlan) -> NoClone | None:
+        """Why only a clone of statistics can be made; None: one with rows can. Raises TargetRefused where neither can."""
+        no_clone = await why_no_clone(plan, self._environ)
+        if no_clone is None:
+            return None
+        if plan.statistics != "where needed":
+            raise replace(no_clone, way_out=f"{no_clone.way_out}. {STATISTICS_INSTEAD}").refusal
+        try:
+            await refuse_statistics_clone(plan, self._environ)
+        except ApplicationError as neither:
+            reason = f"{no_clone.reason}; nor can one of statistics alone be made: {neither.message}"
+            raise replace(no_clone, reason=reason).refusal from None
+        return no_clone
 
     async def _searched(
         self,
@@ -187,44 +221,20 @@ class IndexSearch:
                     return await what_ifs.answer(search), "hypopg on a clone"
         return await answer_by_hidden_indexes(search, hidden, given.taken), "hidden indexes on a clone"
 
-    async def _given(self, request: SearchIndexes) -> Given:
-        """The workload as it is searched for, with the values of its statements."""
-        wanted = await wanted_statements(self._artifacts, request.table, request.fingerprints)
-        resolved, _ = KeptValues(self._state_folder).resolved(wanted)
-        statements, others = runnable(tuple(resolved[name] for name in request.fingerprints if name in resolved))
-        catalog = decode(Catalog, await self._artifacts.get(request.catalog))
-        return await asyncio.to_thread(_given, statements, catalog, request, tuple(f"{name}: {why}" for name, why in others))
-
     async def _document(self, request: VerifyIndexes) -> IndexSearchDocument:
         try:
             return decode(IndexSearchDocument, await self._artifacts.get(request.found))
         except ValueError as trouble:
             raise refuse(ErrorType.ARTIFACT_CORRUPT, f"{request.found.uri}: {trouble}", way_out="Run the process again") from None
 
-    def _asked(self, request: VerifyIndexes, given: Given) -> frozenset[IndexDefinition]:
-        """What a person added."""
-        added = []
-        for text in request.add_indexes:
-            try:
-                added.append(read_definition(text, given.catalog))
-            except NotTaken as reason:
-                raise refuse(ErrorType.INVALID_INPUT, f"add_indexes: {reason}") from None
-        return frozenset(added)
-
-    def _wanted(
-        self, request: VerifyIndexes, document: IndexSearchDocument, asked: frozenset[IndexDefinition]
-    ) -> frozenset[IndexDefinition]:
-        """What was found, with what a person added, without what a person left out."""
-        left_out = {" ".join(one.split()) for one in request.leave_out}
-        return frozenset(one for one in (*document.chosen, *asked) if one.title not in left_out)
-
     def _keep(self, kept_in: str, given: Given) -> None:
         """For the trials: they run on this host, and no history or artifact may have the values."""
         samples = [StatementSample(text=one.text, source="given", kept_as=f"{kept_in}:{one.fingerprint}") for one in given.statements]
         KeptValues(self._state_folder).keep(kept_in, samples)
 
-    def _clone(self, request: SearchIndexes, word: str) -> Any:
-        return database_clone(request.clone, word, self._environ, self._state_folder / "dumps")
+    def _clone(self, request: SearchIndexes, word: str, role: str) -> Any:
+        plan = request.clone.model_copy(update={"role": role})
+        return database_clone(plan, word, self._environ, self._state_folder / "dumps")
 
 
 @dataclass
@@ -238,39 +248,18 @@ class _Progress:
         return {"doing": self.doing, "elapsed_s": round(time.monotonic() - self.began, 1)}
 
 
-def _given(statements: tuple[RunnableStatement, ...], catalog: Catalog, request: SearchIndexes, reasons: tuple[str, ...]) -> Given:
-    """With candidates that could be built on the target."""
-    texts, weights = [one.text for one in statements], [one.weight for one in statements]
-    workload = read_workload(texts, weights, catalog, round(request.request.budget_mb * 1e6))
-    suited = {(one.schema_name, one.name) for one in catalog.tables if one.kind in ("table", "materialized view")}
-    able = tuple(
-        one
-        for one in workload.candidates
-        if (one.schema_name, one.table_name) in suited and (not one.trigrams or TRIGRAMS in request.database.extensions)
-    )
-    unresolved = tuple(f"{statements[number].fingerprint}: {why}" for number, why in workload.unresolved)
-    return Given(replace(workload, candidates=able), statements, catalog, tuple(dict.fromkeys((*reasons, *unresolved))))
-
-
-async def _explainable(given: Given, connection: "asyncpg.Connection", request: SearchIndexes) -> Given:
-    """Without the statements that the clone's server has no plan for: an extension that it lacks, a table that is gone."""
-    from asyncpg.exceptions import PostgresError
-
-    await connection.execute(f"SET statement_timeout = {round(request.request.statement_timeout_s * 1000)}")
-    refused: dict[int, str] = {}
-    for query, text in enumerate(given.workload.texts):
+def _asked(add_indexes: Sequence[str], given: Given) -> frozenset[IndexDefinition]:
+    """What a person added. Raises InvalidInput."""
+    added = []
+    for text in add_indexes:
         try:
-            await connection.execute(f"EXPLAIN {sendable(text)}")
-        except (PostgresError, UnsendableText) as trouble:
-            refused[given.workload.statements[query]] = getattr(trouble, "sqlstate", None) or type(trouble).__name__
-    if not refused:
-        return given
-    reasons = [f"{given.statements[number].fingerprint}: it has no plan on the clone ({code})" for number, code in refused.items()]
-    left = tuple(one for number, one in enumerate(given.statements) if number not in refused)
-    return await asyncio.to_thread(_given, left, given.catalog, request, (*given.not_looked_at, *reasons))
+            added.append(read_definition(text, given.catalog))
+        except NotTaken as reason:
+            raise refuse(ErrorType.INVALID_INPUT, f"add_indexes: {reason}") from None
+    return frozenset(added)
 
 
-def _on(clone: DatabaseClone) -> Any:
+def _on(clone: DatabaseClone | StatisticsClone) -> Any:
     return connected(clone.target, clone.environ, read_only=False)
 
 

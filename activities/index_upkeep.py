@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.artifacts import ArtifactStore
 from activities.changes.index_facts import find_index
@@ -15,15 +16,19 @@ from activities.changes.kind import Site
 from activities.changes.postgres_session import changing
 from activities.errors import refuse
 from activities.heartbeats import beating
+from activities.history import History
 from activities.index_catalog import read_index_rows, read_scans
 from activities.postgres_connection import STATEMENT_S, connected, reading
 from perfwright.analysis.changes.index_statements import read_name
 from perfwright.analysis.indexes.existing import existing_indexes, masked_indexes
+from perfwright.analysis.indexes.redundancy import BUSINESS_CYCLE
+from perfwright.analysis.indexes.sightings import Look
 from perfwright.analysis.masking.plans import masked_expression
 from perfwright.analysis.query_advice.identifiers import quoted
 from perfwright.analysis.statements.stored import decode
 from perfwright.models.database import Catalog
 from perfwright.models.errors import ErrorType
+from perfwright.models.history import CATALOG
 from perfwright.models.index_steps import (
     IndexUseRead,
     InvalidIndexRemoved,
@@ -44,8 +49,8 @@ SELECT s.schemaname::text AS schema, s.indexrelname::text AS name, s.idx_scan AS
 class IndexUpkeep:
     """Activities on the target's indexes."""
 
-    def __init__(self, artifacts: ArtifactStore, environ: Mapping[str, str], state_folder: Path) -> None:
-        self._artifacts, self._environ, self._state_folder = artifacts, environ, state_folder
+    def __init__(self, artifacts: ArtifactStore, history: History, environ: Mapping[str, str], state_folder: Path) -> None:
+        self._artifacts, self._history, self._environ, self._state_folder = artifacts, history, environ, state_folder
 
     @activity.defn
     async def read_existing_indexes(self, request: ReadExistingIndexes) -> ExistingIndexes:
@@ -57,7 +62,8 @@ class IndexUpkeep:
             rows = await read_index_rows(connection)
             scans, standbys = await read_scans(connection, request.target.name)
             catalog = decode(Catalog, await self._artifacts.get(request.catalog))
-            found = existing_indexes(rows, (scans,), standbys, datetime.now(UTC).isoformat(), catalog)
+            now = datetime.now(UTC)
+            found = existing_indexes(rows, (scans,), standbys, now.isoformat(), catalog, await self._earlier(request.target.name, now))
             return masked_indexes(found) if request.mask_literals else found
 
     @activity.defn
@@ -101,3 +107,17 @@ class IndexUpkeep:
             bytes={names[row["schema"], row["name"]]: int(row["bytes"]) for row in rows},
             counted_since=counted.counted_since,
         )
+
+    async def _earlier(self, target: str, now: datetime) -> Look | None:
+        """What the latest run saw that is a business cycle ago; None where none was, or what it kept is gone."""
+        found = await self._history.find_kept(target, CATALOG, now - BUSINESS_CYCLE)
+        if found is None:
+            return None
+        try:
+            return Look(found.at, decode(Catalog, await self._artifacts.get(found.artifact)))
+        except ValueError:
+            return None
+        except ApplicationError as trouble:
+            if trouble.type != ErrorType.ARTIFACT_CORRUPT:
+                raise
+            return None

@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from activities.index_clone import IndexClone, Written
 from activities.index_measuring import VerifiedChoice, verify
 from perfwright.analysis.indexes.definitions import IndexDefinition
+from perfwright.analysis.indexes.entry_sizes import ValueSizes, entry_risk
 from perfwright.analysis.indexes.proposals import created, estimated_growth, measured_growth, query_effects, write_effects
 from perfwright.analysis.indexes.selection import NONE, Indexes
 from perfwright.analysis.indexes.statement_texts import RunnableStatement
@@ -17,9 +18,10 @@ from perfwright.analysis.indexes.write_costs import write_penalty
 from perfwright.models.database import Catalog
 from perfwright.models.index_strategy import IndexStrategy, IndexStrategyRequest
 
-READERS_MOST, TABLES_MOST = 20, 100
-"""What a strategy tells of who reads what: it goes through histories."""
+READERS_MOST, TABLES_MOST, READERS_TOLD_MOST = 200, 100, 2_000
+"""What a strategy tells of who reads what: of one table, tables, and names in all; it goes through histories."""
 NO_GAIN = "no query is shown to gain from it, or one became slower by it"
+WARNINGS_MOST = 10
 WRITES_MOST = 50
 """Statements whose WAL is measured, those of the most calls."""
 
@@ -36,14 +38,17 @@ class Verifying:
     request: IndexStrategyRequest
     asked_for: Indexes = NONE
     """By a person, in so many words."""
+    sizes: ValueSizes = field(default_factory=dict)
+    """Of the values that indexes may hold."""
 
     async def strategy(self, wanted: Indexes, tried: Sequence[IndexDefinition]) -> IndexStrategy:
         """What is left of the set within the budget of writes. `tried`: other forms that may take an index's place."""
         began = time.monotonic()
         await self.clone.build((), self.taken)  # sets the bound of every statement
         before = await self._written()
-        kept = await self._verified(wanted, tried)
-        dropped = dict.fromkeys(kept.dropped, NO_GAIN)
+        risky = {one: risk.told for one in {*wanted, *tried} - self.asked_for if (risk := entry_risk(one, self.sizes)) and not risk.fits}
+        kept = await self._verified(wanted - set(risky), [one for one in tried if one not in risky])
+        dropped = {one: why for one, why in risky.items() if one in wanted} | dict.fromkeys(kept.dropped, NO_GAIN)
         while True:
             kept = await self._worth_it(kept, dropped)
             after = await self._written()
@@ -57,6 +62,7 @@ class Verifying:
             dropped[dearest] = f"writes would put {growth:.0%} more into the WAL with it and the others; it gives the least for that"
             kept = await self._verified(self._instead(kept.indexes, dearest, dropped), ())
             dropped |= dict.fromkeys(kept.dropped, NO_GAIN)
+        refused = list(self.clone.refused.items())[:WARNINGS_MOST]
         return IndexStrategy(
             proposals=created(kept, self.workload, self.statements, self.taken, {one: self.clone.built[one].bytes for one in kept.indexes}),
             effects=query_effects(kept, self.workload, self.statements),
@@ -68,7 +74,7 @@ class Verifying:
             seconds=round(time.monotonic() - began, 3),
             calls={one.fingerprint: float(one.calls) for one in self.statements},
             readers=self._readers(),
-            warnings=tuple(f"{one.title} cannot be built: {why}"[:500] for one, why in list(self.clone.refused.items())[:10]),
+            warnings=(*self._risks(kept.indexes), *(f"{one.title} cannot be built: {why}"[:500] for one, why in refused)),
         )
 
     async def _worth_it(self, kept: VerifiedChoice, dropped: dict[IndexDefinition, str]) -> VerifiedChoice:
@@ -126,14 +132,20 @@ class Verifying:
         left = [one for one in shorter((dearest,)) if one not in gone and one not in rest]
         return rest | set(left[:1])
 
+    def _risks(self, indexes: Indexes) -> list[str]:
+        """Of what is proposed: what later writes it may refuse."""
+        found = ((one, entry_risk(one, self.sizes)) for one in sorted(indexes, key=lambda one: one.title))
+        return [f"{one.title}: {risk.told}" for one, risk in found if risk is not None]
+
     def _readers(self) -> dict[str, tuple[str, ...]]:
-        weights = self.workload.problem.weights
+        weights, left = self.workload.problem.weights, READERS_TOLD_MOST
         found: dict[str, list[str]] = {}
         for query in sorted(range(len(weights)), key=lambda query: (-weights[query], query)):
             statement = self.statements[self.workload.statements[query]]
             for table in dict.fromkeys(f"{use.table.schema_name}.{use.table.name}" for use in self.workload.problem.uses[query]):
-                if not statement.writes and len(found.setdefault(table, [])) < READERS_MOST:
+                if not statement.writes and left and len(found.setdefault(table, [])) < READERS_MOST:
                     found[table].append(statement.fingerprint)
+                    left -= 1
         return {table: tuple(names) for table, names in list(found.items())[:TABLES_MOST]}
 
     def _gain(self, kept: VerifiedChoice) -> float:

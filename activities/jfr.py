@@ -1,8 +1,9 @@
 """Java Flight Recorder, switched on and off by jcmd: stacks of running JVMs without restarting them.
 
-The JVM itself writes the recording, so its file goes to a folder that the JVM's user owns. The settings switch on samples and blocking and
-nothing else: recordings made with the JVM's own settings hold environment, properties and arguments word for word. A recording is ended by
-protocol; it ends by itself when this worker is gone (it has a duration), and what it left is removed by the next attempt.
+The JVM itself writes the recording, so its file goes to a folder that the JVM's user owns. The settings switch on samples, blocking and the
+threads' ids and nothing else: recordings made with the JVM's own settings hold environment, properties and arguments word for word. A
+recording is ended by protocol; it ends by itself when this worker is gone (it has a duration), and what it left is removed by the next
+attempt.
 Commands and settings: https://docs.oracle.com/en/java/javase/17/docs/specs/man/jcmd.html, JFR.start.
 """
 
@@ -14,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from activities.artifacts import ArtifactStore
 from activities.errors import refuse
 from activities.finding_processes import still_there
 from activities.jcmd import JCMD_LIMIT_S, not_attached, said_by
-from activities.jfr_output import BLOCKING, EVENTS, SAMPLES, read_jfr_text
+from activities.jfr_output import BLOCKING, EVENTS, NATIVE_SAMPLE, SAMPLES, THREAD_LOAD, compiled_for_us, read_jfr_text, read_thread_ids
 from activities.profiler_cpu import ProfilerCpu
+from activities.recording_cost import OverBudget
 from activities.recording_folder import RecordingFolder
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, carried_out
 from activities.subprocesses import Tool, ToolRun, run
@@ -43,6 +45,7 @@ LEFT_BEHIND_S = 60
 """How long a recording goes on after its slice when nobody ends it."""
 PRINT_LIMIT_S = 180.0
 STACK_DEPTH = 64
+COMPILERS = ("C1 Compiler", "C2 Compiler")
 INSIDE = ("JFR ", "Attach Listener")
 """The JVM's own threads that sample, write and answer jcmd: what the recording costs. A sample stops one thread, for microseconds."""
 OUTPUT_LIMIT_BYTES = 512 * 1024 * 1024
@@ -87,6 +90,7 @@ class JfrSlices:
             await asyncio.to_thread(settings.write_text, jfr_settings(period_ms))
             others, began_s = await asyncio.to_thread(chunk_folder, self._request.process.pid), time.time()
             cpu = ProfilerCpu.of_threads(self._request.process.pid, INSIDE)
+            compilers = Compilers(self._request.process.pid)
             await self._jcmd(
                 "JFR.start",
                 f"name={self._name}",
@@ -97,8 +101,16 @@ class JfrSlices:
             )
             lines_reliable = self._lines_reliable()
             chunks = None if others else await asyncio.to_thread(chunk_folder, self._request.process.pid)
+            over: OverBudget | None = None
             try:
-                seconds = await self._wait(order.seconds, lambda elapsed_s, _: tick(elapsed_s, cpu.used_s()))
+
+                def watching(elapsed_s: float, _: object) -> None:
+                    compilers.look()
+                    tick(elapsed_s, cpu.used_s())
+
+                seconds = await self._wait(order.seconds, watching)
+            except OverBudget as stopping:
+                over, seconds = stopping, min(order.seconds, stopping.seconds)
             except BaseException:
                 await carried_out(self._stop(may_fail=True))
                 raise
@@ -108,20 +120,24 @@ class JfrSlices:
                 await asyncio.to_thread(remove_chunks, chunks, began_s)
             if not recording.is_file() or recording.stat().st_size == 0:
                 raise self._failure(stopped)
-            text = order.path.with_suffix(".txt")
-            printed = await run(
-                Tool(
-                    ["jfr", "print", "--stack-depth", str(STACK_DEPTH), "--events", ",".join(EVENTS), str(recording)],
-                    stdout_file=text,
-                    limit_s=PRINT_LIMIT_S,
-                    way_out=WAY_OUT,
-                    output_limit_bytes=OUTPUT_LIMIT_BYTES,
-                ),
-                heartbeat=lambda _elapsed_s, _: tick(order.seconds, cpu_s),
-            )
+
+            def printing(_elapsed_s: float, _: object) -> None:
+                tick(order.seconds, None)
+
+            printed = await run(_print(recording, order.path.with_suffix(".txt"), EVENTS, STACK_DEPTH), heartbeat=printing)
             printed.require_success(way_out="jfr must not be older than the JVM that recorded")
-        order.path.with_suffix(".summary").write_text(json.dumps({"pid": self._request.process.pid, "lines_reliable": lines_reliable}))
-        return SliceTake(seconds, cpu_s, rate_hz=1_000 / period_ms)
+            loads = order.path.with_suffix(".json")
+            told = await run(_print(recording, loads, (THREAD_LOAD,), 1, "--json"), heartbeat=printing)
+            threads = await asyncio.to_thread(read_thread_ids, loads) if told.returncode == 0 else {}
+            await asyncio.to_thread(loads.unlink, missing_ok=True)
+        compiled_s = compiled_for_us(compilers.looks, order.seconds / 2)
+        summary = {"pid": self._request.process.pid, "lines_reliable": lines_reliable, "threads": threads, "compiled_s": compiled_s}
+        order.path.with_suffix(".summary").write_text(json.dumps(summary))
+        take = SliceTake(seconds, cpu_s, rate_hz=1_000 / period_ms)
+        if over is not None:
+            over.take = take
+            raise over
+        return take
 
     def _lines_reliable(self) -> bool:
         """Whether the JVM keeps positions of inlined code (-XX:+DebugNonSafepoints); without, only methods are sure."""
@@ -193,6 +209,28 @@ class JfrSlices:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
+class Compilers:
+    """CPU time of the JVM's compilers from before the recorder is switched on."""
+
+    def __init__(self, pid: int) -> None:
+        self._cpu, self._began_s = ProfilerCpu.of_threads(pid, COMPILERS), time.monotonic()
+        self.looks: list[tuple[float, float]] = []
+        """(seconds, CPU seconds), since it was made."""
+
+    def look(self) -> None:
+        self.looks.append((time.monotonic() - self._began_s, self._cpu.used_s() or 0.0))
+
+
+def _print(recording: Path, output: Path, events: Sequence[str], depth: int, *options: str) -> Tool:
+    return Tool(
+        ["jfr", "print", *options, "--stack-depth", str(depth), "--events", ",".join(events), str(recording)],
+        stdout_file=output,
+        limit_s=PRINT_LIMIT_S,
+        way_out=WAY_OUT,
+        output_limit_bytes=OUTPUT_LIMIT_BYTES,
+    )
+
+
 def chunk_folder(pid: int) -> Path | None:
     """Where the JVM writes what it is recording just now (seen from here); None when nothing is recorded, or out of our sight."""
     try:
@@ -217,8 +255,11 @@ def remove_chunks(folder: Path, since_s: float) -> None:
 
 
 def jfr_settings(period_ms: int) -> str:
-    """The settings file: samples every so many milliseconds, and waits of at least as long."""
-    lines = [f'  <event name="{name}">{_setting("enabled", "true")}{_setting("period", f"{period_ms} ms")}</event>' for name in SAMPLES]
+    """The settings file: samples every so many milliseconds, waits of at least as long, and who the threads are at its ends."""
+    periods = {**dict.fromkeys((*SAMPLES, NATIVE_SAMPLE), f"{period_ms} ms"), THREAD_LOAD: "everyChunk"}
+    lines = [
+        f'  <event name="{name}">{_setting("enabled", "true")}{_setting("period", period)}</event>' for name, period in periods.items()
+    ]
     blocking = f"{_setting('enabled', 'true')}{_setting('stackTrace', 'true')}{_setting('threshold', f'{period_ms} ms')}"
     lines += [f'  <event name="{name}">{blocking}</event>' for name in BLOCKING]
     return "\n".join(

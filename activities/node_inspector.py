@@ -38,6 +38,7 @@ from activities.node_ports import (
 )
 from activities.perf_switches import switches_recorded
 from activities.profiler_cpu import ProfilerCpu
+from activities.recording_cost import OverBudget
 from activities.recording_folder import RecordingFolder
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, carried_out
 from activities.taken_slices import ReadSlice, SliceTake
@@ -122,10 +123,13 @@ class NodeSlices:
             with suppress(ApplicationError):  # an older Node does not know it, and its exit waits for the end of the slice
                 await inspector.ask("NodeRuntime.notifyWhenWaitingForDisconnect", {"enabled": True})
             await inspector.ask("Profiler.start")
+            over: OverBudget | None = None
             try:
                 if not self._positions_kept:
                     await self._keep_positions(inspector, tick)
                 seconds = await self._wait(inspector, order.seconds, lambda elapsed_s, _: tick(elapsed_s, used_s()))
+            except OverBudget as stopping:
+                over, seconds = stopping, min(order.seconds, stopping.seconds)
             except BaseException:
                 with suppress(OSError, WebSocketException, TimeoutError, ApplicationError):
                     await carried_out(inspector.ask("Profiler.stop"))
@@ -134,6 +138,9 @@ class NodeSlices:
             answer = await inspector.ask("Profiler.stop")
         document = json.dumps({"pid": pid, "profile": answer["profile"]})
         await asyncio.to_thread(order.path.write_text, document)
+        if over is not None:
+            over.take = SliceTake(seconds, cpu_s)
+            raise over
         return SliceTake(seconds, cpu_s)
 
     async def _keep_positions(self, inspector: "Inspector", tick: Tick) -> None:

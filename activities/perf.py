@@ -23,6 +23,7 @@ from activities.perf_naming import SliceFacts
 from activities.perf_output import SHORT_STACKS_SHARE, read_perf_script, read_samples, short_stacks
 from activities.perf_switches import WAY_OUT, switches_recorded
 from activities.profiler_cpu import ProfilerCpu
+from activities.recording_cost import OverBudget
 from activities.replaced_files import replaced_files
 from activities.slice_recorder import SliceOrder, SliceRecorder, Tick, tool_version
 from activities.subprocesses import Heartbeat, RunningTool, Tool, ToolRun, run, running
@@ -84,6 +85,8 @@ class PerfSlices:
         facts = self._facts(process, pids)
         tool = _recording(pids, order.seconds, order.rate_hz, data, unwinds=self._unwinds)
         started: list[RunningTool] = []
+        recorded: ToolRun | None = None
+        over: OverBudget | None = None
 
         def sampled(elapsed_s: float, _: object) -> None:
             used_s = ProfilerCpu.of_process(started[0].pid, since_start=True).used_s() if started else None
@@ -92,24 +95,35 @@ class PerfSlices:
         def writing(_elapsed_s: float, _: object) -> None:
             tick(order.seconds, None)
 
-        async with (
-            switches_recorded(pids, order.path, order.seconds, writing) as switches,
-            running(tool, heartbeat=sampled) as child,
-        ):
-            started.append(child)
-            recorded = await child.wait()
-        cpu_s = recorded.cpu_s + switches.cpu_s
-        # perf ends with the target, and then with the status of the `sleep` it killed: what counts is what it wrote.
-        cut_short = recorded.returncode != 0
-        if cut_short and (still_there(self._request.process) is not None or not data.is_file() or data.stat().st_size == 0):
-            raise self._failure(recorded)
-        script = await run(_as_text(data, text), heartbeat=lambda _elapsed_s, _: tick(order.seconds, cpu_s))
-        if cut_short and script.returncode != 0:
+        async with switches_recorded(pids, order.path, order.seconds, writing) as switches:
+            try:
+                async with running(tool, heartbeat=sampled) as child:
+                    started.append(child)
+                    recorded = await child.wait()
+            except OverBudget as stopped:  # perf has ended, and written what it had
+                over = stopped
+        if recorded is not None:
+            # perf ends with the target, and then with the status of the `sleep` it killed: what counts is what it wrote.
+            cut_short = recorded.returncode != 0
+            if cut_short and (still_there(self._request.process) is not None or not data.is_file() or data.stat().st_size == 0):
+                raise self._failure(recorded)
+            seconds = min(order.seconds, recorded.wall_s) if cut_short else order.seconds
+            take = SliceTake(seconds, recorded.cpu_s + switches.cpu_s)
+        else:
+            assert over is not None, "the only other way out of the block above"
+            cut_short, take = False, SliceTake(min(order.seconds, over.seconds), over.cpu_s)
+        script = await run(_as_text(data, text), heartbeat=lambda _elapsed_s, _: tick(order.seconds, None))
+        if script.returncode != 0 and over is not None:
+            raise over  # stopped before it had written anything
+        if script.returncode != 0 and cut_short:
             raise self._gone()  # killed while perf began: its file was not completed
         script.require_success(way_out="Look at the perf version: it must fit the kernel that recorded")
         await asyncio.to_thread(data.unlink)
         order.path.with_suffix(".summary").write_text(facts.model_dump_json())
-        return SliceTake(min(order.seconds, recorded.wall_s) if cut_short else order.seconds, cpu_s)
+        if over is not None:
+            over.take = take
+            raise over
+        return take
 
     def _pids_of(self, process: psutil.Process) -> list[int]:
         return _pids(process) if self._request.subprocesses else [process.pid]

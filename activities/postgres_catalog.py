@@ -252,4 +252,5 @@ def _index(row: Any, sizes: Mapping[int, int]) -> IndexFacts:
         predicate=row["predicate"] or "",
         bytes=sizes.get(row["oid"], row["planned_bytes"]),
         scans=row["scans"],
+        oid=row["oid"],
     )

@@ -64,12 +64,15 @@ class Processes:
         steps = [UseStep.model_validate(line) for line in folder.lines(STEPS_FILE)]
         process = await asyncio.to_thread(still_there, request.process)
         switches: dict[str, ThreadSwitches] = {}
+        programs: dict[str, str] = {}
         if process is not None:
-            switches = await _read_on(UsageReader(process, request.subprocesses), request, folder, steps)
+            reader = UsageReader(process, request.subprocesses)
+            switches = await _read_on(reader, request, folder, steps)
+            programs = {str(pid): name for pid, name in reader.programs.items()}
         if not steps:
             folder.remove()
             raise refuse(ErrorType.TARGET_GONE, f"process {request.process.pid} of {request.target} exited before its counters were read")
-        use = summarise_use(steps, switches, psutil.cpu_count() or 1)
+        use = summarise_use(steps, switches, psutil.cpu_count() or 1, programs)
         series = json.dumps(use_series(steps), separators=(",", ":")).encode()
         stored = await self._artifacts.put(f"{request.artifact_prefix}/use.json", series, SERIES_MEDIA_TYPE, "CPU use over time")
         return use.model_copy(update={"series": stored})

@@ -19,6 +19,8 @@ FEWEST_SECONDS = 5.0
 """Attaching costs CPU once: before this much was recorded it would count too much."""
 FEWEST_READINGS = 50
 """About a second of watching: before that a single reading decides."""
+SHORTEST_S = 0.1
+"""What is kept of a slice is at least as long."""
 STOP_FACTOR = 2.0
 """A recording that is surely over this many times its budget is stopped. Before that it goes on at a lower rate (`rate_within_budget`)."""
 
@@ -26,7 +28,11 @@ STOP_FACTOR = 2.0
 class OverBudget(Exception):
     """The target pays more than the budget: raised by the tick. The tool stops, and sets `take` to what it could keep."""
 
-    take: SliceTake | None = None
+    def __init__(self, told: str, seconds: float, cpu_s: float | None) -> None:
+        """`seconds`: of the slice, recorded when it is raised; `cpu_s`: what the tool has used in them."""
+        super().__init__(told)
+        self.seconds, self.cpu_s = max(SHORTEST_S, seconds), cpu_s
+        self.take: SliceTake | None = None
 
 
 class SliceCost:
@@ -57,26 +63,26 @@ class SliceCost:
         held, readings = self._held()
         return held / readings if readings else None
 
-    def check(self, recorded_s: float, cpu_s: float | None) -> None:
-        """Raises OverBudget. `recorded_s`: of the recording so far; `cpu_s`: what the tool has used in this slice (None: unknown)."""
+    def check(self, before_s: float, elapsed_s: float, cpu_s: float | None) -> None:
+        """Raises OverBudget. Seconds recorded before this slice and in it; `cpu_s`: what the tool has used in it (None: unknown)."""
+        told = ""
         if self._holds_target:
-            self._check_held(recorded_s)
-        elif cpu_s is not None and recorded_s >= FEWEST_SECONDS:
-            self._check_taken(recorded_s, cpu_s)
+            told = self._held_too_long()
+        elif cpu_s is not None and before_s + elapsed_s >= FEWEST_SECONDS:
+            told = self._takes_too_much(before_s + elapsed_s, cpu_s)
+        if told:
+            text = f"stopped after {before_s + elapsed_s:.0f} s: {told} (budget {self._budget_share:.1%})"
+            raise OverBudget(text, elapsed_s, cpu_s)
 
-    def _check_held(self, recorded_s: float) -> None:
+    def _held_too_long(self) -> str:
         held, readings = self._held()
-        if self.watch.readings >= FEWEST_READINGS and over_budget(held, readings, STOP_FACTOR * self._budget_share):
-            share = held / readings
-            raise OverBudget(
-                f"stopped after {recorded_s:.0f} s: the target was held {share:.1%} of the time (budget {self._budget_share:.1%})"
-            )
+        if self.watch.readings < FEWEST_READINGS or not over_budget(held, readings, STOP_FACTOR * self._budget_share):
+            return ""
+        return f"the target was held {held / readings:.1%} of the time"
 
-    def _check_taken(self, recorded_s: float, cpu_s: float) -> None:
+    def _takes_too_much(self, recorded_s: float, cpu_s: float) -> str:
         share = (self.lost_s(cpu_s) + sum(one.lost_s for one in self._taken)) / recorded_s
-        if share > STOP_FACTOR * self._budget_share:
-            told = f"stopped after {recorded_s:.0f} s: the profiler took {share:.1%} of the CPU that the target had"
-            raise OverBudget(f"{told} (budget {self._budget_share:.1%})")
+        return f"the profiler took {share:.1%} of the CPU that the target had" if share > STOP_FACTOR * self._budget_share else ""
 
     def lost_s(self, cpu_s: float | None) -> float:
         """Seconds that the target lost in this slice so far, in which the tool used `cpu_s`."""

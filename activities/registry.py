@@ -30,6 +30,7 @@ from activities.index_upkeep import IndexUpkeep
 from activities.jfr import Jfr
 from activities.leases import Leases
 from activities.live_guards import LiveGuards
+from activities.live_processes import LiveProcesses
 from activities.mysql import Mysql
 from activities.mysql_log import MysqlLog
 from activities.node_inspector import NodeInspector
@@ -70,6 +71,7 @@ ACTIVITY_CLASSES: tuple[type, ...] = (
     Jfr,
     Leases,
     LiveGuards,
+    LiveProcesses,
     Mysql,
     MysqlLog,
     NodeInspector,
@@ -127,16 +129,17 @@ def build_activities(context: WorkerContext) -> ActivitySets:
         host=_methods(
             (
                 ChangeCommands(environ, folder),
-                Changing(context.history, environ, folder),
+                Changing(context.history, environ, folder, context.registry_file.registered),
                 Collectors(artifacts, environ, folder),
                 CodeCalls(folder, environ),
                 CodeCandidates(folder, environ),
                 CodeChecks(folder, environ),
                 Commands(folder),
                 IndexSearch(artifacts, environ, folder),
-                IndexUpkeep(artifacts, environ, folder),
+                IndexUpkeep(artifacts, context.history, environ, folder),
                 Jfr(artifacts, folder),
                 LiveGuards(environ),
+                LiveProcesses(),
                 Mysql(artifacts, environ, folder),
                 MysqlLog(artifacts, folder, environ),
                 NodeInspector(artifacts, folder),

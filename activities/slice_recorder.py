@@ -149,8 +149,8 @@ class SliceRecorder:
                         self._look_at_target()
         except OverBudget as over:
             if not self._taken:
-                way_out = "allow a larger overhead_budget_share or a lower rate_hz"
-                raise refuse(ErrorType.NOT_PERMITTED, f"nothing was recorded: {over}", way_out=way_out) from over
+                way_out = "Record longer (its start costs most), with a larger overhead_budget_share or at a lower rate_hz"
+                raise refuse(ErrorType.TOOL_FAILED, f"nothing was recorded: {over}", way_out=way_out) from over
             end = _End(end="over budget", warning=str(over))
         except ApplicationError as failure:
             if not self._taken or failure.type == ErrorType.STORE_UNAVAILABLE:
@@ -280,7 +280,7 @@ class SliceRecorder:
         recorded_s = sum(one.seconds for one in self._taken)
 
         def tick(elapsed_s: float, cpu_s: float | None) -> None:
-            cost.check(recorded_s + elapsed_s, cpu_s)
+            cost.check(recorded_s, elapsed_s, cpu_s)
             self._beat(piece.kind, min(piece.seconds, elapsed_s), cost.held_share)
 
         rate_hz = self._next_rate(piece.kind, plan)

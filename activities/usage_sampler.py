@@ -1,4 +1,8 @@
-"""Reads the counters of a process tree: CPU, switches, memory, I/O, per thread. Plain /proc reading through psutil; stops nothing."""
+"""Reads the counters of a process tree: CPU, switches, memory, I/O, per thread. Plain /proc reading through psutil; stops nothing.
+
+A child that began and ended between two sweeps was never seen. Its CPU time is not lost: the kernel adds it, with that of the child's own
+children, to the parent that waits for it (`cutime` and `cstime` of /proc/PID/stat, proc_pid_stat(5)).
+"""
 
 import os
 import time
@@ -36,6 +40,11 @@ class Counters:
     rss_bytes: int = 0
     threads: dict[int, tuple[float, float]] = field(default_factory=dict)
     """tid -> (user_s, system_s)."""
+    waited_for: tuple[float, float] = (0.0, 0.0)
+    """(user_s, system_s) of children that ended and were waited for, and of theirs."""
+    parent: int = 0
+    ended: bool = False
+    """A zombie: its counters stand until its parent waits for it."""
 
 
 @dataclass
@@ -66,6 +75,8 @@ class UsageReader:
         self.subprocesses = subprocesses
         self.names: dict[Key, str] = {}
         """Of threads, as the kernel knows them."""
+        self.programs: dict[int, str] = {process.pid: _comm(process.pid, process.pid)}
+        """Of processes, likewise."""
         self._before: dict[Key, tuple[int, int]] = {}
         self._now: dict[Key, tuple[int, int]] = {}
         self._began_at = time.time()
@@ -75,13 +86,15 @@ class UsageReader:
     def sweep(self, *, last: bool = False) -> Sweep | None:
         """Read everything once, and what is read rarely when it is due or this is the last time; None when the target is gone."""
         began, now = time.thread_time(), time.monotonic()
-        if self.subprocesses and now >= self._tree_due:
+        if self.subprocesses and (last or now >= self._tree_due):
             self._read_tree()
             self._tree_due = now + max(TREE_EVERY_S, (time.thread_time() - began) / RARE_BUDGET_SHARE)
         tree_read = time.thread_time()
         found = {process.pid: counters for process in self._tree if (counters := _counters(process)) is not None}
-        if self.root.pid not in found:
+        if self.root.pid not in found or found[self.root.pid].ended:
             return None
+        if not self.subprocesses:
+            found[self.root.pid].waited_for = (0.0, 0.0)
         machine = psutil.cpu_times()
         total = sum(machine[:8])  # what guests use is part of user time
         swept = time.thread_time()
@@ -115,6 +128,7 @@ class UsageReader:
                 # whoever got the pid of one that ended is another process
                 same = known[pid] if pid in known and known[pid].is_running() else psutil.Process(pid)
                 self._tree.append(same)
+                self.programs[pid] = _comm(pid, pid) or self.programs.get(pid, "")
 
     def _read_switches(self, found: dict[int, Counters]) -> None:
         for pid, counters in found.items():
@@ -131,12 +145,16 @@ def use_step(before: Sweep, now: Sweep, recorded_s: float) -> UseStep:
     seconds = max(now.at_s - before.at_s, 1e-6)
     step = Counters()
     threads: dict[str, tuple[float, float]] = {}
+    processes: dict[str, float] = {}
     for pid, counters in now.processes.items():
-        earlier = before.processes.get(pid) or (Counters() if pid in now.born else None)
+        earlier = _earlier(pid, before, now)
         if earlier is None:
             continue
-        step.user_s += max(0.0, counters.user_s - earlier.user_s)
-        step.system_s += max(0.0, counters.system_s - earlier.system_s)
+        user_s, system_s = max(0.0, counters.user_s - earlier.user_s), max(0.0, counters.system_s - earlier.system_s)
+        step.user_s += user_s
+        step.system_s += system_s
+        if user_s + system_s > 0:
+            processes[str(pid)] = user_s + system_s
         step.read_bytes += max(0, counters.read_bytes - earlier.read_bytes)
         step.write_bytes += max(0, counters.write_bytes - earlier.write_bytes)
         for tid, (user, system) in counters.threads.items():
@@ -144,46 +162,72 @@ def use_step(before: Sweep, now: Sweep, recorded_s: float) -> UseStep:
             used = (max(0.0, user - user_before), max(0.0, system - system_before))
             if used != (0.0, 0.0):
                 threads[f"{pid}/{tid}"] = used
+    ended_user_s, ended_system_s = _of_ended_children(before, now)
     machine_s = max(now.machine_total_s - before.machine_total_s, 1e-6)
     return UseStep(
         at_s=recorded_s + seconds,
         seconds=seconds,
-        user_s=step.user_s,
-        system_s=step.system_s,
+        user_s=step.user_s + ended_user_s,
+        system_s=step.system_s + ended_system_s,
         voluntary=max(0, now.voluntary - before.voluntary),
         involuntary=max(0, now.involuntary - before.involuntary),
         read_bytes=step.read_bytes,
         write_bytes=step.write_bytes,
         rss_bytes=sum(c.rss_bytes for c in now.processes.values()),
         thread_count=sum(len(c.threads) for c in now.processes.values()),
-        child_processes=len(now.processes) - 1,
+        child_processes=sum(not c.ended for c in now.processes.values()) - 1,
         machine_busy_share=min(1.0, max(0.0, (now.machine_busy_s - before.machine_busy_s) / machine_s)),
         machine_iowait_share=min(1.0, max(0.0, (now.machine_iowait_s - before.machine_iowait_s) / machine_s)),
         sampler_cpu_s=now.cost_s,
         threads=threads,
+        processes=processes,
+        ended_children_s=ended_user_s + ended_system_s,
     )
+
+
+def _earlier(pid: int, before: Sweep, now: Sweep) -> Counters | None:
+    """What a process had used at the sweep before; None where it was there and not seen."""
+    return before.processes.get(pid) or (Counters() if pid in now.born else None)
+
+
+def _of_ended_children(before: Sweep, now: Sweep) -> tuple[float, float]:
+    """(user_s, system_s) of children that were waited for between the sweeps, less what was counted of them while they were seen to run."""
+    waited: dict[int, tuple[float, float]] = {}
+    for pid, counters in now.processes.items():
+        if (earlier := _earlier(pid, before, now)) is not None:
+            waited[pid] = _less(counters.waited_for, earlier.waited_for)
+    for pid, counters in before.processes.items():
+        heir = pid
+        while heir not in now.processes and heir in before.processes:
+            heir = before.processes[heir].parent
+        if heir != pid and heir in waited:
+            counted = counters.user_s + counters.waited_for[0], counters.system_s + counters.waited_for[1]
+            waited[heir] = _less(waited[heir], counted)
+    return sum(max(0.0, user_s) for user_s, _ in waited.values()), sum(max(0.0, system_s) for _, system_s in waited.values())
+
+
+def _less(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return one[0] - other[0], one[1] - other[1]
 
 
 def _counters(process: psutil.Process) -> Counters | None:
     try:
         with process.oneshot():
+            times, parent = process.cpu_times(), process.ppid()
+            used = Counters(
+                user_s=times.user, system_s=times.system, waited_for=(times.children_user, times.children_system), parent=parent
+            )
             if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            times, memory = process.cpu_times(), process.memory_info()
-            threads = _threads(process.pid)
-            read_bytes, write_bytes = _io(process)
+                used.ended = True
+                return used
+            used.rss_bytes = process.memory_info().rss
+            used.threads = _threads(process.pid)
+            used.read_bytes, used.write_bytes = _io(process)
     except psutil.NoSuchProcess:
         return None
     except psutil.AccessDenied:
         return Counters()
-    return Counters(
-        user_s=times.user,
-        system_s=times.system,
-        read_bytes=read_bytes,
-        write_bytes=write_bytes,
-        rss_bytes=memory.rss,
-        threads=threads,
-    )
+    return used
 
 
 def _threads(pid: int) -> dict[int, tuple[float, float]]:

@@ -48,6 +48,7 @@ BENCHMARKS = (
     Benchmark("query_observation", 900, "what a database server pays for being observed, under pgbench"),
     Benchmark("query_tpch", 900, "query analysis of TPC-H and TPC-DS: Q17 and Q20 with the advised index"),
     Benchmark("index_advice", 1_800, "index advice on TPC-H, TPC-DS and OLTP beside how others choose"),
+    Benchmark("statistics_clone", 900, "a clone of statistics beside its database: plans, costs, and the indexes they speak for"),
     Benchmark("trials", 5_400, "real trials: equal programs, and programs that do 3, 5 and 8 % more work"),
     Benchmark("trial_power", 480, "false alarms and power of a trial of 60 s, with this machine's noise"),
 )

@@ -231,10 +231,8 @@ def judged(scenario: Scenario, timelines: Sequence[Timeline], used: Sequence[tup
     recorded_s = (rest_s + slices_s) / len(timelines)
     worker_s, tools_s = (statistics.mean(one[side] for one in used) for side in (0, 1))
     per_cpu = _per(having, "units", "on_cpu_s") / _per(lacking, "units", "on_cpu_s")
-    note = (
-        f"{len(slices)} pairs in {len(timelines)} recordings; slices {middle.ratio:.4f}, start and end ({rest_s / len(timelines):.1f} of"
-        f" {recorded_s:.1f} s) {statistics.mean(rest):.3f}"
-    )
+    ends = ", ".join(_told_phase(phase, timelines) for phase in ("start", "end"))
+    note = f"{len(slices)} pairs in {len(timelines)} recordings of {recorded_s:.1f} s; slices {middle.ratio:.4f}, {ends}"
     counted = (
         f"worker {worker_s:.2f} s, its tools {tools_s:.2f} s in a recording of {recorded_s:.1f} s;"
         f" target: units per CPU second {per_cpu:.4f},"
@@ -246,6 +244,12 @@ def judged(scenario: Scenario, timelines: Sequence[Timeline], used: Sequence[tup
         replace(Measured("  without against without", equal.ratio, ""), note=f"{equal.interval}: {equal.verdict} by the same rule"),
         Measured("  CPU of all collectors", (worker_s + tools_s) / recorded_s, "cores", note=counted),
     ]
+
+
+def _told_phase(phase: Phase, timelines: Sequence[Timeline]) -> str:
+    pairs = [pair for one in timelines for pair in one.pairs(phase)]
+    rate = sum(turn.units for turn, _ in pairs) / sum(turn.seconds * rate for turn, rate in pairs)
+    return f"{phase} {rate:.3f} ({sum(turn.seconds for turn, _ in pairs) / len(timelines):.1f} s)"
 
 
 def _per(turns: Sequence[Reading], what: str, of: str) -> float:

@@ -119,20 +119,20 @@ async def compared(server: PostgresServer, statements: Statements) -> tuple[Sear
         search_s, search_cpu_s = time.perf_counter() - began, _cpu_s(pid) + time.process_time() - cpu
         _progress(f"{database}: searched")
         configurations = [one for one in await _of_peers(what_ifs, workload) if one.name in statements.peers]
-    clone = await _clone(server, database, "measuring")
+    clone = await copy_of(server, database, "measuring")
     async with connected(target, {DSN: server.dsn(clone)}, read_only=False) as connection:
         measuring = IndexClone(target, connection, workload.texts, CUT_OFF_S)
         choice = await choose_by_measuring(measuring, workload, found, {one.name for one in catalog.tables}, MEASURE_S)
-    await _drop(server, clone)
+    await drop_copy(server, clone)
     _progress(f"{database}: measured: " + "; ".join(sorted(one.title for one in choice.measured.indexes)))
-    clone, began = await _clone(server, database, "verifying"), time.perf_counter()
+    clone, began = await copy_of(server, database, "verifying"), time.perf_counter()
     async with connected(target, {DSN: server.dsn(clone)}, read_only=False) as connection:
         fresh = IndexClone(target, connection, workload.texts, CUT_OFF_S)
         kept = await verify(fresh, workload, choice.measured.indexes, {one.name for one in catalog.tables}, VERIFY_S, choice.tried)
     verifying_s = time.perf_counter() - began
     told = ", ".join(f"{statements.names[workload.statements[query]]} {one.ratio:.3f}" for query, one in kept.queries.items())
     _progress(f"{database}: verified: {told}; " + "; ".join(sorted(one.title for one in kept.indexes)))
-    await _drop(server, clone)
+    await drop_copy(server, clone)
     searched = Searched(workload, found, choice, kept, search_s, search_cpu_s, verifying_s)
     ours = Configuration(OURS, kept.indexes, "", found.asked, search_s)
     everything = [Configuration(NOTHING), Configuration(AGAIN), ours, *configurations]
@@ -174,7 +174,7 @@ async def _verify(
     databases = []
     try:
         for number, one in enumerate(configurations):
-            databases.append(await _clone(server, statements.database, str(number)))
+            databases.append(await copy_of(server, statements.database, str(number)))
             connections[one.name] = connection = await server.connect(databases[-1])
             await _prepare(connection, one, statements, taken, quick)
         _progress(f"{statements.database}: clones are ready")
@@ -196,7 +196,7 @@ async def _verify(
         for connection in connections.values():
             await connection.close()
         for database in databases:
-            await _drop(server, database)
+            await drop_copy(server, database)
 
 
 async def _prepare(
@@ -242,7 +242,7 @@ async def _bounded_ms(connection: asyncpg.Connection, text: str) -> float:
     return best
 
 
-async def _clone(server: PostgresServer, database: str, word: str) -> str:
+async def copy_of(server: PostgresServer, database: str, word: str) -> str:
     name = f"{database}_{word}"
     administrator = await server.connect()
     try:
@@ -252,7 +252,7 @@ async def _clone(server: PostgresServer, database: str, word: str) -> str:
     return name
 
 
-async def _drop(server: PostgresServer, database: str) -> None:
+async def drop_copy(server: PostgresServer, database: str) -> None:
     administrator = await server.connect()
     try:
         await administrator.execute(f"DROP DATABASE {database} WITH (FORCE)")

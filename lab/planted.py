@@ -67,10 +67,13 @@ LARGEST_FACTOR = 1.6
 """A recording whose interval is so wide that more than this agrees with it tells too little."""
 
 
-def agrees(share: float, value: float, low: float, high: float) -> bool:
-    """Whether a recorded share with its 95 % interval agrees with the share that was timed: within what sampling and machines explain."""
+def agrees(share: float, value: float, low: float, high: float, counted: float = 0.0) -> bool:
+    """Whether a recorded share with its 95 % interval agrees with the share that was timed, within what sampling and machines explain, and
+    with the share of instructions where they were `counted`, within what differs between instructions in the time that they take."""
     least, most = value - SURELY * (value - low), value + SURELY * (high - value)
     explained = least <= share * (1 + MACHINES_DIFFER) and share * (1 - MACHINES_DIFFER) <= most
+    if counted and not least / LARGEST_FACTOR <= counted <= most * LARGEST_FACTOR:
+        return False
     return explained and 1 / LARGEST_FACTOR <= value / share <= LARGEST_FACTOR
 
 

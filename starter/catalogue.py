@@ -152,6 +152,7 @@ PROCESSES: tuple[ProcessEntry, ...] = (
         ),
         gates=(
             GateEntry("approach", "review", "Are these the changes to try?", "chooses again with leave_out or candidates_at_most"),
+            GateEntry("given_change", "change", "May code that somebody, or the change command, gave be run?"),
             GateEntry("findings_review", "review", "Do the findings hold?"),
         ),
         changes=("commits each kept change on a branch of its own, on top of those kept before; the checkout is left alone",),
@@ -239,6 +240,10 @@ PROCESSES: tuple[ProcessEntry, ...] = (
                 "candidates, plans with hypothetical or hidden indexes, selection by gain per byte, then by measured times",
             ),
             ("Verify on a fresh clone", "every changed plan in pairs, WAL and HOT of every write; what is not shown to help is let go"),
+            (
+                "Ask the planner on a clone of statistics",
+                "in place of search, verification and trials where no clone with rows can be made: candidates that nothing is measured of",
+            ),
             ("Describe the changes", "exact statements and what undoes them"),
             ("Carry out", "CREATE or DROP INDEX CONCURRENTLY, each measured as a trial of its own, and kept or undone"),
             ("Watch use", "scans of kept indexes while the run sleeps"),
@@ -264,6 +269,7 @@ PROCESSES: tuple[ProcessEntry, ...] = (
             "each change with its exact statement, how it ended, its measured gain, size and gain per megabyte",
             "queries whose plan changes, in time and blocks; writes, in WAL and HOT",
             "existing indexes that could go or need care",
+            "where no clone with rows can be made: candidates by the planner's costs, said to be unverified, and how to have them verified",
             "kept changes as migrations",
         ),
     ),

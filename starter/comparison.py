@@ -6,14 +6,14 @@ Runs at different times on a machine that drifts prove no cause: that takes a tr
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfwright.analysis.comparison import ComparedNumber, compare_numbers
+from perfwright.analysis.comparison import NOT_SEEN, ComparedNumber, absent_share, compare_numbers
 from perfwright.analysis.same_functions import name_functions
 from perfwright.models.cpu_profiling import PROCESS as CPU_PROFILING
-from perfwright.models.cpu_profiling import CpuProfilingDetails, HotSpot, ProcessUse
+from perfwright.models.cpu_profiling import CpuProfilingDetails, HotPaths, HotSpot, ProcessUse
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate
 from perfwright.models.query_performance import PROCESS as QUERY_PERFORMANCE
 from perfwright.models.query_performance import QueryPerformanceDetails
@@ -56,7 +56,7 @@ def compare_results(earlier: Result, later: Result, names: tuple[str, str]) -> C
     differing.sort(key=lambda one: -abs(one.difference.value) if one.difference else 0.0)
     named = "; ".join(f"{one.what} {one.shown}: {signed(one)}" for one in differing[:NAMED])
     more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
-    none = f"No difference between {names[0]} and {names[1]} is shown beyond what the measurements can be wrong."
+    none = f"No difference between {names[0]} and {names[1]} is shown beyond what the measurements can be wrong.{_only_one(numbers)}"
     return Comparison(
         process=later.process,
         earlier=names[0],
@@ -118,9 +118,29 @@ def _costs(earlier: Result, later: Result) -> Pair:
 
 
 def _cpu_numbers(earlier: CpuProfilingDetails, later: CpuProfilingDetails) -> Pair:
-    before, now = (details.hot_paths.functions if details.hot_paths else () for details in (earlier, later))
-    names_before, names_now = name_functions([(one.function, one.file) for one in before], [(one.function, one.file) for one in now])
-    return _cpu_use(earlier) | _self_times(before, names_before), _cpu_use(later) | _self_times(now, names_now)
+    paths = [details.hot_paths or HotPaths(samples=0, functions=(), lines=()) for details in (earlier, later)]
+    keys = [[(one.function, one.file) for one in run.functions] for run in paths]
+    names = name_functions(keys[0], keys[1])
+    before, now = (_self_times(run.functions, side) for run, side in zip(paths, names, strict=True))
+    moved = _may_have_moved(keys, names)
+    before, now = _with_absent(before, now, paths[0], moved), _with_absent(now, before, paths[1], moved)
+    return _cpu_use(earlier) | before, _cpu_use(later) | now
+
+
+def _may_have_moved(keys: Sequence[Sequence[tuple[str, str]]], names: Sequence[Sequence[str]]) -> set[str]:
+    """Self times that only one run has, under a name and a file's name that the other has as well, somewhere else."""
+    sides = []
+    for mine, called, others in zip(keys, names, reversed(names), strict=True):
+        alone = [(key, name) for key, name in zip(mine, called, strict=True) if name not in others]
+        sides.append([((function, file.rpartition("/")[2]), f"{name}, self") for (function, file), name in alone])
+    both = {key for key, _ in sides[0]} & {key for key, _ in sides[1]}
+    return {name for side in sides for key, name in side if key in both}
+
+
+def _with_absent(numbers: Numbers, others: Numbers, paths: HotPaths, moved: Collection[str]) -> Numbers:
+    """With what the other run has and this one has not: of a function that a release has brought, there is nothing else to compare with."""
+    absent = {name: absent_share(paths, other) for name, other in others.items() if name not in numbers and name not in moved}
+    return numbers | {name: share for name, share in absent.items() if share is not None}
 
 
 def _cpu_use(details: CpuProfilingDetails) -> Numbers:
@@ -207,8 +227,19 @@ def _cautions(earlier: Result, later: Result) -> list[str]:
     return cautions
 
 
+def _only_one(numbers: Sequence[ComparedNumber]) -> str:
+    """What has nothing to be compared with, as a sentence of its own."""
+    names = [one.what for one in numbers if one.shown in ("only earlier", "only later")]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f" Only one of them has {'; '.join(names[:NAMED])}{more}." if names else ""
+
+
 def told(value: Estimate | None) -> str:
-    return estimate(value) if value else "-"
+    if value is None:
+        return "-"
+    if value.interval is not None and value.interval.method == NOT_SEEN:
+        return f"not seen (below {number(value.interval.high, 'share')})"
+    return estimate(value)
 
 
 def signed(one: ComparedNumber) -> str:

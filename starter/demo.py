@@ -211,7 +211,7 @@ def beside(problem: Planted, finding: Finding | None) -> tuple[str, bool]:
     if finding is None or finding.cost is None or finding.cost.interval is None:
         return f"  missed:  {problem.name} ({where} {problem.function}), {problem.share:.0%} of CPU time", False
     value, interval = finding.cost.value, finding.cost.interval
-    right = agrees(problem.share, value, interval.low, interval.high)
+    right = agrees(problem.share, value, interval.low, interval.high, problem.counted)
     told = f"{problem.name} at {where}: {value:.0%} of CPU time [{interval.low:.0%} to {interval.high:.0%}]"
     known = f"{problem.share:.0%} timed without a profiler" + (f", {problem.counted:.0%} of instructions" if problem.counted else "")
     if right:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -134,6 +135,11 @@ def _own(db: Path) -> IO[str]:
 
 
 def _serves(cli: Path, address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError:  # not yet: each question by the CLI takes a core a quarter of a second, which the server starts with
+        return False
     command = [str(cli), "operator", "namespace", "describe", "--namespace", NAMESPACE, "--address", address]
     command += ["--command-timeout", "3s", "--output", "none", "--disable-config-file"]
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -66,7 +66,8 @@ def commands_page() -> str:
         NOTE,
         "Exit codes: 0 passed, 1 failed verdict, 2 bad usage, 3 inconclusive, 4 rejected, 5 could not be carried out; 130 after Ctrl-C.\n"
         "Every command that reads has `--json`. A run (`ID`) is named by its workflow id (`cpu-profiling-investigation/shop`), by its\n"
-        "target where that is unambiguous (`shop`), by its number (`shop#12`), or by its run id.",
+        "target where that is unambiguous (`shop`), by its number (`shop#12`), or by its run id. Each process counts\n"
+        "its runs by itself; where several go by `shop#12`, name the process as well: `cpu-profiling-investigation/shop#12`.",
     ]
     for title, commands in SECTIONS:
         parts.append(f"## {title}")

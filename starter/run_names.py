@@ -1,7 +1,12 @@
-"""Which run is meant: `cpu-profiling-investigation/shop`, `shop`, `shop#12`, or a run id."""
+"""Which run is meant: `cpu-profiling-investigation/shop`, `shop`, `shop#12`, or a run id.
+
+Each process counts its runs of a target by itself: where several go by `shop#12`, as a run does and the profile that it had taken, each is
+named by its process as well: `cpu-profiling-investigation/shop#12`.
+"""
 
 import asyncio
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -32,8 +37,8 @@ async def find_run(client: Client, here: Here, name: str) -> FoundRun:
     """The run of that name, the newest where several have it; raises UnknownRun with the nearest names."""
     if not name or len(name) > MAX_CHARACTERS:
         raise UnknownRun("a run is named by its workflow id, its target, target#number, or its run id")
-    if numbered := _NUMBERED.fullmatch(name):
-        return await _by_number(here, name, numbered["slug"] or "", numbered["target"], int(numbered["number"]))
+    if (numbered := run_query(name)) is not None:
+        return await _by_number(here, name, numbered)
     if _RUN_ID.fullmatch(name):
         return await _by_run_id(client, name)
     if (exact := await described(client, name)) is not None:
@@ -63,18 +68,36 @@ async def _by_target(client: Client, target: str) -> FoundRun | None:
     return next((FoundRun(one.id, one.run_id) for one in (*still_open, *found)), None)
 
 
-async def _by_number(here: Here, name: str, slug: str, target: str, number: int) -> FoundRun:
+def run_query(name: str) -> RunQuery | None:
+    """What `shop#12` and `cpu-profiling-investigation/shop#12` ask for; None of other names. Raises UnknownRun for an unknown process."""
+    numbered = _NUMBERED.fullmatch(name)
+    if numbered is None:
+        return None
+    slug = numbered["slug"] or ""
     process = next((entry.name for entry in PROCESSES if entry.slug == slug), None)
     if slug and process is None:
         raise UnknownRun(f'no process "{slug}"{nearest(slug, [entry.slug for entry in PROCESSES])}')
+    return RunQuery(process=process, target=numbered["target"], number=int(numbered["number"]))
+
+
+def several(name: str, runs: Sequence[RunSummary]) -> UnknownRun:
+    """Each by a name that is its own."""
+    names = ", ".join(_own_name(one) for one in runs)
+    return UnknownRun(f'several runs go by "{name}", for each process counts its own: {names}', way_out="Name one of them")
+
+
+def _own_name(run: RunSummary) -> str:
+    return next((f"{entry.slug}/{run.name}" for entry in PROCESSES if entry.name == run.process), run.run_id)
+
+
+async def _by_number(here: Here, name: str, wanted: RunQuery) -> FoundRun:
     async with here.history() as history:
-        found = await history.list_runs(RunQuery(process=process, target=target, number=number))
-        others = [] if found else await history.list_runs(RunQuery(process=process, target=target, limit=10))
+        found = await history.list_runs(wanted)
+        others = [] if found else await history.list_runs(wanted.model_copy(update={"number": None, "limit": 10}))
     if len(found) > 1:
-        ids = ", ".join(f"{one.workflow_id}#{number}" for one in found)
-        raise UnknownRun(f'several runs go by "{name}": {ids}', way_out="Name one of them")
+        raise several(name, found)
     if not found:
-        known = ", ".join(one.name for one in others) or "none"
+        known = ", ".join(dict.fromkeys(one.name for one in others)) or "none"
         raise UnknownRun(f'the history has no run "{name}" (of this target: {known})', way_out="`perfwright list` shows the runs")
     return FoundRun(found[0].workflow_id, found[0].run_id, found[0])
 

@@ -11,11 +11,11 @@ from activities.annotations import Annotations
 from activities.changes.carrying_out import CarryingOut, place_of
 from activities.changes.kind import Site
 from perfwright.models.delivery import AnnotationOrder
-from perfwright.models.history import RunQuery
 from perfwright.models.undo import OPEN_STATES, STANDING_STATES, ChangeOutcome, UndoQuery, UndoRecord
 from perfwright.models.undo_data import IndexUndo, SettingUndo
 from starter.here import Here
 from starter.refusals import NotCarriedOut, UnknownRun
+from starter.run_names import run_query, several
 
 if TYPE_CHECKING:
     from activities.history import History
@@ -38,26 +38,31 @@ class Undoing:
         return await self._records.find_all(UndoQuery(states=() if everything else STANDING_STATES, limit=LISTED))
 
     async def of_run(self, name: str) -> list[UndoRecord]:
-        """Changes of a run (run id, workflow id, `shop#12`), or one by its own id, in the order in which they come off.
+        """Changes of a run (run id, workflow id, `shop#12`) and of its trials, or one by its own id, in the order in which they come off.
 
-        Of a run those are left out that were kept: they are named one by one.
+        Of a run those are left out that were kept: they are named one by one. Raises UnknownRun where there are none, or where several runs
+        go by `shop#12` that have some.
         """
         if (one := await self._records.find(name)) is not None:
             return [one]
-        target, _, number = name.rpartition("#")
-        run_ids = [name]
-        if target and number.isdigit():
-            run_ids = [run.run_id for run in await self._history.list_runs(RunQuery(target=target, number=int(number)))]
-        found: dict[str, UndoRecord] = {}
-        for run_id in run_ids:
-            for record in await self._records.find_all(UndoQuery(run_id=run_id, limit=LISTED)):
-                found[record.change_id] = record
-        for record in await self._records.find_all(UndoQuery(workflow_id=name, limit=LISTED)):
-            found[record.change_id] = record
+        if (numbered := run_query(name)) is not None:
+            runs = await self._history.list_runs(numbered)
+            by_run = {run.run_id: await self._of_run_id(run.run_id) for run in runs}
+            if len(having := [run for run in runs if by_run[run.run_id]]) > 1:
+                raise several(name, having)
+            found = [record for records in by_run.values() for record in records]
+        else:
+            found = await self._of_run_id(name) or await self._records.find_all(UndoQuery(workflow_id=name, limit=LISTED))
+            found += [one for one in await self.listed(everything=True) if one.owner.workflow_id.startswith(f"{name}/")]
         if not found:
             raise UnknownRun(f"no change of {name!r} is recorded", way_out="`perfwright undo list --all` has them all")
-        wanted = [record for record in found.values() if record.state in (*OPEN_STATES, "conflict")]
-        return sorted(wanted, key=lambda record: -record.sequence)
+        wanted = {record.change_id: record for record in found if record.state in (*OPEN_STATES, "conflict")}
+        return sorted(wanted.values(), key=lambda record: -record.sequence)
+
+    async def _of_run_id(self, run_id: str) -> list[UndoRecord]:
+        """Its own, and those of its trials, whose workflow ids hold it."""
+        own = await self._records.find_all(UndoQuery(run_id=run_id, limit=LISTED))
+        return own + [one for one in await self.listed(everything=True) if run_id in one.owner.workflow_id.split("/")]
 
     async def undo(self, record: UndoRecord, *, here: bool = False) -> ChangeOutcome:
         """`here`: the record's place is this one, under another name. Raises NotCarriedOut with the cause and the way out."""

@@ -15,8 +15,7 @@ from temporalio.worker import Worker
 
 from starter import dev_server
 from starter.search_attributes import ensure_search_attributes
-from starter.temporal_cli import find_temporal_cli
-from tests.needs import require
+from tests.needs import require, temporal_cli
 from tests.scheduling import UnitsInOrder, in_good_order
 from workflows.plugin.plugin import PerfwrightPlugin
 
@@ -45,7 +44,7 @@ def temporal_server() -> Iterator[str]:
 
     async def start() -> WorkflowEnvironment:
         server = await WorkflowEnvironment.start_local(
-            dev_server_existing_path=str(find_temporal_cli().path),
+            dev_server_existing_path=str(temporal_cli()),
             dev_server_log_level="error",
             dev_server_extra_args=["--ui-disable-news-fetch", *settings],
         )

@@ -3,7 +3,7 @@
     main app.py:1 > handle app.py:5 > compile RE:200    30
 
 `RE`, `JSON` and so on are short for files of the standard library (`STDLIB`), `LIB/x.py` for an installed package, `C` for compiled code,
-`K` for the kernel, `V8` for a function of V8's own; everything else is the target's own code. `@worker` at the start names the thread.
+`K` for the kernel, `V8` for a function of V8's own; everything else is the target's own code. `@worker` at the start names the thread, `@7/worker` one of another process.
 Samples are spread over the blocks as evenly as they go.
 """
 
@@ -29,7 +29,13 @@ STDLIB = {
     "SOCKET": "socket.py",
     "ASYNCIO": "asyncio/events.py",
     "COPY": "copy.py",
+    "SUBPROCESS": "subprocess.py",
+    "FORK": "multiprocessing/popen_fork.py",
+    "PIPE": "multiprocessing/connection.py",
+    "BASE_EVENTS": "asyncio/base_events.py",
 }
+FROZEN = {"POSIXPATH": "posixpath", "ABC": "abc", "CODECS": "codecs", "IMPORTLIB": "importlib._bootstrap"}
+"""Modules of the standard library that the interpreter has inside since CPython 3.11: they have no path."""
 _FRAME = re.compile(r"^(\S+)(?: ([^\s:]+)(?::(\d+))?)?$")
 
 
@@ -44,12 +50,16 @@ def drawn(drawings: Mapping[PassKind, str] | str, *, blocks: int = 20, rate_hz: 
             name = "MainThread"
             if stack.strip().startswith("@"):
                 name, stack = stack.strip()[1:].split(" ", 1)
-            thread = builder.thread(1, tid_of(name), name)
+            thread = builder.thread(pid_of(name), tid_of(name), name.rpartition("/")[2])
             frames = [frame_of(builder, one.strip()) for one in stack.split(" > ")]
             for block in range(blocks):
                 share = (int(count) * (block + 1)) // blocks - (int(count) * block) // blocks
                 builder.add(kind, frames, thread, numbers[(block + turn) % blocks], share)  # type: ignore[arg-type]
     return builder.build()
+
+
+def pid_of(name: str) -> int:
+    return int(name.partition("/")[0]) if "/" in name else 1
 
 
 def tid_of(name: str) -> int:
@@ -67,7 +77,9 @@ def frame_of(builder: ProfileBuilder, text: str) -> int:
         return builder.frame(function, "[kernel.kallsyms]", 0, "kernel")
     if file == "V8":
         return builder.frame(function, "", 0, "runtime")
-    if file in STDLIB:
+    if file in FROZEN:
+        path = f"<frozen {FROZEN[file]}>"
+    elif file in STDLIB:
         path = f"/usr/lib/python3.11/{STDLIB[file]}"
     elif file.startswith("LIB/"):
         path = f"/usr/lib/python3.11/site-packages/{file[4:]}"
@@ -98,9 +110,9 @@ def use(threads: Mapping[str, float], *, cpus: int = 4, system: float = 0.0, mac
         thread_count=len(threads),
         threads=tuple(
             ThreadUse(
-                pid=1,
+                pid=pid_of(name),
                 tid=tid_of(name),
-                name=name,
+                name=name.rpartition("/")[2],
                 user_share=share,
                 system_share=0.0,
                 voluntary_switches_hz=0.0,

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,23 @@ def _ptrace() -> str:
 
 def _temporal() -> str:
     from starter.failures import CannotStart
-    from starter.temporal_cli import find_temporal_cli
 
     try:
-        find_temporal_cli()
+        temporal_cli()
     except CannotStart as e:
         return str(e)
     return ""
+
+
+@cache
+def temporal_cli() -> Path:
+    """The `temporal` that tests use: looked for once per process, as each look runs it.
+
+    Raises `CannotStart` where there is none.
+    """
+    from starter.temporal_cli import find_temporal_cli
+
+    return find_temporal_cli().path
 
 
 def _postgresql() -> str:
@@ -65,6 +76,7 @@ KNOWN: dict[str, Callable[[], str]] = {
 }
 
 
+@cache
 def why_missing(thing: str) -> str:
     """Why it is missing; empty when it is there. Any other word is a program on PATH: `java`, `node`, `gcc`."""
     return KNOWN.get(thing, _program(thing))()

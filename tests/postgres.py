@@ -23,7 +23,7 @@ from tests.needs import in_ci
 
 PASSWORD = "very-secret-word"
 USER = "perfwright"
-OBSERVED = {"shared_preload_libraries": "pg_stat_statements,auto_explain", "compute_query_id": "on"}
+OBSERVED = {"shared_preload_libraries": "pg_stat_statements,auto_explain", "compute_query_id": "on", "track_commit_timestamp": "on"}
 """Settings of a server whose statements can be observed. `CREATE EXTENSION pg_stat_statements` is left to the test."""
 READY_S = 60.0
 MEMORY = "/dev/shm"

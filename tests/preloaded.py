@@ -23,8 +23,8 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -151,6 +151,19 @@ def start(
     finally:
         os.close(writes)
     return Forked(pid, told, os.fdopen(reads, "r"))
+
+
+@contextmanager
+def killed(module: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Iterator[Forked]:
+    """The same for the time of a block, at whose end it is killed; it stands at the root of the repository."""
+    assert sys.__stderr__
+    running = start(module, arguments, environment, ROOT, stderr=sys.__stderr__.buffer)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
 
 
 def serve(channel: socket.socket) -> None:

@@ -30,6 +30,8 @@ LONG: dict[str, float] = {
     "tests/activities/test_trial_measuring.py::test_both_sides_are_alike_in_all_but_the_change": 40,
     "tests/activities/test_trial_measuring.py::test_a_patch_is_measured_beside_its_base": 40,
     "tests/workflows/test_index_strategy_optimization.py::test_a_missing_index_is_made_and_kept": 30,
+    "tests/workflows/test_index_advice.py::test_a_killed_worker_leaves_no_server_and_no_statistics": 20,
+    "tests/workflows/test_index_advice.py::test_without_rows_a_missing_index_is_named_and_nothing_is_changed": 18,
     "tests/workflows/test_cpu_optimization_implementation.py::test_refused_at_a_gate_nothing_is_changed": 18,
     "tests/workflows/test_bad_starts_cpu.py::test_a_host_without_a_worker": 30,
     "tests/starter/test_first_look.py::test_a_first_look_at_a_process": 30,

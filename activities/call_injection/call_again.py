@@ -42,6 +42,10 @@ LEAST = 4
 """Calls that are made however long they take."""
 
 
+class Word(str):
+    """A text that is not exactly one."""
+
+
 class TooLate(BaseException):
     """A call that takes longer than it may. No Exception: code under test does not catch it."""
 
@@ -159,8 +163,9 @@ def drained(value: Any) -> Any:
 EDGES: tuple[Callable[[], Any], ...] = (
     *(lambda: None, lambda: "", lambda: "x", lambda: 0, lambda: -1, lambda: 2**70, lambda: 1.5, lambda: float("nan"), lambda: True),
     *(lambda: b"", lambda: [], lambda: [[]], lambda: {}, lambda: (), lambda: set(), lambda: object(), lambda: iter([1, 2])),
+    *(lambda: -0.0, lambda: bytearray(b"x"), lambda: Word("x")),
 )
-"""What nobody expects: other types, empty ones, what cannot be hashed, what can be read once."""
+"""What nobody expects: other types, empty ones, what cannot be hashed, what can be read once, what is equal to another type's."""
 
 
 def places(value: Any, depth: int = 0) -> Iterator[tuple[Callable[[Any], Any], Any]]:
@@ -193,11 +198,11 @@ def other(value: Any, chance: random.Random) -> Any:
     """Something like it, or nothing like it."""
     if chance.random() < 0.45:
         if type(value) is str:
-            return chance.choice(["", value + "x", value[:1], value.upper(), value[::-1], value * 2, "\u00e9\n" + value])
+            return chance.choice(["", value + "x", value[:1], value.upper(), value[::-1], value * 2, "\u00e9\n" + value, Word(value)])
         if type(value) is bytes:
             return chance.choice([b"", value + b"x", value[:1], value[::-1]])
         if type(value) is int:
-            return chance.choice([0, -value, value + 1, value - 1, 2**70])
+            return chance.choice([0, -value, value + 1, value - 1, 2**70, value == 1, value % 1_000 * 1.0])
         if type(value) is list:
             extra = chance.choice(EDGES)()
             return chance.choice([[], value[::-1], value + value, [*value, extra], [extra, *value], value[:1], tuple(value), iter(value)])

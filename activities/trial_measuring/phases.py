@@ -35,6 +35,7 @@ from perfwright.analysis.trials.course import (
     margin_of,
     medians,
     metric_data,
+    parts_decided,
     plan_trial,
     weights_of,
 )
@@ -144,7 +145,9 @@ class Phase:
         guards = judge_guards(self.order.request, self.rounds, self._plan)
         if verdict in ("worse", "equivalent") or any(one.verdict == "breached" for one in guards):
             return True
-        return verdict == "better" and all(one.verdict == "held" for one in guards)
+        if verdict != "better" or not all(one.verdict == "held" for one in guards):
+            return False
+        return parts_decided(self.order.request, self.rounds, self.metric)
 
     async def _watch(self, rounds: Rounds) -> None:
         """Window after window, so that what is long past does not hide a breach."""

@@ -9,7 +9,7 @@ In the phase `noise` nothing is changed yet: both sides are the clone as it is.
 
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -22,8 +22,10 @@ from activities.index_clone import Executed, IndexClone, Written
 from activities.kept_values import KeptValues
 from activities.postgres_connection import connected
 from activities.trial_measuring.kind import Round, Rounds
-from perfwright.analysis.changes.index_statements import read_create
+from perfwright.analysis.changes.index_statements import read_create, read_name
 from perfwright.analysis.indexes.column_uses import Unresolved
+from perfwright.analysis.indexes.plan_shapes import plan_shape
+from perfwright.analysis.indexes.selection import NONE
 from perfwright.analysis.indexes.workload import rows_searched
 from perfwright.analysis.query_advice.identifiers import quoted
 from perfwright.models.change import IndexSpec
@@ -31,7 +33,7 @@ from perfwright.models.errors import ErrorType
 from perfwright.models.index_steps import ClonePlan
 from perfwright.models.statement import StatementSample
 from perfwright.models.trial import RoundPlan, Side
-from perfwright.models.trial_run import Companion, MeasuringOrder, QueriesMeasurement
+from perfwright.models.trial_run import Companion, MeasuringOrder, QueriesMeasurement, TrialRequest
 from perfwright.models.undo import UndoRecord
 from perfwright.models.undo_data import IndexUndo
 
@@ -42,6 +44,10 @@ WALL, BLOCKS, WAL, BYTES = "wall_s", "blocks", "wal_bytes", "bytes"
 LEAST_MS = 20.0
 """Of a statement's runs per side and half round: quicker ones are run several times, and their mean is one value."""
 REPEATED_MOST = 20
+RUN_MOST = 30
+"""Statements that a round runs: those whose plan the index changes come first..."""
+COUNTED_S = 30.0
+"""...and of the rest of those, blocks are counted once, for at most so long."""
 _BYTES = "SELECT pg_catalog.pg_indexes_size($1::bigint::oid)"
 _TABLE = "SELECT pg_catalog.to_regclass($1)::oid::bigint"
 _TOGGLE = "UPDATE pg_catalog.pg_index SET indisvalid = $2 WHERE indexrelid = $1::bigint::oid"
@@ -68,13 +74,14 @@ class QueriesOnClones:
             owner=f"{order.request.artifact_prefix} {order.change_id}",
             limit_mb=measurement.clone_limit_mb,
             limit_s=measurement.clone_limit_s,
+            role=measurement.role,
         )
         samples = _statements(measurement, site)
         async with (
             database_clone(plan, order.phase, site.environ, site.state_folder / "dumps") as clone,
             connected(clone.target, clone.environ, read_only=False) as connection,
         ):
-            yield await _Clone.opened(clone, connection, samples, measurement, record)
+            yield await _Clone.opened(clone, connection, samples, order.request, record)
 
 
 def _statements(measurement: QueriesMeasurement, site: Site) -> dict[str, str]:
@@ -124,6 +131,8 @@ class _Clone:
     constants: dict[str, tuple[float, float]] = field(default_factory=dict)
     """What is the same in every round."""
     notes: tuple[str, ...] = ()
+    _run: tuple[int, ...] = ()
+    """Numbers of the statements that a round runs."""
     _shown: bool = True
     _cut: dict[tuple[int, Side], float] = field(default_factory=dict)
     _blocks: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -134,7 +143,7 @@ class _Clone:
         made: DatabaseClone,
         connection: "asyncpg.Connection",
         texts: Mapping[str, str],
-        measurement: QueriesMeasurement,
+        request: TrialRequest,
         record: UndoRecord | None,
     ) -> "_Clone":
         from perfwright.analysis.statements.parsing import Unreadable, syntax_tree
@@ -150,18 +159,59 @@ class _Clone:
         for name, text in writes.items():
             if searching := _search_of(text):
                 reads[name] = searching
+        measurement = request.measurement
+        assert isinstance(measurement, QueriesMeasurement), "the kind is chosen by its spec"
         clone = IndexClone(made.target, connection, tuple(reads.values()), measurement.statement_limit_s)
         await clone.build((), ())  # sets the bound of every statement
         both = cls(clone, connection, tuple(reads), measurement.weights, measurement.statement_limit_s * 1000, measurement.clone_limit_s)
+        both.notes = made.warnings
         if record is None:
             written, refused = await both._written(writes)
             both.constants = {WAL: (written, written)} if writes and written else {}
             both.constants[BYTES] = (1.0, 1.0)
+            going = await _going(connection, request)
         else:
             assert isinstance(record.undo, IndexUndo), "an index was changed"
             refused = await both._two_sides(record.undo, writes)
-        both.notes = refused
+            going = both.index
+        both.notes += refused
+        await both._choose(going)
         return both
+
+    async def _choose(self, index: int | None) -> None:
+        """Which statements rounds run: those whose plan this index changes, then others, in the order given, in which the heaviest come
+        first. Where all would not get a turn, of the first ones the rest are counted."""
+        changed = await self._changed(index) if index is not None and len(self.reads) > RUN_MOST else []
+        ordered = list(dict.fromkeys((*changed, *range(len(self.reads)))))
+        self._run = tuple(ordered[:RUN_MOST])
+        if (unchanged := len(ordered) - max(len(changed), RUN_MOST)) > 0:
+            self.notes += (f"{unchanged} statements were not run" + (": the index changes nothing about their plans" if changed else ""),)
+        if self.index is not None:
+            await self._count(changed[RUN_MOST:])
+
+    async def _changed(self, index: int) -> list[int]:
+        """Statements whose plan is another where the index is hidden."""
+        shapes: dict[bool, list[str]] = {}
+        for shown in (False, True):
+            await self.connection.execute(_TOGGLE, index, shown)
+            shapes[shown] = [plan_shape(await self.clone.plan(query, NONE)) for query in range(len(self.reads))]
+        return [query for query, (hidden, there) in enumerate(zip(shapes[False], shapes[True], strict=True)) if hidden != there]
+
+    async def _count(self, queries: Sequence[int]) -> None:
+        """Blocks of both sides, which are the same in every round."""
+        until = time.monotonic() + COUNTED_S
+        for number, query in enumerate(queries):
+            if time.monotonic() > until:
+                self.notes += (f"{len(queries) - number} statements with other plans were neither run nor counted",)
+                return
+            blocks: dict[Side, int] = {}
+            for side in ("A", "B"):
+                await self._switch(side)
+                ran = await self.clone.run(query, NONE)
+                blocks[side] = ran.blocks if ran is not None else 0
+            if min(blocks.values()) > 0:
+                name = self.reads[query]
+                self.constants[f"{BLOCKS}/{name}"] = self._blocks[name] = (float(blocks["A"]), float(blocks["B"]))
 
     async def _two_sides(self, undo: IndexUndo, writes: Mapping[str, str]) -> tuple[str, ...]:
         """The clone has what the target has: with the change. What writes cost is measured in both states, and then the index is there."""
@@ -226,7 +276,8 @@ class _Clone:
         began = time.monotonic()
         values: dict[str, tuple[float, float]] = dict(self.constants)
         other: Side = "B" if plan.first == "A" else "A"
-        for query, name in enumerate(self.reads):
+        for query in self._run:
+            name = self.reads[query]
             times: dict[Side, list[float]] = {"A": [], "B": []}
             blocks: dict[Side, int] = {"A": 0, "B": 0}
             for side in (plan.first, other, other, plan.first):
@@ -275,6 +326,14 @@ class _Clone:
         if self.index is not None:
             found.append(Companion(name="indexes of the table", unit="bytes", a=self.constants[BYTES][0], b=self.constants[BYTES][1]))
         return tuple(found)
+
+
+async def _going(connection: "asyncpg.Connection", request: TrialRequest) -> int | None:
+    """The index that is to be dropped, before it is: it tells which statements it concerns. None of one that is to be made."""
+    if not isinstance(request.change, IndexSpec) or not request.change.drop:
+        return None
+    found = await find_index(connection, *read_name(request.change.drop))
+    return found.oid if found is not None else None
 
 
 def _mean(values: list[float]) -> float:

@@ -9,10 +9,11 @@ what they put there is told from what running the code leaves behind.
 
 import asyncio
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from perfwright.models.undo import ChangeOrder, UndoRecord
 from perfwright.models.undo_data import LaunchUndo, PatchUndo
 
 ABANDONED_AFTER_S = 86_400.0
+TOUCHED_EVERY_S = 3_600.0
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,27 @@ async def _tree(order: MeasuringOrder, repository: Path, commit: str, name: str,
         own_index = {"GIT_INDEX_FILE": str(index)}
         await git(site, repository, "read-tree", commit, environment=own_index)
         await git(site, repository, "checkout-index", "--all", "--force", f"--prefix={folder}/", environment=own_index)
-        yield folder
+        async with _in_use(folder):
+            yield folder
     finally:
         await asyncio.to_thread(_clear, root, folder, index)
+
+
+@asynccontextmanager
+async def _in_use(folder: Path) -> AsyncIterator[None]:
+    """A watch takes weeks: the folder stays young meanwhile, so that no other trial clears it away."""
+
+    async def touch() -> None:
+        while True:
+            await asyncio.sleep(TOUCHED_EVERY_S)
+            with suppress(OSError):
+                await asyncio.to_thread(os.utime, folder)
+
+    touching = asyncio.create_task(touch())
+    try:
+        yield
+    finally:
+        touching.cancel()
 
 
 def _clear(root: Path, folder: Path, index: Path) -> None:

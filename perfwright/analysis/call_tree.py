@@ -122,6 +122,8 @@ class ProfileBuilder:
         self._passes: dict[PassKind, _PassRows] = {}
         self._nameless: dict[tuple[str, str], NamelessCode] = {}
         self._notes: dict[str, None] = {}
+        self.recording_cpu_s = 0.0
+        """CPU time that the target used to be recorded."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -238,6 +240,7 @@ class ProfileBuilder:
                 for kind, rows in self._passes.items()
             ],
             nameless=[self._nameless[key] for key in sorted(self._nameless)],
+            recording_cpu_s=self.recording_cpu_s,
         )
 
     def _pass(self, kind: PassKind) -> _PassRows:

@@ -2,11 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Literal
 
+from perfwright.analysis.statistics import ASSUMED_DESIGN_EFFECT
+from perfwright.analysis.wilson import wilson_bounds
+from perfwright.models.cpu_profiling import HotPaths
 from perfwright.models.measurement import Estimate, Interval
 from perfwright.models.vocabulary import Model
 
+NOT_SEEN = "Wilson, of no samples"
+"""Method of the interval of a share that a run has not seen."""
 Difference = Literal["more", "less", "no difference shown", "only earlier", "only later", "no interval"]
 
 
@@ -53,3 +59,19 @@ def compare_estimates(what: str, earlier: Estimate | None, later: Estimate | Non
         difference=Estimate(value=change, unit=later.unit, interval=interval),
         shown="more" if low > 0 else "less" if high < 0 else "no difference shown",
     )
+
+
+def absent_share(paths: HotPaths, like: Estimate) -> Estimate | None:
+    """The self share, in the unit of `like`, of a function that is not in a run's table: none, and at most what the run could have missed.
+
+    No samples of it among n still allow a share (Wilson's upper end, of samples worth a quarter of independent ones). A table that was cut
+    may have left it out with samples: with no more than it left out in all, and no more than the least of those that it has. None where
+    nothing was sampled, or `like` has no interval to compare with.
+    """
+    if paths.samples <= 0 or like.interval is None:
+        return None
+    left_out = paths.coverage.seen_share - sum(one.self_share for one in paths.functions)
+    most = max(0.0, min([left_out, *(one.total_share for one in paths.functions)]))
+    level = like.interval.level
+    _, high = wilson_bounds(most, max(1.0, paths.samples / ASSUMED_DESIGN_EFFECT), NormalDist().inv_cdf((1 + level) / 2))
+    return Estimate(value=0.0, unit=like.unit, interval=Interval(low=0.0, high=min(1.0, high), level=level, method=NOT_SEEN))

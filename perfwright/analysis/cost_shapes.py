@@ -107,7 +107,8 @@ SHAPES: tuple[CostShape, ...] = (
         "introspection",
         "inspects signatures and types while it works",
         "avoidable",
-        r"(^|/)(inspect|typing|_py_abc)\.py:|(^|/)abc\.py:ABCMeta\.__(instance|subclass)check__|java\.lang\.(reflect|Class)\.get",
+        r"(^|/)(inspect|typing|_py_abc)\.py:|(^<frozen abc>|(^|/)abc\.py):(ABCMeta\.)?__(instance|subclass)check__"
+        r"|java\.lang\.(reflect|Class)\.get",
         "Work out signatures, type hints and `isinstance` checks against abstract classes once per type and keep the answer.",
         (0.4, 0.7, 0.9),
         "the answer does not change between calls",

@@ -46,7 +46,7 @@ MAX_COSTS = 200
 
 @dataclass(frozen=True)
 class Cost:
-    """What one place spends for one reason. Shares are of all samples of the pass."""
+    """What one place spends for one reason. Shares are of all CPU time of the process tree."""
 
     function: str
     """Full name, as the tool told it."""
@@ -95,7 +95,7 @@ class _Group:
 
 def find_costs(seen: OnCpu, *, seed: int = 1) -> tuple[Cost, ...]:
     """All costs of at least `SMALLEST_SHARE`, largest first."""
-    whole = seen.rows.samples
+    whole = seen.whole
     if whole <= 0:
         return ()
     own = seen.tree.own(seen.rows)
@@ -136,7 +136,7 @@ def find_costs(seen: OnCpu, *, seed: int = 1) -> tuple[Cost, ...]:
             place_of_node,
             own,
             below,
-            (intervals[number], intervals[len(groups) + number]),
+            (seen.of_all(intervals[number]), seen.of_all(intervals[len(groups) + number])),
         )
         for number, group in enumerate(groups)
     ]
@@ -273,7 +273,7 @@ def _cost(
     below: Floats,
     intervals: tuple[Interval, Interval],
 ) -> Cost:
-    tree, whole = seen.tree, seen.rows.samples
+    tree, whole = seen.tree, seen.whole
     function, file = places[group.place]
     by_line: dict[int, float] = {}
     for number in group.cells:

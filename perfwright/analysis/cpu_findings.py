@@ -59,6 +59,9 @@ FEW_SAMPLES = 50
 INFORMATION_SHARE, INFORMATION_LISTED = 0.03, 5
 """What is listed although nothing need be done."""
 HIGH_KERNEL_SHARE, HIGH_KERNEL_CORES = 0.6, 0.5
+COLLECTS = (0.15, 0.30, 0.50)
+"""CPU time that collecting a JVM's garbage takes, from which it is low, medium, high. G1 sizes the heap so that pauses take a thirteenth of
+the time (-XX:GCTimeRatio=12); a collector that takes twice that has too little heap, or too much garbage."""
 MOST_OF_IT = 0.5
 """What a place spends in code without names, from which on it is said that this code has none."""
 LEAST_TOLD = 0.005
@@ -96,7 +99,7 @@ def analyse_findings(
     quiet = [finding for _, finding in told if finding.severity == "information"][INFORMATION_LISTED:]
     told = [(cost, finding) for cost, finding in told if finding not in quiet]
     of_patterns = [_pattern_finding(pattern, utilisation, usage, profile) for pattern in utilisation.patterns]
-    patterns = [finding for finding in of_patterns if finding is not None]
+    patterns = [finding for finding in (*of_patterns, _collector_finding(seen, cores, profile)) if finding is not None]
     findings = sorted([*(finding for _, finding in told), *patterns], key=_rank)
     loud = [(cost, finding) for cost, finding in told if finding.severity != "information"]
     blind = [(finding, code) for cost, finding in told if (code := _hidden(cost, cores, saturated, nameless))]
@@ -199,6 +202,8 @@ def _finding(seen: OnCpu, cost: Cost, name: str, severity: Severity, cores: floa
         evidence.append(Evidence(statement=f"Threads: {', '.join(cost.threads)}"))
     if waits:
         evidence.append(Evidence(statement=waits))
+    if seen.note:
+        evidence.append(Evidence(statement=seen.note))
     others = tuple(Location(file=file, line=line, function=function) for line, _ in lines if line != cost.line)
     return Finding(
         id=name,
@@ -286,6 +291,27 @@ def _pattern_finding(pattern: Pattern, utilisation: Utilisation, usage: ProcessU
         locations=locations,
         evidence=(Evidence(statement=pattern.statement, estimate=cost, artifact=profile),),
         confidence=pattern.confidence,
+    )
+
+
+def _collector_finding(seen: OnCpu, cores: float, profile: ArtifactRef | None) -> Finding | None:
+    """CPU time of the threads that collect a JVM's garbage: none of its methods has it."""
+    share = seen.coverage.share_of("garbage collection")
+    if share < INFORMATION_SHARE:
+        return None
+    steps = ((share, COLLECTS), (share * cores, CORES_STEPS), (cores, PROCESS_STEPS))
+    severity: Severity = ("information", "low", "medium", "high")[min(sum(value >= step for step in bounds) for value, bounds in steps)]
+    threads = next(one.what for one in seen.coverage.unseen if one.kind == "garbage collection")
+    cost = Estimate(value=share, unit=SHARE_OF_CPU)
+    used = f"{share:.1%} of the CPU time, {share * cores:.2f} of {cores:.2f} cores"
+    return Finding(
+        id="pattern:garbage-collection",
+        title=f"Garbage collection takes {share:.0%} of CPU time",
+        severity=severity,
+        summary=f"{used}, is the JVM's own work: {threads}. The program's methods share the rest.",
+        cost=cost,
+        evidence=(Evidence(statement="CPU time of the JVM's own threads, by the kernel's counters", estimate=cost, artifact=profile),),
+        confidence="high",
     )
 
 

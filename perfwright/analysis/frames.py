@@ -187,6 +187,9 @@ def enclosing_function(function: str) -> str:
     return "" if function == _NAMELESS else _ANONYMOUS.sub("", function)
 
 
+IN_NATIVE = "(in native code)"
+"""Leaf below a method that a managed thread called native code from, where a sampler tells such samples from those in managed code."""
+
 _STARTS_AT = re.compile(r"\+0x[0-9a-f]+\]$")
 
 

@@ -2,27 +2,32 @@
 
 *Self* is time in the function's own code (and in compiled code without frames that it calls: `sorted`, `in` on a list); *total* adds all
 it calls, recursion counted once. The list holds what takes time itself and the target's own code that causes time elsewhere
-(attribution.py), so that the line which calls `re.compile` stands beside the insides of `re`.
+(attribution.py), so that the line which calls `re.compile` stands beside the insides of `re`. Shares are of the CPU time of the whole
+process tree, with and without samples (cpu_coverage.py).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from perfwright.analysis.attribution import Attribution, attribute
+from perfwright.analysis.cpu_coverage import cpu_coverage
 from perfwright.analysis.frames import is_nameless, short_files, short_function
+from perfwright.analysis.jvm_states import largest_weights, periods_by_state
 from perfwright.analysis.running import by_thread_name, nearest_managed, weigh_running, without_waits
 from perfwright.analysis.statistics import share_intervals
 from perfwright.analysis.tree_weights import CallTree, Floats, Ints, Mask, PassWeights, summed
+from perfwright.analysis.unseen_cpu import coverage_sentence
+from perfwright.models.cpu_coverage import CpuCoverage
 from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Runtime
 from perfwright.models.measurement import Interval
 from perfwright.models.profile import PassKind
 
 BASE_PASSES: tuple[PassKind, ...] = ("on_cpu", "native", "gil")
 """Passes that can stand for time on a CPU, best first."""
-LOOKS_AT_CPUS, TOLD_BY_SWITCHES = "perf", "Node.js"
-"""The tool that samples what is on a CPU, and the one whose samples are held against context switches where it has an off-CPU pass;
-the others look at threads and judge whether they run."""
+LOOKS_AT_CPUS, TOLD_BY_SWITCHES, LOOKS_AT_STATES = "perf", "Node.js", "JFR"
+"""The tool that samples what is on a CPU, the one whose samples are held against context switches where it has an off-CPU pass, and the one
+that looks at what state the virtual machine has its threads in; the others look at threads and judge whether they run."""
 CALLERS, THREADS = 3, 3
 
 
@@ -36,7 +41,18 @@ class OnCpu:
     files: dict[str, str]
     runtime: Runtime
     note: str = ""
-    """What was corrected, as a sentence."""
+    """What was corrected and what has no samples, as sentences."""
+    coverage: CpuCoverage = field(default_factory=CpuCoverage)
+
+    @property
+    def whole(self) -> float:
+        """All CPU time of the process tree, in counts of `rows`: what shares are of."""
+        return self.rows.samples / self.coverage.seen_share if self.coverage.seen_share > 0 else self.rows.samples
+
+    def of_all(self, interval: Interval) -> Interval:
+        """Of a share of the samples, as one of all CPU time."""
+        seen = self.coverage.seen_share
+        return interval.model_copy(update={"low": interval.low * seen, "high": interval.high * seen})
 
     def title(self, function: str, file: str, line: int = 0) -> str:
         """`price_cart (shop/pricing.py:88)`; a name made of its module's says where it is."""
@@ -54,13 +70,16 @@ def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime 
     rows = next((one for one in recorded if one.samples > 0), recorded[0])
     tool, switches = tree.profile.tool, tree.weights("off_cpu") is not None
     ran = tool.startswith(LOOKS_AT_CPUS) or (switches and tool.startswith(TOLD_BY_SWITCHES))
+    states = tool.startswith(LOOKS_AT_STATES)
+    rows = periods_by_state(tree, rows, usage) if states else rows
     rows, waits = (rows, "") if ran else without_waits(tree, rows)
     if rows.kind == "native":
         rows = _without_compiled_leaves(tree, rows)
-    rows, weighed = weigh_running(tree, rows, usage)
-    note = " ".join(one for one in (waits, weighed) if one)
+    rows, weighed = weigh_running(tree, rows, usage, raised_at_most=largest_weights(tree, rows) if states else None)
+    coverage = cpu_coverage(tree, rows, usage, runtime)
+    note = " ".join(one for one in (waits, weighed, coverage_sentence(coverage)) if one)
     files = short_files(dict.fromkeys(tree.profile.frames.file))
-    return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note)
+    return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note, coverage)
 
 
 def _without_compiled_leaves(tree: CallTree, rows: PassWeights) -> PassWeights:
@@ -77,7 +96,14 @@ def find_hot_paths(seen: OnCpu, *, top: int, cpu_cores: float = 0.0, seed: int =
     """The `top` hottest functions and lines of what `on_cpu` gave."""
     functions = _hot_spots(seen, seen.tree.names.function, seen.tree.names.functions, top, seed)
     lines = _hot_spots(seen, seen.tree.names.line, seen.tree.names.lines, top, seed)
-    return HotPaths(samples=round(float(seen.rows.taken.sum())), functions=functions, lines=lines, cpu_cores=cpu_cores, note=seen.note)
+    return HotPaths(
+        samples=round(float(seen.rows.taken.sum())),
+        functions=functions,
+        lines=lines,
+        cpu_cores=cpu_cores * (1 - seen.coverage.profiler_share),
+        note=seen.note,
+        coverage=seen.coverage,
+    )
 
 
 def _hot_spots(
@@ -129,16 +155,16 @@ def _hot_spot(
     tree = seen.tree
     mine = np.flatnonzero(key == one)
     function, file, line = name[0], name[1], name[2] if len(name) == 3 else _hottest_line(tree, mine, own, below)
-    whole = seen.rows.samples
+    whole = seen.whole
     return HotSpot(
         function=short_function(function, seen.runtime),
         file=seen.files.get(file, file),
         line=line,
         origin=tree.names.origin[tree.frame[mine[0]]],
         self_share=min(1.0, samples[0] / whole),
-        self_interval=intervals[0],
+        self_interval=seen.of_all(intervals[0]),
         total_share=min(1.0, samples[1] / whole),
-        total_interval=intervals[1],
+        total_interval=seen.of_all(intervals[1]),
         samples=round(float(seen.rows.taken[rows_of_it].sum())),
         callers=callers_of(seen, mine, below, key if len(name) == 3 and is_nameless(function, file) else None),
         threads=tuple(name for name, _ in by_thread_name(tree, seen.rows.thread[rows_of_it], seen.rows.count[rows_of_it])[:THREADS]),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from perfwright.models.cpu_optimization import OVERRIDABLE, Candidate, CandidatesFound, CpuOptimizationRequest
 from perfwright.models.gate import GateQuestion
 
+GIVEN_GATE = "given_change"
 SHOWN_CHARACTERS = 30_000
 LEFT_SHOWN = 5
 
@@ -30,4 +31,22 @@ def approach_question(request: CpuOptimizationRequest, tried: Sequence[Candidate
         exact_change=text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}\n...",
         overrides=OVERRIDABLE,
         quality_passed=bool(tried),
+    )
+
+
+def given_question(request: CpuOptimizationRequest, candidate: Candidate, by: str) -> GateQuestion:
+    """May code that somebody gave be run?"""
+    cut = len(candidate.patch) > SHOWN_CHARACTERS
+    return GateQuestion(
+        name=GIVEN_GATE,
+        kind="change",
+        question=f"May this change of {by} be tried on {request.target}: {candidate.title}?"[:1_000],
+        consequence=(
+            "Approval runs its code, with the worker's rights: tests, recorded calls and benchmark, in a tree of its own. What is better"
+            " waits for a decision at its gate `keep`. A refusal leaves it out, and the run goes on."
+        ),
+        evidence=((candidate.reasoning or "No reason was given.")[:1_500],)
+        + ((f"The diff has {len(candidate.patch):,} characters; {SHOWN_CHARACTERS:,} are on show.",) if cut else ()),
+        exact_change=candidate.patch[:SHOWN_CHARACTERS],
+        quality_passed=True,
     )

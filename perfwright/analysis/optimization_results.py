@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from perfwright.models.cpu_optimization import Candidate, CandidateResult, Checked, CpuOptimizationDetails, CpuOptimizationRequest
+from perfwright.models.cpu_optimization import Candidate, CandidateResult, Checked, CpuOptimizationDetails, CpuOptimizationRequest, Gain
 from perfwright.models.finding import Evidence, Finding, Location, Recommendation
 from perfwright.models.measurement import Estimate, Interval
 from perfwright.models.quality import QualityGate
@@ -12,6 +12,11 @@ from perfwright.models.trial import Guard
 from perfwright.models.trial_run import TrialEvidence, TrialResult
 
 MEMORY = "rss_bytes"
+CLOCKS = {"cpu_s": "CPU time", "wall_s": "wall-clock time"}
+"""By which a trial judges a benchmark: the one that its noise calls for."""
+TIME_MARGIN = math.log(1.1)
+TIMES = (Guard(metric="wall_s", margin=TIME_MARGIN), Guard(metric="cpu_s", margin=TIME_MARGIN))
+"""Less CPU time that is paid for by waiting is no gain, nor the other way round; that of both which the trial judges holds by itself."""
 
 
 def chosen(candidates: Sequence[Candidate], request: CpuOptimizationRequest) -> tuple[Candidate, ...]:
@@ -58,6 +63,7 @@ def tried(candidate: Candidate, checked: Checked, trial: TrialResult, commit: st
         gain_share=1 - ratio.value if ratio else None,
         gain_low=1 - ratio.interval.high if ratio and ratio.interval else None,
         gain_high=1 - ratio.interval.low if ratio and ratio.interval else None,
+        gain_metric=trial.evidence.metric if trial.evidence else "",
     )
 
 
@@ -67,20 +73,51 @@ def usable_noise(results: Sequence[CandidateResult]) -> TrialEvidence | None:
     return next((one for one in seen if one is not None and one.noise is not None and one.noise.verdict == "usable"), None)
 
 
+def clock_of(metric: str) -> str:
+    """In words; of results from before it was written down nobody knows which."""
+    return CLOCKS.get(metric, "time")
+
+
 def without_patch(candidate: Candidate) -> Candidate:
     return candidate.model_copy(update={"patch": ""})
 
 
-def together_won(results: Sequence[CandidateResult]) -> tuple[float | None, float | None, float | None]:
-    """CPU time won by all kept changes, with its interval: each was measured on top of those before it, so ratios multiply. The interval
-    is that of all ends at once, wider than it need be."""
-    kept = [one for one in results if one.end == "kept" and one.gain_share is not None]
-    if not kept:
-        return None, None, None
-    value = 1 - math.prod(1 - (one.gain_share or 0.0) for one in kept)
-    low = 1 - math.prod(1 - (one.gain_low or 0.0) for one in kept)
-    high = 1 - math.prod(1 - (one.gain_high or 0.0) for one in kept)
-    return value, low, high
+def gain_in(one: CandidateResult, metric: str) -> Gain | None:
+    """What a candidate won of one time: as its trial judged it, or as the guard on that time measured it beside."""
+    if one.gain_share is not None and one.gain_metric == metric:
+        return Gain(metric=metric, share=one.gain_share, low=one.gain_low, high=one.gain_high)
+    evidence = one.trial.evidence if one.trial else None
+    guard = next((guard for guard in (evidence.guards if evidence else ()) if guard.metric == metric and guard.harm is not None), None)
+    if guard is None or guard.harm is None:
+        return None
+    return Gain(
+        metric=metric,
+        share=-math.expm1(guard.harm),
+        low=None if guard.harm_high is None else -math.expm1(guard.harm_high),
+        high=None if guard.harm_low is None else -math.expm1(guard.harm_low),
+    )
+
+
+def won_in(results: Sequence[CandidateResult], metric: str) -> Gain | None:
+    """Time won by all kept changes: each was measured on top of those before it, so ratios of the same time multiply. The interval is that
+    of all ends at once, wider than it need be. None where none is kept, or the time of one was not measured."""
+    gains = [gain_in(one, metric) for one in results if one.end == "kept"]
+    found = [gain for gain in gains if gain is not None]
+    if not found or len(found) < len(gains):
+        return None
+    return Gain(
+        metric=metric,
+        share=1 - math.prod(1 - one.share for one in found),
+        low=1 - math.prod(1 - (one.low or 0.0) for one in found),
+        high=1 - math.prod(1 - (one.high or 0.0) for one in found),
+    )
+
+
+def together_won(results: Sequence[CandidateResult]) -> Gain | None:
+    """Of the time by which most of the kept changes were judged, or else of the other one."""
+    judged_by = [one.gain_metric for one in results if one.end == "kept"]
+    times = sorted(CLOCKS, key=lambda metric: -judged_by.count(metric))
+    return next((gain for metric in times if (gain := won_in(results, metric)) is not None), None)
 
 
 def quality_of(details: CpuOptimizationDetails, request: CpuOptimizationRequest) -> tuple[QualityGate, ...]:
@@ -107,17 +144,18 @@ def quality_of(details: CpuOptimizationDetails, request: CpuOptimizationRequest)
                 metric="differences",
                 comparison="==",
                 threshold=0.0,
-                observed=float(sum(one.differences for one in calls)),
+                observed=float(sum(one.differences for one in calls)) if calls else None,
                 unit="calls",
-                outcome="passed" if len(calls) == len(kept) and all(one.equal for one in calls) else "failed",
-                note=f"{sum(one.recorded + one.varied for one in calls):,} calls",
+                outcome="failed" if not all(one.equal for one in calls) else "passed" if len(calls) == len(kept) else "no data",
+                note=f"{sum(one.recorded + one.varied for one in calls):,} calls"
+                + (f"; of {len(kept) - len(calls)} changes no call was recorded" if len(calls) < len(kept) else ""),
             )
         )
         won = details.gain_low
         gates.append(
             QualityGate(
                 name="the interval of what was won is clear of zero",
-                metric="CPU time won, low end",
+                metric=f"{clock_of(details.gain_metric)} won, low end",
                 comparison=">",
                 threshold=0.0,
                 observed=won,
@@ -126,16 +164,16 @@ def quality_of(details: CpuOptimizationDetails, request: CpuOptimizationRequest)
             )
         )
     if request.goal_share is not None:
-        gain = details.gain_share or 0.0
+        goal = won_in(kept, "cpu_s") if kept else Gain(metric="cpu_s", share=0.0)
         gates.append(
             QualityGate(
                 name="goal reached",
                 metric="CPU time won",
                 comparison=">=",
                 threshold=request.goal_share,
-                observed=gain,
+                observed=goal.share if goal else None,
                 unit="share",
-                outcome="passed" if gain >= request.goal_share else "failed",
+                outcome="no data" if goal is None else "passed" if goal.share >= request.goal_share else "failed",
             )
         )
     return tuple(gates)
@@ -173,8 +211,9 @@ def _code_summary(target: str, details: CpuOptimizationDetails) -> str:
             if details.gain_low is not None and details.gain_high is not None
             else ""
         )
+        clock = clock_of(details.gain_metric)
         what = "1 change" if len(kept) == 1 else f"{len(kept)} changes"
-        return f"{what} of {target} kept on branch {details.branch}: {details.gain_share:.1%}{between} less CPU time for the benchmark."
+        return f"{what} of {target} kept on branch {details.branch}: {details.gain_share:.1%}{between} less {clock} for the benchmark."
     if not details.hot_functions:
         return f"No function of {target}'s repository takes CPU time that matters: nothing was changed."
     if not details.candidates:
@@ -190,7 +229,7 @@ def findings_of(details: CpuOptimizationDetails, found: Sequence[Finding]) -> tu
     won = [
         Finding(
             id=f"won:{one.candidate.id}",
-            title=f"{one.candidate.title}: {one.gain_share or 0.0:.1%} less CPU time",
+            title=f"{one.candidate.title}: {one.gain_share or 0.0:.1%} less {clock_of(one.gain_metric)}",
             severity="information",
             summary=one.candidate.reasoning,
             cost=None,
@@ -200,7 +239,7 @@ def findings_of(details: CpuOptimizationDetails, found: Sequence[Finding]) -> tu
                     statement=one.reason,
                     estimate=Estimate(
                         value=one.gain_share or 0.0,
-                        unit="share of CPU time",
+                        unit=f"share of {clock_of(one.gain_metric)}",
                         interval=Interval(low=one.gain_low, high=one.gain_high, level=0.99, method="Walsh averages at the trial's boundary")
                         if one.gain_low is not None and one.gain_high is not None
                         else None,

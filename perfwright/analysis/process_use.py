@@ -5,13 +5,14 @@ in which it restarted: differences are taken between neighbouring sweeps of the 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import quantiles
 
+from perfwright.models.cpu_coverage import ProcessCpu
 from perfwright.models.cpu_profiling import ProcessUse, ThreadUse
 from perfwright.models.vocabulary import Model
 
-TOP_THREADS = 64
+TOP_THREADS, TOP_PROCESSES = 64, 32
 
 
 class UseStep(Model):
@@ -34,6 +35,10 @@ class UseStep(Model):
     sampler_cpu_s: float
     threads: dict[str, tuple[float, float]] = {}
     """`pid/tid` -> (user_s, system_s); threads that used none are left out."""
+    processes: dict[str, float] = {}
+    """`pid` -> user and system seconds; processes that used none are left out."""
+    ended_children_s: float = 0.0
+    """Part of `user_s` and `system_s`: of children that ended, what was not seen of them while they ran."""
 
 
 class ThreadSwitches(Model):
@@ -44,8 +49,10 @@ class ThreadSwitches(Model):
     involuntary: int
 
 
-def summarise_use(steps: Sequence[UseStep], switches: dict[str, ThreadSwitches], cpu_count: int) -> ProcessUse:
-    """Shares, rates and the busiest threads; `series` is left for the caller to fill."""
+def summarise_use(
+    steps: Sequence[UseStep], switches: Mapping[str, ThreadSwitches], cpu_count: int, programs: Mapping[str, str] | None = None
+) -> ProcessUse:
+    """Shares, rates and the busiest threads and processes; `series` is left for the caller to fill. `programs`: name by pid."""
     seconds = sum(step.seconds for step in steps)
     over = seconds or 1.0
     per_thread: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
@@ -71,6 +78,8 @@ def summarise_use(steps: Sequence[UseStep], switches: dict[str, ThreadSwitches],
         child_processes=max((s.child_processes for s in steps), default=0),
         sampler_cpu_share=sum(s.sampler_cpu_s for s in steps) / over,
         threads=tuple(_thread(key, per_thread[key], switches.get(key), len(steps), over) for key in busiest),
+        processes=_processes(steps, programs or {}, over),
+        ended_children_share=sum(s.ended_children_s for s in steps) / over,
     )
 
 
@@ -86,6 +95,26 @@ def _thread(key: str, uses: list[tuple[float, float, float]], switches: ThreadSw
         voluntary_switches_hz=(switches.voluntary if switches else 0) / over,
         involuntary_switches_hz=(switches.involuntary if switches else 0) / over,
         busy_share_p95=quantiles(busy, n=20, method="inclusive")[-1],
+    )
+
+
+def _processes(steps: Sequence[UseStep], programs: Mapping[str, str], over: float) -> tuple[ProcessCpu, ...]:
+    """The busiest. A process counts all its threads, also those that nobody saw because they ended between two sweeps."""
+    used: dict[str, float] = defaultdict(float)
+    by_threads: dict[str, float] = defaultdict(float)
+    for step in steps:
+        for pid, own_s in step.processes.items():
+            used[pid] += own_s
+        for key, (user_s, system_s) in step.threads.items():
+            by_threads[key.partition("/")[0]] += user_s + system_s
+    return tuple(
+        ProcessCpu(
+            pid=int(pid),
+            program=programs.get(pid, ""),
+            cpu_share=used[pid] / over,
+            ended_threads_share=max(0.0, used[pid] - by_threads[pid]) / over,
+        )
+        for pid in sorted(used, key=lambda pid: -used[pid])[:TOP_PROCESSES]
     )
 
 

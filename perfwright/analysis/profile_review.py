@@ -1,7 +1,10 @@
 """What a reviewer is shown of a recording before anything is concluded from it."""
 
 from perfwright.analysis.interpreters import interpreter_in
+from perfwright.analysis.markdown_text import as_markdown
 from perfwright.analysis.recording_quality import quality_gates
+from perfwright.analysis.unseen_cpu import BELIEVED, MATTERS_CORES, coverage_sentence, enough_is_known, limit_of
+from perfwright.models.cpu_coverage import CpuCoverage
 from perfwright.models.cpu_profiling import CpuProfilingRequest, Recording
 from perfwright.models.cpu_steps import ProfileJudgement
 from perfwright.models.quality import QualityGate, QualityOutcome
@@ -10,14 +13,23 @@ MOST_INSIDE = 0.5
 """Share of the CPU time that an interpreter may spend on its own work: above it most of the profile says nothing about the program."""
 
 
-def judge(recording: Recording, request: CpuProfilingRequest, running_samples: int, inside_share: float | None = None) -> ProfileJudgement:
+def judge(
+    recording: Recording,
+    request: CpuProfilingRequest,
+    running_samples: int,
+    inside_share: float | None = None,
+    coverage: CpuCoverage | None = None,
+) -> ProfileJudgement:
     """Quality gates, whether the profile is believable, and the statements for the gate (Markdown, one line each).
 
     `inside_share`: of a program whose interpreter was recorded (interpreters.py), how much of the CPU time is the interpreter's own work.
+    `coverage`: what of the CPU time the samples stand for.
     """
+    coverage = coverage or CpuCoverage()
     gates = (
         *quality_gates(recording.stacks, request, recording.usage, running_samples),
         _held_alone(recording),
+        _cpu_time_seen(recording, coverage),
         *_own_code_seen(recording, inside_share),
     )
     missed = [gate for gate in gates if gate.outcome != "passed"]
@@ -26,7 +38,8 @@ def judge(recording: Recording, request: CpuProfilingRequest, running_samples: i
     return ProfileJudgement(
         quality_gates=gates,
         believable=believable,
-        statements=tuple(_statements(recording)) + tuple(f"**{gate.name}: {gate.outcome}.** {gate.note}" for gate in missed),
+        statements=(*_statements(recording), *filter(None, [as_markdown(coverage_sentence(coverage))]))
+        + tuple(f"**{gate.name}: {gate.outcome}.** {gate.note}" for gate in missed),
         problem="" if believable else f"The profile is not enough to conclude from ({problem}).",
     )
 
@@ -42,6 +55,22 @@ def _held_alone(recording: Recording) -> QualityGate:
         unit="leases",
         outcome="failed" if recording.disturbed else "passed",
         note=recording.disturbed,
+    )
+
+
+def _cpu_time_seen(recording: Recording, coverage: CpuCoverage) -> QualityGate:
+    """Stacks of a small part of what a program does are not a profile of it."""
+    cores = recording.usage.user_share + recording.usage.system_share
+    observed, note = 1 - coverage.unknown_share, limit_of(coverage, cores)
+    return QualityGate(
+        name="CPU time seen",
+        metric="CPU time with samples, or of threads whose purpose is known",
+        comparison=">=",
+        threshold=BELIEVED,
+        observed=observed,
+        unit="share",
+        outcome="passed" if enough_is_known(coverage, cores) else "failed",
+        note=note or (f"What was not seen used less than {MATTERS_CORES:g} cores." if observed < BELIEVED else ""),
     )
 
 

@@ -183,6 +183,8 @@ def _caveats(tool: ProfilerName, process: TargetProcess) -> tuple[str, ...]:
         )
     if tool == "node-inspector":
         caveats.append("The inspector's port is opened on loopback while recording; only JavaScript's main thread is seen.")
+    if tool in ("jfr", "node-inspector"):
+        caveats.append("Processes that it starts are not recorded: what CPU time they use is counted and told, with their pids.")
     return tuple(caveats)
 
 

@@ -123,6 +123,8 @@ def for_patterns(findings: list[Finding], utilisation: Utilisation, usage: Proce
             made.append(_for_kernel(finding, reproduce))
         elif finding.id == "pattern:waiting-on-locks":
             made.append(_for_locks(finding, reproduce))
+        elif finding.id == "pattern:garbage-collection":
+            made.append(_for_collector(finding, reproduce))
     return made
 
 
@@ -172,6 +174,23 @@ def _for_locks(finding: Finding, reproduce: str) -> Recommendation:
         effort="days",
         score=0.02,
         advice="Do slow work (I/O, computing) outside of the lock, split it by key, or hand the data to one owner through a queue.",
+        reproduce=reproduce,
+    )
+
+
+def _for_collector(finding: Finding, reproduce: str) -> Recommendation:
+    share = finding.cost.value if finding.cost else 0.0
+    gain = share * 0.5
+    return _advice(
+        finding,
+        title="Tune garbage collection",
+        gain=Estimate(value=gain, unit=GAIN_UNIT, interval=Interval(low=0.0, high=share * 0.9)),
+        derivation=f"{share:.0%} of the CPU time collects garbage; assumed: heap and collector win half of it (nothing to 90 %).",
+        effort="hours",
+        score=gain / EFFORT_WEIGHT["hours"],
+        advice="Let the process GarbageCollectionTuning try heap sizes and collectors on this program (`perfwright start "
+        "GarbageCollectionTuning`): it measures pauses, CPU time and memory of each. And allocate less where most is allocated, which "
+        "JFR's event jdk.ObjectAllocationSample tells.",
         reproduce=reproduce,
     )
 

@@ -77,11 +77,14 @@ class _Stratum:
         return self.user + self.system
 
 
-def weigh_running(tree: CallTree, rows: PassWeights, usage: ProcessUse | None) -> tuple[PassWeights, str]:
+def weigh_running(
+    tree: CallTree, rows: PassWeights, usage: ProcessUse | None, *, raised_at_most: Floats | None = None
+) -> tuple[PassWeights, str]:
     """The pass with each thread's samples counting as the CPU time that it used, and a sentence that says so (empty when nothing is known).
 
     `usage` is of the same process tree over the same time. CPU time of threads without samples (compiled code of its own) belongs to no
-    stratum: shares are of the CPU time of threads that were sampled, and the sentence says how much that leaves out.
+    stratum: cpu_coverage.py says how much that is. `raised_at_most`: of a tool that does not see all that a thread does, the largest
+    weight of each row; what is missing then is not given to what it sees.
     """
     if usage is None or not usage.threads or rows.ticks <= 0 or rows.samples <= 0:
         return rows, ""
@@ -92,9 +95,10 @@ def weigh_running(tree: CallTree, rows: PassWeights, usage: ProcessUse | None) -
     for stratum in strata:
         mine = np.isin(rows.thread, stratum.threads)
         weight[mine] = _weights(rows, mine, only_calls, stratum)
+        if raised_at_most is not None:
+            weight[mine] = np.minimum(weight[mine], raised_at_most[mine])
         told.append((stratum, float((rows.count * weight)[mine].sum() / rows.count[mine].sum())))
-    weighed = replace(rows, count=rows.count * weight).where(weight > 0)
-    return weighed, _sentence(told, weighed, usage)
+    return replace(rows, count=rows.count * weight).where(weight > 0), _sentence(told)
 
 
 def _weights(rows: PassWeights, mine: Mask, only_calls: Mask, stratum: _Stratum) -> Floats:
@@ -157,16 +161,13 @@ def _missing_among_the_busiest(tree: CallTree, rows: PassWeights, usage: Process
     ]
 
 
-def _sentence(told: list[tuple[_Stratum, float]], weighed: PassWeights, usage: ProcessUse) -> str:
+def _sentence(told: list[tuple[_Stratum, float]]) -> str:
     if not told:
         return ""
     changed = sorted(told, key=lambda one: -abs(one[1] - 1) * one[0].cores)
     listed = ", ".join(f"{stratum.name} {weight:.2f}" for stratum, weight in changed[:LISTED])
     more = f" and {len(changed) - LISTED} more" if len(changed) > LISTED else ""
-    text = f"Samples count by the CPU time that the kernel counted for their threads (weights: {listed}{more})."
-    cores = usage.user_share + usage.system_share
-    missing = 1 - weighed.samples / weighed.ticks / cores if cores > 0 else 0.0
-    return f"{text} {missing:.0%} of the CPU time was used by threads without samples." if missing >= 2 * WORTH_TELLING else text
+    return f"Samples count by the CPU time that the kernel counted for their threads (weights: {listed}{more})."
 
 
 def _blocks_seen(rows: PassWeights, threads: int) -> Ints:

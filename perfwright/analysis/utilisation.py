@@ -4,16 +4,16 @@ CPU seconds come from the kernel's counters (exact), threads' states from the st
 that works without trouble is `balanced`, one that hardly works is `idle`.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perfwright.analysis.attribution import nearest
 from perfwright.analysis.hot_paths import OnCpu
-from perfwright.analysis.running import by_thread_name, mean_threads
+from perfwright.analysis.running import by_thread_name, mean_threads, nearest_managed
 from perfwright.analysis.statistics import share_intervals
-from perfwright.analysis.tree_weights import Ints, summed
-from perfwright.analysis.waits import KINDS, OffCpu, off_cpu
+from perfwright.analysis.tree_weights import Floats, Ints, PassWeights, summed
+from perfwright.analysis.waits import KINDS, OffCpu, WaitKind, off_cpu
 from perfwright.models.cpu_profiling import HotSpot, Pattern, ProcessUse, Utilisation
 
 IDLE_CORES = 0.05
@@ -37,40 +37,55 @@ WANTS_TO_RUN = 0.15
 """A thread's line that is on the CPU in at least this share of the ticks at which it is seen there runs and is kept from running; a line
 below it waits for something else."""
 IO_WAIT_SHARE = 0.5
-"""Of the time in which threads are at work, the part spent waiting for sockets, files or child processes."""
+"""Of the time in which threads are at work, the part spent waiting for sockets or files."""
 LOCK_WAIT_SHARE = 0.25
 LOCK_WAIT_THREADS = 0.25
 """Threads that wait for locks at a time, on average: below a quarter of one thread nobody notices."""
+CHILD_WAIT_THREADS = 0.25
+"""Threads that wait for a child process, from which it is told: what they wait for is that process's time, whatever it is spent on."""
 MACHINE_IOWAIT = 0.2
 """CPUs idle while the disk is waited for, of the whole machine."""
 WAITING_LISTED = 8
+BETWEEN_PROCESSES = "multiprocessing/connection.py"
+"""Pipes between the processes of a pool, and below its queues."""
+
+
+@dataclass(frozen=True)
+class _Lock:
+    """A GIL, of which each process has its own."""
+
+    busy: float
+    """Share of the time that it is held."""
+    runnable: float
+    """Threads of its process that run, or wait for it, on average."""
+    pid: int
 
 
 def describe_utilisation(seen: OnCpu, usage: ProcessUse | None, *, seed: int = 1) -> Utilisation:
     """Patterns, where threads wait, and what the GIL does. `usage` may be missing (nothing was sampled): then only stacks speak."""
     waited = off_cpu(seen.tree, usage)
     gil_rows = seen.tree.weights("gil")
-    if waited is not None and gil_rows is not None:
-        waited = _kept_from_running(seen, waited)
-    gil_busy = mean_threads(seen.tree, gil_rows) if gil_rows is not None else None
-    gil_busy = min(1.0, gil_busy) if gil_busy is not None else None
+    if waited is not None:
+        waited = _between_its_processes(seen, waited)
+        waited = _kept_from_running(seen, waited) if gil_rows is not None else waited
+    gil = _hottest_lock(seen, gil_rows, waited) if gil_rows is not None else None
     running = mean_threads(seen.tree, seen.rows)
     runnable = running + waited.mean_threads("GIL") if running is not None and waited is not None else running
     cores = usage.user_share + usage.system_share if usage else running or 0.0
     crowded = usage is not None and usage.machine_busy_share >= MACHINE_BUSY
     patterns = [
         *_saturation(usage, cores),
-        *_gil(usage, gil_busy, runnable),
+        *_gil(usage, gil),
         *_kernel(usage, cores),
-        *_waiting_patterns(seen, waited, usage),
+        *_waiting_patterns(seen, waited, usage, max(running or 0.0, cores)),
     ]
     if not patterns:
-        patterns.append(_untroubled(cores, usage))
+        patterns.append(_untroubled(cores, usage, _for_children(seen, waited) if waited else ""))
     return Utilisation(
         patterns=tuple(patterns),
         waiting=_waiting_spots(seen, waited, crowded, seed) if waited else (),
-        gil_busy_share=gil_busy,
-        runnable_threads=runnable,
+        gil_busy_share=gil.busy if gil else None,
+        runnable_threads=gil.runnable if gil else runnable,
     )
 
 
@@ -94,10 +109,32 @@ def _saturation(usage: ProcessUse | None, cores: float) -> list[Pattern]:
     return patterns
 
 
-def _gil(usage: ProcessUse | None, busy: float | None, runnable: float | None) -> list[Pattern]:
-    if busy is None or runnable is None or busy < GIL_BUSY or runnable < GIL_DEMAND:
+def _hottest_lock(seen: OnCpu, holds: PassWeights, waited: OffCpu | None) -> _Lock | None:
+    """Of the GILs that are held most of the time the one that most threads want; where none is, the one that is held most."""
+    threads = seen.tree.profile.threads
+    pids = sorted({one.pid for one in threads})
+    at = np.array([pids.index(one.pid) for one in threads], dtype=np.int64)
+
+    def by_process(thread: Ints, count: Floats, ticks: float) -> Floats:
+        return summed(at[thread], count, len(pids)) / ticks if ticks > 0 else np.zeros(len(pids))
+
+    busy = np.minimum(1.0, by_process(holds.thread, holds.count, holds.ticks))
+    runnable = by_process(seen.rows.thread, seen.rows.count, seen.rows.ticks)
+    if waited is not None:
+        waits = waited.kind == KINDS.index("GIL")
+        runnable = runnable + by_process(waited.rows.thread[waits], waited.rows.count[waits], waited.ticks)
+    if holds.ticks <= 0 or not pids:
+        return None
+    one = int(max(range(len(pids)), key=lambda number: (busy[number] >= GIL_BUSY and runnable[number], busy[number])))
+    return _Lock(float(busy[one]), float(runnable[one]), pids[one])
+
+
+def _gil(usage: ProcessUse | None, gil: _Lock | None) -> list[Pattern]:
+    if gil is None or gil.busy < GIL_BUSY or gil.runnable < GIL_DEMAND:
         return []
-    sharing = [one for one in usage.threads if one.user_share + one.system_share >= SHARING_THREAD] if usage else []
+    busy, runnable = gil.busy, gil.runnable
+    mine = [one for one in usage.threads if one.pid == gil.pid] if usage else []
+    sharing = [one for one in mine if one.user_share + one.system_share >= SHARING_THREAD]
     if usage is not None and len(sharing) < 2:
         return []
     crowded = usage is not None and usage.machine_busy_share >= MACHINE_BUSY
@@ -116,17 +153,17 @@ def _kernel(usage: ProcessUse | None, cores: float) -> list[Pattern]:
     return [Pattern(name="kernel-heavy", statement=statement, confidence="high")]
 
 
-def _waiting_patterns(seen: OnCpu, waited: OffCpu | None, usage: ProcessUse | None) -> list[Pattern]:
+def _waiting_patterns(seen: OnCpu, waited: OffCpu | None, usage: ProcessUse | None, running: float) -> list[Pattern]:
+    """`running`: threads of the whole process tree that run at a time. Who waits for a process below is not at work: that process is."""
     patterns = []
-    running = mean_threads(seen.tree, seen.rows) or 0.0
     if waited is not None:
-        on_locks, on_io = waited.mean_threads("lock"), waited.mean_threads("I/O", "child process")
+        on_locks, on_io = waited.mean_threads("lock"), waited.mean_threads("I/O")
         at_work = running + on_locks + on_io + waited.mean_threads("GIL")
         if on_locks >= LOCK_WAIT_THREADS and on_locks >= LOCK_WAIT_SHARE * at_work:
-            statement = f"{on_locks:.1f} threads wait for locks at a time, on average, {_where(seen, waited, 'lock')}; {running:.1f} run."
+            statement = f"{on_locks:.1f} threads wait for locks at a time, on average{_where(seen, waited, 'lock')}; {running:.1f} run."
             patterns.append(Pattern(name="waiting on locks", statement=statement, confidence="high"))
         if on_io >= LOCK_WAIT_THREADS and on_io >= IO_WAIT_SHARE * at_work:
-            statement = f"{on_io:.1f} threads wait for I/O at a time, on average, {_where(seen, waited, 'I/O')}; {running:.1f} run."
+            statement = f"{on_io:.1f} threads wait for I/O at a time, on average{_where(seen, waited, 'I/O')}; {running:.1f} run."
             patterns.append(Pattern(name="waiting on I/O", statement=statement, confidence="medium"))
         patterns += _together_at_one_line(seen, waited) if not patterns else []
     if usage is not None and usage.iowait_share >= MACHINE_IOWAIT and not any(one.name == "waiting on I/O" for one in patterns):
@@ -157,13 +194,33 @@ def _together_at_one_line(seen: OnCpu, waited: OffCpu) -> list[Pattern]:
     return [Pattern(name="waiting on locks", statement=statement, confidence="low")]
 
 
-def _untroubled(cores: float, usage: ProcessUse | None) -> Pattern:
+def _for_children(seen: OnCpu, waited: OffCpu) -> str:
+    threads = waited.mean_threads("child process")
+    if threads < CHILD_WAIT_THREADS:
+        return ""
+    return f"{threads:.1f} threads wait for child processes at a time, on average{_where(seen, waited, 'child process')}"
+
+
+def _untroubled(cores: float, usage: ProcessUse | None, for_children: str) -> Pattern:
     of = f" of {usage.cpu_count} CPUs" if usage else ""
     if cores < IDLE_CORES:
-        return Pattern(name="idle", statement=f"It used {cores:.1%} of one core{of}: there is no CPU time to win.", confidence="high")
+        more = f" {for_children}." if for_children else ""
+        statement = f"It used {cores:.1%} of one core{of}: there is no CPU time to win.{more}"
+        return Pattern(name="idle", statement=statement, confidence="high")
     busiest = max((one.user_share + one.system_share for one in usage.threads), default=0.0) if usage else 0.0
     told = f", the busiest thread {busiest:.2f}" if busiest else ""
-    return Pattern(name="balanced", statement=f"It used {cores:.2f} cores{of}{told}; nothing it waits for stands out.", confidence="medium")
+    waits = for_children or "nothing it waits for stands out"
+    return Pattern(name="balanced", statement=f"It used {cores:.2f} cores{of}{told}; {waits}.", confidence="medium")
+
+
+def _between_its_processes(seen: OnCpu, waited: OffCpu) -> OffCpu:
+    """Reads of a pipe from another process of the same tree: it waits for that process's work, not for a service or a disk."""
+    if len({one.pid for one in seen.tree.profile.threads}) < 2:
+        return waited
+    pipes = np.array([file.endswith(BETWEEN_PROCESSES) for file in seen.tree.profile.frames.file], dtype=bool)
+    caller = nearest_managed(seen.tree)[waited.rows.node]
+    inside = (caller >= 0) & pipes[seen.tree.frame[caller]] & (waited.kind == KINDS.index("I/O"))
+    return replace(waited, kind=np.where(inside, KINDS.index("for work"), waited.kind))
 
 
 def _kept_from_running(seen: OnCpu, waited: OffCpu) -> OffCpu:
@@ -191,15 +248,16 @@ def _waiting_places(seen: OnCpu) -> Ints:
     return np.where(kernel[owner] & (caller >= 0), caller, owner)
 
 
-def _where(seen: OnCpu, waited: OffCpu, kind: str) -> str:
-    mine = waited.kind == [str(one) for one in KINDS].index(kind)
+def _where(seen: OnCpu, waited: OffCpu, kind: WaitKind) -> str:
+    """`, most at shop.py:5`; empty where no frame tells."""
+    mine = waited.kind == KINDS.index(kind)
     owner = _waiting_places(seen)[waited.rows.node[mine]]
     frames = seen.tree.profile.frames
     weights = summed(seen.tree.frame[owner], waited.rows.count[mine], len(frames.function))
     if not len(weights) or weights.max() <= 0:
         return ""
     one = int(weights.argmax())
-    return f"most at {seen.title(frames.function[one], frames.file[one], frames.line[one])}"
+    return f", most at {seen.title(frames.function[one], frames.file[one], frames.line[one])}"
 
 
 def _waiting_spots(seen: OnCpu, waited: OffCpu, crowded: bool, seed: int) -> tuple[HotSpot, ...]:

@@ -30,22 +30,24 @@ _CALLERS_READ = 6
 Rules = tuple[tuple[int, str], ...]
 """A kind and a pattern on `file:function`, first fit wins."""
 _MANAGED: Rules = (
-    (
-        _FOR_WORK,
-        r"(selectors|select|base_events|socketserver|sched)\.py:|^<frozen|concurrent/futures/thread\.py:_worker|uvloop|gevent.*hub",
-    ),
-    (_FOR_WORK, r"threading\.py:(Thread\.)?(join|_wait_for_tstate_lock)|EPoll(ArrayWrapper)?\.(epollWait|wait)|KQueue|:accept$"),
+    (_FOR_WORK, r"(^|/)selectors\.py:(\w+\.)?select$|(^|/)sched\.py:(scheduler\.)?run$|(^|/)concurrent/futures/thread\.py:_worker$"),
+    (_FOR_WORK, r"(^|/)(uvloop|gevent|eventlet)/.*:(\w+\.)*(run|run_forever|run_until_complete|join|switch|wait)$"),
+    (_FOR_WORK, r"(^|/)threading\.py:(Thread\.)?(join|_wait_for_tstate_lock)$|EPoll(ArrayWrapper)?\.(epollWait|wait)|KQueue|:accept$"),
     (_FOR_WORK, r":\((idle|program)\)$|sun\.nio\.ch\.Net\.accept|ServerSocket(ChannelImpl)?\.accept"),
-    (_SIGNAL, r"threading\.py:(Condition\.|Event\.)?wait(_for)?$|Unsafe\.park|LockSupport\.park|java\.lang\.Object\.wait"),
-    (_LOCK, r"threading\.py:(_RLock|Lock|RLock|Semaphore)\.(acquire|__enter__)$|monitor enter|MonitorEnter|filelock|portalocker"),
-    (_CHILD, r"subprocess\.py:|multiprocessing/popen_|ProcessImpl\.waitFor|:waitpid$"),
-    (_IO, r"(^|/)(socket|ssl)\.py:|http/client\.py:|multiprocessing/connection\.py:|urllib3/util/wait|redis/.*connection"),
+    (_SIGNAL, r"(^|/)threading\.py:(Condition\.|Event\.)?wait(_for)?$|Unsafe\.park|LockSupport\.park|java\.lang\.Object\.wait"),
+    (_LOCK, r"(^|/)threading\.py:(_RLock|Lock|RLock|Semaphore)\.(acquire|__enter__)$|:\(monitor enter\)$|MonitorEnter"),
+    (_LOCK, r"(^|/)(filelock|portalocker)/.*:(\w+\.)?(_?acquire|lock|__enter__)$|^<frozen importlib\._bootstrap>:_ModuleLock\.acquire$"),
+    (_CHILD, r"(^|/)subprocess\.py:(Popen\.)?(_try_wait|_?wait|_?communicate)$|(^|/)multiprocessing/popen_\w+\.py:(Popen\.)?(poll|wait)$"),
+    (_CHILD, r"ProcessImpl\.waitFor|:waitpid$"),
+    (_IO, r"(^|/)(socket|ssl|http/client|multiprocessing/connection|urllib3/util/wait)\.py:|(^|/)redis/.*connection"),
     (_IO, r"SocketDispatcher\.read|SocketInputStream|NioSocketImpl|FileDispatcherImpl|FileChannelImpl\.force|FileInputStream\.read"),
-    (_IO, r"psycopg|pymysql|asyncpg|RandomAccessFile"),
+    (_IO, r"(^|/)(psycopg\w*|pymysql|asyncpg)/|RandomAccessFile"),
     (_CHILD, r"^:spawn$"),
     (_IO, r"^:(read|write|open|readdir|copyFile|l?stat|fsync|fdatasync|rename|unlink)(File|Utf8|Buffer|Buffers|String|FileUtf8)?$"),
     (_SLEEP, r"Thread\.sleep"),
 )
+"""Functions that do nothing but wait, of standard libraries and installed packages; never the target's own, whatever it calls its files.
+The rest of such a file works: an event loop's `_run_once`, `register`, what starts a child process."""
 _NATIVE: Rules = (
     (_GIL, r":(take_gil|PyEval_(AcquireThread|RestoreThread|AcquireLock))$"),
     (_LOCK, r":(lock_PyThread|PyThread_acquire_lock|rlock_acquire|sem_(timed|clock)?wait|.*mutex_lock|_ZNSt5mutex)"),
@@ -65,10 +67,10 @@ _NATIVE: Rules = (
     (_SIGNAL, r":(_*(GI_+)?(pthread_cond_(timed|clock)?wait)|_*futex)"),
 )
 _CALLED_FOR: Rules = (
-    (_LOCK, r"threading\.py:(Bounded)?Semaphore\.|threading\.py:Barrier|queue\.py:(Queue\.)?put|sqlalchemy/.*pool|/pool\.py:"),
+    (_FOR_WORK, r"(^|/)multiprocessing/pool\.py:"),
+    (_LOCK, r"(^|/)threading\.py:((Bounded)?Semaphore\.|Barrier)|(^|/)queue\.py:(Queue\.)?put|(^|/)sqlalchemy/.*pool|(^|/)pool\.py:"),
     (_LOCK, r"Lock\.lock|Semaphore\.acquire|AbstractQueuedSynchronizer\.acquire"),
-    (_FOR_WORK, r"queue\.py:|:_worker$|ThreadPoolExecutor\.getTask|ForkJoinPool|BlockingQueue|Executor|Timer|ReferenceQueue"),
-    (_FOR_WORK, r"multiprocessing/pool\.py"),
+    (_FOR_WORK, r"(^|/)queue\.py:|:_worker$|ThreadPoolExecutor\.getTask|ForkJoinPool|BlockingQueue|Executor|Timer|ReferenceQueue"),
 )
 _SYSTEM_CALLS = re.compile(
     r"(^|/)asyncio/(selector_events|unix_events)\.py:.*(write|writelines|sendfile|_read_ready\w*|_write_ready|_write_to_self|_accept\w*|_sock_\w+)$"
@@ -177,6 +179,7 @@ def wait_kinds(tree: CallTree) -> Ints:
     """For every node, what a thread whose stack ends there waits for: an index into `KINDS`, -1 where it is not known to wait."""
     names = [matchable(function, file) for function, file in tree.names.functions]
     managed, native, called_for = (_matched(names, rules) for rules in (_MANAGED, _NATIVE, _CALLED_FOR))
+    managed[tree.names.function[tree.names.is_from("user")]] = _NONE
     function = tree.names.function[tree.frame]
     coded = function >= 0
     compiled = tree.names.is_from("native", "kernel")[tree.frame]

@@ -34,6 +34,8 @@ class CommandEnd(Model):
     stopped_by_us: bool
     seconds: float
     output_tail: str = ""
+    left_over: int = 0
+    """Processes that it left behind when it ended by itself; they were ended with it."""
 
 
 class RunningCommand(Model):

@@ -104,7 +104,6 @@ class CodeBase(Model):
     repository: str
     """Its top folder on the target's host."""
     commit: str
-    """Forty hex digits."""
     tree: str
     """The commit's files, laid out on the host for the time of the run."""
     benchmark: tuple[str, ...]
@@ -254,7 +253,6 @@ class StackOrder(Model):
 
     code: CodeBase
     tip: str
-    """Commit."""
     candidate: Candidate
     function: HotFunction
     calls: CallsRecorded
@@ -331,6 +329,10 @@ class Differential(Model):
     first: tuple[Difference, ...] = ()
     why_none: str = ""
     """Why no call could be made."""
+    functions: tuple[str, ...] = ()
+    """Whose calls were made again."""
+    not_called: tuple[str, ...] = ()
+    """Whose recorded calls were not, with the reason."""
 
     @property
     def equal(self) -> bool:
@@ -361,9 +363,19 @@ class CandidateResult(Model):
     trial: TrialResult | None = None
     commit: str = ""
     gain_share: float | None = None
-    """CPU time won, as measured, of what it was before this change."""
+    """Of the time that its trial judged it by (`gain_metric`: `cpu_s` or `wall_s`), of what that was before this change."""
     gain_low: float | None = None
     gain_high: float | None = None
+    gain_metric: str = ""
+
+
+class Gain(Model):
+    """Share of a time that was won, with its interval: of CPU time (`cpu_s`) nothing follows for wall-clock time (`wall_s`), nor back."""
+
+    metric: str
+    share: float
+    low: float | None = None
+    high: float | None = None
 
 
 class KeptCommit(Model):
@@ -388,9 +400,10 @@ class CpuOptimizationDetails(Model):
     """With one commit per kept candidate."""
     tip: str = ""
     gain_share: float | None = None
-    """CPU time won by all kept changes together."""
+    """Of the time `gain_metric`, won by all kept changes together; None also where no time was measured of them all."""
     gain_low: float | None = None
     gain_high: float | None = None
+    gain_metric: str = ""
     pull_request: ArtifactRef | None = None
     workers: CandidateResult | None = None
     """Another count of workers, measured by wall-clock time; None: none was tried."""

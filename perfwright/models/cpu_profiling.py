@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from perfwright.models.artifact import ArtifactRef
+from perfwright.models.cpu_coverage import CpuCoverage, ProcessCpu
 from perfwright.models.measurement import EnvironmentFingerprint, Estimate, Interval
 from perfwright.models.profile import Origin, PassKind
 from perfwright.models.target import InlineTarget, TargetName
@@ -47,7 +48,7 @@ class CpuProfilingRequest(Input):
     slice_s: Annotated[float, Field(ge=1.0, le=60.0)] | None = None
     """Length of one slice, one profiler at a time is attached; chosen by profiler when not given."""
     subprocesses: bool = True
-    """Also profile the processes that the target starts."""
+    """Also profile the processes that the target starts. Those of a JVM or of Node.js, and other programs below Python, are named."""
     workload: Workload | None = None
     """Command that loads the target while it is recorded."""
     instead: Workload | None = None
@@ -107,6 +108,8 @@ class TargetProcess(Model):
     user: str = ""
     own_namespace: bool = True
     """False when the process lives in another pid or mount namespace (a container)."""
+    program_digest: str = ""
+    """Over executable and command line: what has another one is another program, also under the same pid or port."""
 
 
 class ProfilerChoice(Model):
@@ -251,6 +254,10 @@ class ProcessUse(Model):
     child_processes: int = 0
     sampler_cpu_share: float = 0.0
     """What reading the counters took, in cores."""
+    processes: tuple[ProcessCpu, ...] = ()
+    """The busiest processes of the tree, at most 32; empty in recordings of a release that did not keep it."""
+    ended_children_share: float = 0.0
+    """Part of user and system time that children used which ended, beyond what was seen of them while they ran, in cores."""
 
 
 class Recording(Model):
@@ -304,6 +311,8 @@ class HotPaths(Model):
     """CPU use of the target while recorded, in cores."""
     note: str = ""
     """How samples count, where that is not each as one."""
+    coverage: CpuCoverage = CpuCoverage()
+    """What of the CPU time the samples stand for; shares are of all of it."""
 
 
 PatternName = Literal[

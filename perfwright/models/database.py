@@ -102,6 +102,8 @@ class IndexFacts(Model):
     predicate: str = ""
     bytes: int = 0
     scans: int | None = None
+    oid: int = 0
+    """Of PostgreSQL; a rebuilt index has another. 0: not known."""
 
 
 class ForeignKeyFacts(Model):

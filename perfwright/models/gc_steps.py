@@ -67,6 +67,8 @@ class SweepOrder(Model):
     request: GarbageCollectionRequest
     candidates: tuple[GcCandidate, ...]
     artifact_prefix: str
+    metric: str = ""
+    """Of the trial that follows; empty: CPU or wall time."""
 
 
 class TuningToJudge(Model):

@@ -79,8 +79,8 @@ class GarbageCollectionRequest(Input):
         Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=100)], ...], Field(min_length=1, max_length=12)] | None
     ) = None
     """Names of candidates to try; all that fit when not given."""
-    trial_budget_s: Annotated[float, Field(ge=5.0, le=7_200.0)] = 120.0
-    """Seconds that the chosen candidate is measured against what is, at most."""
+    trial_budget_s: Annotated[float, Field(ge=5.0, le=7_200.0)] | None = None
+    """Seconds that a candidate is measured against what is, at most; not given: what the sweep shows to be needed, up to an hour."""
     watch_s: Annotated[float, Field(ge=0.0, le=86_400.0)] = 0.0
     """Seconds that guards are watched after a change is kept."""
     review_deadline_s: Annotated[float, Field(ge=1.0, le=2_592_000.0)] = 86_400.0
@@ -310,6 +310,8 @@ class GcSweep(Model):
     reason: str
     samples: ArtifactRef | None = None
     picture: ArtifactRef | None = None
+    trial_s: float = 0.0
+    """Seconds that a trial of the chosen one takes, reckoned from how long these rounds took and how much they differed; 0: none was."""
 
 
 class CollectorPreflight(Model):

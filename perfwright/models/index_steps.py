@@ -7,6 +7,7 @@ from perfwright.models.index_strategy import IndexProposal, IndexStrategyDetails
 from perfwright.models.quality import QualityGate
 from perfwright.models.result import Verdict
 from perfwright.models.target import Target
+from perfwright.models.unverified_indexes import StatisticsPolicy
 from perfwright.models.vocabulary import Model
 
 
@@ -29,6 +30,10 @@ class ClonePlan(Model):
     """Run (its artifact prefix): the same run finds its own clone again after a crash and makes it anew."""
     limit_mb: float = 20_000.0
     limit_s: float = 1_800.0
+    statistics: StatisticsPolicy = "never"
+    """Whether a clone of statistics alone may take its place, for advice that nothing is measured of."""
+    role: str = ""
+    """Whose sessions are planned like: the application's, where it is known; empty: those of our own role."""
 
 
 class SearchIndexes(Model):
@@ -74,9 +79,12 @@ class RemoveClones(Model):
 
 
 class ClonesRemoved(Model):
-    """Names of databases that were dropped."""
+    """Names of databases that were dropped, and of private servers that were ended and removed."""
 
     names: tuple[str, ...] = ()
+    unclonable: str = ""
+    """Why no clone with rows can be made, where one of statistics alone can."""
+    way_out: str = ""
 
 
 class RemoveInvalidIndex(Model):

@@ -12,6 +12,7 @@ from perfwright.models.query_performance import LARGEST_INPUT_BYTES, LARGEST_SQL
 from perfwright.models.registry_checks import PRODUCTION
 from perfwright.models.target import EnvironmentVariable, InlineDatabase, TargetName
 from perfwright.models.trial_run import TrialEnd
+from perfwright.models.unverified_indexes import StatisticsPolicy, UnverifiedStrategy
 from perfwright.models.vocabulary import Input, Model, Share
 from perfwright.models.workload import Workload
 
@@ -66,6 +67,9 @@ class IndexStrategyRequest(Input):
     in production. When not given, clones are made beside the database, on its own server."""
     clone_limit_mb: Annotated[float, Field(ge=1.0, le=1e7)] = 20_000.0
     """A larger database is not cloned."""
+    statistics_clone: StatisticsPolicy | None = None
+    """Where no clone with rows can be made: whether the planner is asked on a clone of statistics alone, on the worker's host, for advice
+    that nothing was measured of. Statistics hold values of rows; None: where needed, and never for targets in production."""
     clone_limit_s: Annotated[float, Field(ge=10.0, le=86_400.0)] = 1_800.0
     """Seconds that making one clone may take."""
     measure_s: Annotated[float, Field(ge=1.0, le=3_600.0)] = 60.0
@@ -118,7 +122,8 @@ class IndexStrategyRequest(Input):
     def decided(self, environment: str) -> "IndexStrategyRequest":
         """For a target of this environment; decided once: a registry may change while a gate is open."""
         masks = environment == PRODUCTION if self.mask_literals is None else self.mask_literals
-        return self.model_copy(update={"mask_literals": masks})
+        statistics = self.statistics_clone or ("never" if environment == PRODUCTION else "where needed")
+        return self.model_copy(update={"mask_literals": masks, "statistics_clone": statistics})
 
     def revised(self, overrides: dict[str, Any]) -> "IndexStrategyRequest":
         """The request with a person's overrides, validated as a whole; raises ValidationError."""
@@ -211,6 +216,8 @@ class IndexStrategy(Model):
     """Fingerprint -> calls in the window, of queries and writes that can be run."""
     readers: dict[str, tuple[str, ...]] = {}
     """`schema.table` -> fingerprints of queries that read it, those of the most time first."""
+    role: str = ""
+    """Whose sessions clones were planned like; empty: our own role's."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -264,6 +271,8 @@ class ExistingIndexes(Model):
     noted: tuple[ExistingIndex, ...] = ()
     not_judged: str = ""
     """Why it cannot be told which are unused; empty: it can."""
+    of_unknown_age: tuple[str, ...] = ()
+    """`schema.index` of those that nobody scanned, and that may have been made since: nothing is advised of them."""
     foreign_keys_without_index: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -293,6 +302,8 @@ class IndexStrategyDetails(Model):
     existing: ExistingIndexes | None = None
     search: SearchFacts | None = None
     strategy: IndexStrategy | None = None
+    unverified: UnverifiedStrategy | None = None
+    """Where no clone with rows could be made: what the planner's costs speak for. Nothing is proposed then, and nothing changed."""
     tried: tuple[TriedIndex, ...] = ()
     use: tuple[IndexUse, ...] = ()
     delivered: tuple[ArtifactRef, ...] = ()

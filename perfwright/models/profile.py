@@ -110,6 +110,8 @@ class Profile(Model):
     threads: list[ThreadRef]
     passes: Annotated[list[ProfilePass], Field(max_length=8)]
     nameless: list[NamelessCode] = []
+    recording_cpu_s: float = 0.0
+    """CPU seconds that threads of the target's own used because it was recorded (a JVM's compilers), where that is known."""
 
     @model_validator(mode="after")
     def _columns_fit(self) -> Self:

@@ -133,6 +133,8 @@ class QueryJudgement(Model):
     """That it differs by more than the margin; adjusted for the number of queries (Holm)."""
     equivalence_p: float | None = None
     """That it differs by less; adjusted likewise."""
+    metric: str = ""
+    """What it was judged by, where that is not told elsewhere: `wall_s`, or `blocks` where times are too noisy."""
 
 
 class NoiseJudgement(Model):

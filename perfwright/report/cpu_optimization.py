@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from perfwright.analysis.optimization_results import clock_of
 from perfwright.models.cpu_optimization import CandidateResult, CpuOptimizationDetails, LeftAlone
 from perfwright.models.report import Column, Fact, Figure, PictureFigure, ReportExtras, TableFigure
 from perfwright.models.trial import GuardJudgement
@@ -32,13 +33,15 @@ def report_extras(details: CpuOptimizationDetails) -> ReportExtras:
 def _candidates(results: Sequence[CandidateResult]) -> TableFigure:
     return TableFigure(
         title="Candidates",
-        caption="Each was measured on top of those kept before it. CPU time of the benchmark against the same without it; 99 % intervals.",
+        caption="Each was measured on top of those kept before it. Time of the benchmark against the same without it, by the clock that "
+        "its noise called for; 99 % intervals.",
         columns=(
             Column(title="Change"),
             Column(title="Where"),
             Column(title="At most, by the profile", numeric=True),
-            Column(title="CPU time won", numeric=True),
+            Column(title="Time won", numeric=True),
             Column(title="Interval", numeric=True),
+            Column(title="Clock"),
             Column(title="Instructions", numeric=True),
             Column(title="Peak memory", numeric=True),
             Column(title="End"),
@@ -51,6 +54,7 @@ def _candidates(results: Sequence[CandidateResult]) -> TableFigure:
                 share(one.candidate.gain_share),
                 "-" if one.gain_share is None else share(one.gain_share),
                 "-" if one.gain_low is None or one.gain_high is None else f"{share(one.gain_low)} to {share(one.gain_high)}",
+                "-" if one.gain_share is None else clock_of(one.gain_metric),
                 instructions(one),
                 memory(one),
                 one.end,
@@ -73,6 +77,7 @@ def _checks(results: Sequence[CandidateResult]) -> TableFigure:
             Column(title="Of them exceptions", numeric=True),
             Column(title="Answered differently", numeric=True),
             Column(title="First difference"),
+            Column(title="Not called again"),
             Column(title="Guards"),
         ),
         rows=tuple(_check_row(one) for one in results),
@@ -89,6 +94,7 @@ def _check_row(one: CandidateResult) -> tuple[str, ...]:
         "-" if tests is None else f"pass in {seconds(tests.seconds)}" if tests.passed else "do not pass",
         *(("-",) * 4 if calls is None else (f"{calls.recorded}", f"{calls.varied}", f"{calls.raised}", f"{calls.differences}")),
         f"{first.call}: {first.new} where it gave {first.old}"[:300] if first else "",
+        "; ".join(calls.not_called)[:400] if calls else "",
         "; ".join(map(_guard, guards)),
     )
 

@@ -52,7 +52,8 @@ def report_extras(details: CpuProfilingDetails) -> ReportExtras:
 def _hot_table(title: str, spots: Sequence[HotSpot], *, by_line: bool) -> TableFigure:
     return TableFigure(
         title=title,
-        caption="Self: samples that end here. Total: samples with it anywhere on the stack, recursion counted once. 95 % intervals.",
+        caption="Self: CPU time that ends here. Total: with it anywhere on the stack, recursion counted once. Of all CPU time of the "
+        "process and its children; 95 % intervals.",
         columns=(
             Column(title="Line" if by_line else "Function"),
             Column(title="Self", bar=True),
@@ -135,6 +136,10 @@ def _facts(details: CpuProfilingDetails) -> list[Fact]:
             facts.append(Fact(label=f"Pass {one.kind.replace('_', ' ')}", value=f"{text}, {one.failed_samples} failed"))
         if details.hot_paths and details.hot_paths.note:
             facts.append(Fact(label="Samples", value=details.hot_paths.note))
+        if details.hot_paths and details.hot_paths.coverage.unseen:
+            coverage = details.hot_paths.coverage
+            listed = "; ".join(f"{one.what} {share(one.share)}" for one in coverage.unseen)
+            facts.append(Fact(label="CPU time with samples", value=f"{share(coverage.seen_share)}; without: {listed}"))
         cost = stacks.overhead
         parts = []
         if cost.paused_share is not None:

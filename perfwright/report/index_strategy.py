@@ -13,6 +13,7 @@ from perfwright.models.index_strategy import (
     WriteEffect,
 )
 from perfwright.models.report import Column, Fact, Figure, ReportExtras, TableFigure
+from perfwright.report.unverified_indexes import unverified_facts, unverified_figures, unverified_warnings
 from perfwright.report.words import seconds, share, size
 
 
@@ -20,6 +21,8 @@ def report_extras(details: IndexStrategyDetails) -> ReportExtras:
     """Figures in the order a reader asks for them: what was done, to which queries it helps, what writers pay, what else there is."""
     figures: list[Figure] = []
     strategy = details.strategy
+    if details.unverified:
+        figures += unverified_figures(details.unverified)
     if details.tried:
         figures.append(_tried(details.tried))
     if strategy and strategy.effects:
@@ -32,7 +35,7 @@ def report_extras(details: IndexStrategyDetails) -> ReportExtras:
         figures.append(_existing(details.existing))
     if strategy and strategy.measured_dropped:
         figures.append(_let_go(strategy.measured_dropped))
-    warnings = (*details.warnings, *(strategy.warnings if strategy else ()))
+    warnings = (*details.warnings, *(strategy.warnings if strategy else ()), *unverified_warnings(details.unverified))
     return ReportExtras(figures=tuple(figures), facts=tuple(_facts(details)), warnings=warnings)
 
 
@@ -157,12 +160,17 @@ def _facts(details: IndexStrategyDetails) -> list[Fact]:
     facts = []
     if details.search:
         facts += _search(details.search)
+    if details.unverified:
+        facts += unverified_facts(details.unverified)
     if details.strategy:
         facts += _verified(details.strategy)
     if details.existing:
         facts.append(Fact(label="Existing indexes", value=f"{details.existing.indexes:,} of {size(details.existing.bytes)} together"))
         if details.existing.not_judged:
             facts.append(Fact(label="Unused indexes", value=f"not judged: {details.existing.not_judged}"))
+        if young := details.existing.of_unknown_age:
+            told = f"too young, or of unknown age: {len(young)} that nobody scanned ({', '.join(young[:20])})"
+            facts.append(Fact(label="Unused indexes", value=told))
         if keys := details.existing.foreign_keys_without_index:
             facts.append(Fact(label="Foreign keys without an index", value=", ".join(keys[:20])))
     facts += [Fact(label="Not seen", value=missing.sentence.removesuffix(".")) for missing in details.not_seen]

@@ -1,5 +1,6 @@
 """The text of a pull request: what was changed, what was measured, and how it was checked. All numbers are measured ones."""
 
+from perfwright.analysis.optimization_results import clock_of
 from perfwright.models.cpu_optimization import CandidateResult, CpuOptimizationDetails
 from perfwright.report.cpu_optimization import instructions, memory
 from perfwright.report.words import share
@@ -8,9 +9,10 @@ from perfwright.report.words import share
 def pull_request_text(target: str, details: CpuOptimizationDetails) -> str:
     """Markdown: a title, a table with a line for each commit, how it was checked, what was tried and not kept."""
     kept = [one for one in details.candidates if one.end == "kept"]
-    title = f"Make {target} cheaper: {_gain(details.gain_share, details.gain_low, details.gain_high)} of its CPU time"
+    won = f"{_gain(details.gain_share, details.gain_low, details.gain_high)} of its {clock_of(details.gain_metric)}"
+    title = f"Make {target} {'quicker' if details.gain_metric == 'wall_s' else 'cheaper'}: {won}"
     lines = [f"# {title}", "", f"Branch `{details.branch}`, on {details.commit[:12]}, one commit for each change.", ""]
-    lines += ["| Commit | Change | CPU time won | Instructions | Peak memory |", "|---|---|---:|---:|---:|"]
+    lines += ["| Commit | Change | Time won | Instructions | Peak memory |", "|---|---|---:|---:|---:|"]
     lines += [_row(one) for one in kept]
     lines += ["", "## How it was checked", ""]
     for one in kept:
@@ -23,7 +25,7 @@ def pull_request_text(target: str, details: CpuOptimizationDetails) -> str:
 
 
 def _row(one: CandidateResult) -> str:
-    gain = _gain(one.gain_share, one.gain_low, one.gain_high)
+    gain = f"{_gain(one.gain_share, one.gain_low, one.gain_high)} of {clock_of(one.gain_metric)}"
     return f"| {one.commit[:12]} | {one.candidate.title.replace('|', '/')} | {gain} | {instructions(one)} | {memory(one)} |"
 
 
@@ -41,4 +43,6 @@ def _checked(one: CandidateResult) -> str:
             f" {calls.recorded} calls recorded in the real run and {calls.varied} varied from them gave equal results in the old and the"
         )
         told += f" new code, among them {calls.raised} equal exceptions."
+        if calls.not_called:
+            told += f" Not called again: {'; '.join(calls.not_called)}."
     return told

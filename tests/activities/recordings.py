@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from temporalio.testing import ActivityEnvironment
 
+from activities import recording_cost
 from activities.artifacts import ArtifactStore
 from activities.finding_processes import describe
+from activities.profiler_cpu import MachineBusy
 from lab.starting import ROOT
 from perfwright.analysis.call_tree import decode_profile
 from perfwright.models.cpu_profiling import ProfilerChoice, ProfilerName, StackProfile, StackRecording
@@ -82,6 +85,23 @@ def recording(
         artifact_prefix=PREFIX,
         **more,
     )
+
+
+@contextmanager
+def no_budget() -> Iterator[dict[str, Any]]:
+    """Recordings by tools that hold nothing are over their budget after a second, in their first slice; gives arguments for `recording`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MachineBusy, "share", lambda self: 1.0)  # no CPU is free: all that the tool takes comes from somebody
+        patch.setattr(recording_cost, "FEWEST_SECONDS", 1.0)
+        yield {"budget": 1e-6, "duration_s": 60, "slice_s": 60}
+
+
+def assert_kept(stacks: StackProfile) -> None:
+    """What was recorded until the budget was spent is a profile."""
+    [taken] = stacks.passes
+    assert (stacks.end, taken.slices) == ("over budget", 1)
+    assert taken.samples > 0 and 1 <= taken.seconds < 30
+    assert "stopped after" in stacks.warnings[0]
 
 
 class Bench:

@@ -87,7 +87,8 @@ async def test_only_one_record_of_a_change(history: History, tmp_path: Path) -> 
 
 
 async def test_a_kept_change_whose_undo_fails_is_open_again(history: History, tmp_path: Path) -> None:
-    """The record of what was kept is moved before the undo touches the target: should that fail, the janitor tries again."""
+    """The record of what was kept is moved before the undo touches the target: should that fail, the janitor tries again, with the
+    commands that the registry has by then."""
     changing, order, reloads = Changing(history, {}, tmp_path / "state"), an_order(tmp_path), tmp_path / "reloads"
     reloads.touch()
     target = order.target.model_copy(update={"reload_command": ("test", "-e", str(reloads))})
@@ -99,7 +100,8 @@ async def test_a_kept_change_whose_undo_fails_is_open_again(history: History, tm
         await run(changing.revert_change, reference)
     record = await UndoRecords(history).find(order.change_id)
     assert record is not None and (record.state, record.note) == ("applied", UNDO_BEGUN)
-    reloads.touch()
+    corrected = target.model_copy(update={"reload_command": ("true",)})
+    changing = Changing(history, {}, tmp_path / "state", lambda name: corrected if name == target.name else None)
     assert (await run(changing.revert_change, reference)).state == "reverted"
 
 

@@ -1,11 +1,16 @@
 """Code laid out, calls recorded and made again: real git, real interpreters; the repository is never touched."""
 
 import json
+import os
+import shutil
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
@@ -13,11 +18,13 @@ from activities.code_calls import CodeCalls
 from activities.code_candidates import REPEAT, CodeCandidates, repeated
 from activities.code_checks import CodeChecks
 from perfwright.analysis.codemods.proposals import unified_patch
+from perfwright.analysis.optimization_questions import approach_question
 from perfwright.models.change import PatchSpec
 from perfwright.models.cpu_optimization import (
     CallsRecorded,
     CallsToRecord,
     Candidate,
+    CandidatesFound,
     CandidatesQuery,
     Checked,
     CheckOrder,
@@ -128,10 +135,12 @@ async def test_what_the_real_run_was_given_is_not_told(site: Site, tmp_path: Pat
             ),
             "answered differently",
         ),
+        (DEDUPE.replace("    found = []", "    if len(values) >= 1_005:\n        return distinct(values)\n    found = []"), "too much"),
     ],
 )
 async def test_other_wrong_changes_are_found(site: Site, tmp_path: Path, new: str, told: str) -> None:
-    """Tests that fail, a file that is no Python, arguments that are left changed, words on standard output, a second call that differs."""
+    """Tests that fail, a file that is no Python, arguments that are left changed, words on standard output, a second call that differs, calls
+    within calls without end."""
     repository = project(tmp_path / "repository")
     code = await site.code(repository)
     calls = await site.recorded(code, DISTINCT)
@@ -166,6 +175,36 @@ async def test_a_candidate_is_made_again_on_what_was_kept(site: Site, tmp_path: 
     moved, gone = [await site.environment.run(site.candidates.stack_candidate, order) for order in orders]
     assert "IMPORTANT" in moved.patch and "_Members" in moved.patch
     assert gone.patch == "" and gone.why
+
+
+async def test_a_fix_of_a_linter_is_found_again_on_moved_lines(site: Site, tmp_path: Path) -> None:
+    """The hot line stands elsewhere now; what ruff calls unsafe is told so."""
+    source = "def cold(xs):\n    return list([x for x in xs])\n\n\ndef warm(xs):\n    return list([x + 1 for x in xs])\n"
+    repository = project(tmp_path / "repository", {"shop/more.py": source})
+    code = await site.code(repository)
+    function, calls = hot("shop/more.py", source, "warm"), CallsRecorded(functions=())
+    [candidate] = await site.found(code, calls, function)
+    assert candidate.id == "ruff unsafe:shop/more.py:warm" and candidate.title.endswith("(ruff calls it unsafe)")
+    question = approach_question(prepared(repository).request, [candidate], CandidatesFound(candidates=(candidate,)))
+    assert "(ruff calls it unsafe)" in question.evidence[0] and "which calls it unsafe" in question.evidence[0]
+    (repository / "shop" / "more.py").write_text('"""More."""\n' + 30 * "\n" + source)
+    git(repository, "commit", "-q", "-a", "-m", "moved")
+    tip = git(repository, "rev-parse", "HEAD").strip()
+    order = StackOrder(code=code, tip=tip, candidate=candidate, function=function, calls=calls)
+    patch = (await site.environment.run(site.candidates.stack_candidate, order)).patch
+    assert "+    return [x + 1 for x in xs]\n" in patch and patch.count("\n-  ") == 1
+
+
+async def test_what_sets_a_global_from_outside_is_known(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one target of several, with its type, by its name as a text; names that are too many to be asked for are taken for set."""
+    setting = 'import shop.price as p\n\np.A = p.B + 1\n(p.C, p.D) = 1, 2\np.E: int = 2\nsetattr(p, "F", 2)\nvars(p)["G"] = 2\nfor p.H in (1, 2):\n    pass\n'
+    reading = 'import shop.price as p\n\nprint(p.I == 1, p.J, end="I")\nif p.K:\n    print({"J": p.J}["J"])\n'
+    source = "".join(f"{name} = 1\n" for name in "ABCDEFGHIJKL")
+    files = {"shop/price.py": source, "shop/setting.py": setting, "shop/reading.py": reading}
+    code = await site.code(project(tmp_path / "repository", files))
+    assert await site.candidates._assigned_elsewhere(code, source) == {f".{name}" for name in "ACDEFGH"}
+    monkeypatch.setattr("activities.code_candidates.GLOBALS_ASKED", 10)
+    assert await site.candidates._assigned_elsewhere(code, source) == {f".{name}" for name in "ACDEFGHKL"}
 
 
 async def test_given_changes_become_candidates(site: Site, tmp_path: Path) -> None:
@@ -237,11 +276,96 @@ async def test_a_changed_method_and_what_cannot_be_called(site: Site, tmp_path: 
         read.append(await site.environment.run(site.candidates.read_given_change, order))
     candidates = [one.candidate for one in read]
     assert candidates[0] is not None and candidates[1] is not None and candidates[0].function == "Cart.total"
-    inner = candidates[0].model_copy(update={"function": "outer.<locals>.total"})
+    inner = candidates[0].model_copy(update={"codemod": "memoise", "function": "outer.<locals>.total"})
     right, fails, within = [await site.check(code, one, calls, total.line) for one in (candidates[0], candidates[1], inner)]
     assert right.problem == "" and right.differential is not None and right.differential.recorded > 0
     assert "cannot be called" in fails.problem and "exit code 3" in fails.problem
     assert "inside another function" in within.problem
+
+
+TABLES = "LIMIT = 40\n"
+RUN = """from shop import tables
+
+
+def keys(values):
+    yield from values
+
+
+def clock(values):
+    import time
+    return time.monotonic_ns()
+
+
+def run(values):
+    return [value for value in keys(values)][: tables.LIMIT]
+
+
+def last(values):
+    return values[-1]
+"""
+RUNNING = "from shop.run import clock, last, run\n\nfor turn in range(20):\n    values = [*range(60 + turn)]\n    run(values), last(values), clock(values)\n"
+
+
+async def test_a_given_change_is_judged_by_every_recorded_function(site: Site, tmp_path: Path) -> None:
+    """Also where it changes a constant of another module, or two functions of which the second is wrong; what answers otherwise each time,
+    and what cannot be called, is told and no obstacle; a change that no recorded call covers does not pass."""
+    files = {"shop/tables.py": TABLES, "shop/run.py": RUN, "bench.py": RUNNING, "check.py": "pass\n"}
+    repository = project(tmp_path / "repository", files)
+    code = await site.code(repository)
+    functions = [hot("shop/run.py", RUN, name) for name in ("keys", "clock", "run", "last")]
+    calls = await site.recorded(code, *functions)
+    both = RUN.replace("in keys(values)]", "in values]")
+    changes = {
+        "constant": unified_patch("shop/tables.py", TABLES, TABLES.replace("40", "4")),
+        "second": unified_patch("shop/run.py", RUN, both.replace("values[-1]", "values[0]")),
+        "right": unified_patch("shop/run.py", RUN, both.replace("def last(values):\n    return values[-1]\n", "last = max\n")),
+    }
+    found = {}
+    for name, patch in changes.items():
+        order = GivenOrder(code=code, tip=code.commit, spec=PatchSpec(patch=patch), title=name, by="grace", number=1, calls=calls)
+        read = await site.environment.run(site.candidates.read_given_change, order)
+        assert read.candidate is not None
+        found[name] = await site.check(code, read.candidate, calls, read.line)
+    assert "run(list of 60 int) gives" in found["constant"].problem and "answered differently" in found["constant"].problem
+    assert "last(" in found["second"].problem
+    right = found["right"].differential
+    assert found["right"].problem == "" and right is not None and right.functions == ("run",)
+    assert "last: it is not there any more" in right.not_called and {one.partition(":")[0] for one in right.not_called} == {
+        "keys",
+        "clock",
+        "last",
+    }
+    for none in (calls.model_copy(update={"functions": calls.functions[:1]}), CallsRecorded(functions=())):
+        assert "no recorded call covers this change" in (await site.check(code, read.candidate, none, 0)).problem
+
+
+async def test_a_run_that_goes_on_keeps_its_tree_and_calls(site: Site, tmp_path: Path, client: Client, task_queue: str) -> None:
+    """For weeks, beside other runs that lay out theirs; of a run that is over all is removed after a day. Calls that somebody removed are
+    told, and a tree is laid out again."""
+    waits = await client.start_workflow("Waits", id=f"waits-{task_queue}", task_queue=task_queue)
+    site.environment = ActivityEnvironment(client)
+    site.environment.info = replace(site.environment.info, workflow_id=waits.id, workflow_run_id=waits.first_execution_run_id)
+    repository = project(tmp_path / "repository")
+    code = await site.code(repository)
+    calls = await site.recorded(code, DISTINCT)
+    [candidate] = await site.found(code, calls, DISTINCT)
+    candidate = candidate.model_copy(update={"mutable": False})  # the recorded calls will do
+    ours = {Path(code.tree), Path(calls.file), Path(f"{code.tree}.owner")}
+    weeks = time.time() - 20 * 86_400
+
+    async def left_beside_another() -> set[Path]:
+        for one in ours:
+            os.utime(one, (weeks, weeks))
+        other = prepared(repository).model_copy(update={"prefix": "another run"})
+        await site.environment.run(site.candidates.prepare_code, other)
+        return {one for one in ours if one.exists()}
+
+    assert await left_beside_another() == ours
+    shutil.rmtree(code.tree)
+    assert (await site.check(code, candidate, calls, DISTINCT.line)).problem == "" and Path(code.tree).is_dir()
+    await waits.terminate()
+    assert await left_beside_another() == set()
+    assert "not on this host any more" in (await site.check(code, candidate, calls, DISTINCT.line)).problem
 
 
 async def test_hot_functions_are_found_in_the_repository(site: Site, tmp_path: Path) -> None:

@@ -62,10 +62,12 @@ async def test_a_command_is_found_and_ends_with_its_step(step: Step, tmp_path: P
 
 
 async def test_a_command_that_ends_at_once_tells_how(step: Step) -> None:
-    """Exit code and the end of what it said."""
+    """Exit code, the end of what it said, and how many processes it had put into the background."""
     end = await step.run(command(sys.executable, "-c", "import sys; sys.exit('no database at ' + 'db1')"))
-    assert (end.returncode, end.stopped_by_us) == (1, False)
+    assert (end.returncode, end.stopped_by_us, end.left_over) == (1, False, 0)
     assert end.output_tail == "no database at db1"
+    end = await step.run(command("sh", "-c", "sleep 300 & exit 0"))
+    assert (end.returncode, end.left_over) == (0, 1)
 
 
 async def test_a_command_that_is_over_is_not_found(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:

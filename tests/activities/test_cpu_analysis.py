@@ -8,6 +8,7 @@ import pytest
 
 from activities.cpu_analysis import draw_all, running_samples_of, summary_of
 from perfwright.analysis.call_tree import encode_profile
+from perfwright.models.cpu_coverage import CpuCoverage, UnseenCpu, UnseenKind
 from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Utilisation
 from perfwright.models.finding import Finding, Recommendation
 from perfwright.models.measurement import Estimate, Interval
@@ -91,6 +92,15 @@ def test_a_target_that_was_kept_from_running_is_not_called_healthy() -> None:
     paths, crowded = HotPaths(samples=500, functions=(), lines=(), cpu_cores=0.2), USED.model_copy(update={"machine_busy_share": 0.99})
     assert "99% busy with other programs" in summary_of("shop", (), (), paths, Utilisation(patterns=()), crowded)
     assert "busy" not in summary_of("shop", (), (), paths, Utilisation(patterns=()), USED)
+
+
+@pytest.mark.parametrize(("kind", "told"), [("process", True), ("garbage collection", False)])
+def test_cpu_time_without_samples_is_told_at_once(kind: UnseenKind, told: bool) -> None:
+    """Where a third of the CPU time is another program's, the summary says so; what a collector is for is known."""
+    unseen = CpuCoverage(seen_share=0.67, unseen=(UnseenCpu(what="process 9 (gzip)", kind=kind, share=0.33, pid=9),))
+    paths = HotPaths(samples=500, functions=(), lines=(), cpu_cores=0.9, coverage=unseen)
+    summary = summary_of("shop", (), (), paths, Utilisation(patterns=()), USED)
+    assert ("33% of its CPU time has no samples: process 9 (gzip) 33%. Profile" in summary) == told
 
 
 def test_what_cannot_be_seen_is_not_called_healthy() -> None:

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.database_clones import PREFIX, database_clone, refuse_clones, remove_clones
+from activities.database_clones import PREFIX, database_clone, remove_clones, why_no_clone
+from activities.planner_settings import PlannerSettings, plan_alike
 from activities.postgres_connection import connected
 from perfwright.models.index_steps import ClonePlan
 from tests.databases import TARGET, VARIABLE, fresh_database, postgres
@@ -60,6 +61,40 @@ async def test_a_clone_has_what_its_source_has(source: Source, tmp_path: Path, u
     await again.close()
 
 
+PLANNED_WITH = "SELECT current_setting('random_page_cost'), current_setting('work_mem'), current_setting('search_path')"
+
+
+async def test_a_clone_plans_like_its_source(source: Source, tmp_path: Path) -> None:
+    """Every session on it has what `ALTER DATABASE` and `ALTER ROLE` gave the application's sessions on the source, which no copy carries: of
+    the role that is named, else of ours. What it cannot be given is told."""
+    name, role = source.name, f"till_{source.name}"
+    for statement in (
+        f"ALTER DATABASE {name} SET random_page_cost = 1.1",
+        f"ALTER DATABASE {name} SET search_path = app, public",
+        f"CREATE ROLE {role}",
+        f"ALTER ROLE {role} SET work_mem = '3MB'",
+        f"ALTER ROLE {role} IN DATABASE {name} SET work_mem = '9216kB'",
+        f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET cpu_tuple_cost = 0.3",
+    ):
+        await source.connection.execute(statement)
+    await source.connection.close()  # else a copy of it waits five seconds for us
+    seen = {}
+    for whose in ("", role):
+        async with database_clone(source.plan.model_copy(update={"role": whose}), "one", source.environ, tmp_path) as clone:
+            async with connected(clone.target, clone.environ) as connection:
+                seen[whose] = tuple(await connection.fetchrow(PLANNED_WITH) or ())
+            assert clone.warnings == ((f"cpu_tuple_cost is that of our own role: what {role} has is not seen",) if whose else ())
+            odd = {"shared_buffers": "9TB", "newer": "on", "newest": "off", "work_mem": "many", "jit_above_cost": "7", "search_path": "app"}
+            told = await plan_alike(clone.target, clone.environ, PlannerSettings(odd, role, frozenset(("newer",))), clone.name)
+            assert [one.partition(" is ")[0] for one in told] == ["shared_buffers", "newer", "work_mem"], told
+    assert seen == {"": ("1.1", "4MB", "app, public"), role: ("1.1", "9MB", "app, public")}
+    again = await source.server.connect(name)
+    await again.execute(f"DROP ROLE {role}; ALTER ROLE CURRENT_USER IN DATABASE {name} RESET ALL")
+    gone = "SELECT count(*) FROM pg_db_role_setting WHERE setdatabase NOT IN (SELECT oid FROM pg_database UNION SELECT 0)"
+    assert not await again.fetchval(gone), "they went with the clones"
+    await again.close()
+
+
 async def test_a_clone_is_gone_whatever_ends_the_block(source: Source, tmp_path: Path) -> None:
     """Also while somebody is still connected to it."""
     with pytest.raises(ZeroDivisionError):
@@ -100,8 +135,8 @@ async def test_what_may_not_be_cloned(source: Source, tmp_path: Path) -> None:
         with pytest.raises(ApplicationError, match=words) as refused:
             async with database_clone(plan, "one", environ, tmp_path):
                 pass
-        with pytest.raises(ApplicationError, match=words):  # a run is told before it observes anything
-            await refuse_clones(plan, environ)
+        no_clone = await why_no_clone(plan, environ)  # a run is told before it observes anything
+        assert no_clone and words in no_clone.reason
         assert refused.value.non_retryable and "humble" not in str(refused.value).replace("'humble'", "")
     assert not await source.clones()
     await source.connection.execute("DROP ROLE humble")

@@ -14,12 +14,15 @@ import psutil
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import finding_processes
 from activities.finding_processes import describe, find_process, refuse_if_untouchable, still_there, through_wrappers
 from activities.subprocesses import Tool, running
+from perfwright.models.cpu_profiling import Runtime
 from perfwright.models.target import ProcessSelector
 from tests.needs import needs
 
 SERVER = "import socket,sys,time; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True); sys.stdin.read()"
+MAPS = finding_processes._maps
 
 
 @contextmanager
@@ -78,6 +81,19 @@ def test_an_exited_pid_is_told() -> None:
     assert kind_of(trouble) == "TargetGone"
 
 
+def test_a_target_that_has_just_exited_is_no_kernel_thread(server: tuple[subprocess.Popen[str], int]) -> None:
+    """A process that ended after it was found, reaped or not, has no program either: it is told that it exited."""
+    found = describe(psutil.Process(server[0].pid))
+    server[0].kill()
+    while psutil.Process(found.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    for _ in range(2):
+        with pytest.raises(ApplicationError, match=f"process {found.pid} .* exited while it was looked at") as trouble:
+            refuse_if_untouchable(found)
+        assert kind_of(trouble) == "TargetGone"
+        server[0].wait()
+
+
 @pytest.mark.parametrize("content", ["", "abc", "-5", "12 34"])
 def test_a_pid_file_without_a_pid_is_told(content: str, tmp_path: Path) -> None:
     """Garbage in the file is InvalidInput, naming the file."""
@@ -108,15 +124,51 @@ def test_a_server_with_workers_is_its_parent() -> None:
         assert find_process(ProcessSelector(name=marker)).pid == parent.pid
 
 
-def test_a_wrapper_is_looked_through() -> None:
-    """`timeout 60 python ...` means the Python program."""
+def test_a_wrapper_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`timeout 60 python ...` means the Python program; what each of them maps, megabytes of a large program, is read once."""
+    read: list[int] = []
+
+    def counted(pid: int) -> str | None:
+        read.append(pid)
+        return MAPS(pid)
+
     with program("timeout", "60", sys.executable, "-c", SERVER) as wrapper:
         assert wrapper.stdout
         wrapper.stdout.readline()
-        inner, note = through_wrappers(psutil.Process(wrapper.pid))
+        with monkeypatch.context() as patch:
+            patch.setattr(finding_processes, "_maps", counted)
+            inner, note = through_wrappers(psutil.Process(wrapper.pid))
+        assert sorted(read) == sorted({wrapper.pid, inner.pid})
         assert inner.pid != wrapper.pid
         assert describe(inner).runtime == "python"
         assert str(wrapper.pid) in note
+
+
+def test_a_loop_is_no_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that starts one program after another is examined itself, whatever it runs just then, also when that ends meanwhile; one whose
+    last program has run for most of its life is a wrapper of it, as an entry point script is."""
+    turn = f"{sys.executable} -c 'print(0, flush=True); input()'"
+    with program("sh", "-c", f"while true; do {turn}; done") as loop, monkeypatch.context() as patch:
+        assert loop.stdout and loop.stdin
+        patch.setattr(finding_processes, "MOMENT_S", 3_600.0)
+        loop.stdout.readline()
+        print(file=loop.stdin, flush=True)
+        loop.stdout.readline()
+        shell = psutil.Process(loop.pid)
+        [child] = shell.children()
+        inner, note = through_wrappers(shell)
+        assert inner.pid == loop.pid and "starts programs, python" in note
+        patch.setattr(finding_processes, "MOMENT_S", 0.0)
+        patch.setattr(finding_processes, "MOST_OF_ITS_LIFE", 0.0)
+        assert through_wrappers(shell)[0].pid == child.pid
+
+        def ended(process: psutil.Process) -> tuple[Runtime, str]:
+            if process.pid != loop.pid:
+                raise psutil.NoSuchProcess(process.pid)
+            return "native", ""
+
+        patch.setattr(finding_processes, "runtime_of", ended)
+        assert through_wrappers(shell) == (shell, "")
 
 
 def test_a_stopped_target_is_refused_with_the_way_out(server: tuple[subprocess.Popen[str], int]) -> None:

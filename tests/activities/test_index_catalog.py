@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from activities.index_catalog import read_index_rows, read_scans
-from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerScans, foreign_keys_without_index, invalid, redundant, unused
+from perfwright.analysis.indexes.foreign_keys import foreign_keys_without_index
+from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerScans, invalid, redundant, unused
 from tests.databases import fresh_database, observed_postgres, postgres, postgres18, server
 from tests.postgres import PostgresServer, start_standby
 
@@ -180,7 +181,8 @@ async def test_a_drop_is_undone_from_what_was_stored(server: PostgresServer, ddl
         for statement in drop.undo:
             await connection.execute(statement)
         [after] = [one for one in await read_index_rows(connection) if one.name == "x"]
-    assert after.model_copy(update={"bytes": before.bytes}) == before
+    assert after.oid != before.oid and datetime.now(UTC) - datetime.fromisoformat(after.there_since) < timedelta(hours=1)
+    assert after.model_copy(update={"bytes": before.bytes, "oid": before.oid, "there_since": before.there_since}) == before
 
 
 async def test_a_tablespace_is_restored_before_the_predicate() -> None:
@@ -252,13 +254,15 @@ async def test_unused_needs_all_servers_and_a_business_cycle(postgres: PostgresS
     young = unused(rows, [own, theirs], standbys, NOW)
     assert isinstance(young, str) and "35 are needed" in young
     old = [ServerScans(server=one.server, counted_since=LONG_AGO, scans=one.scans) for one in (own, theirs)]
-    found = unused(rows, old, standbys, NOW)
+    assert unused(rows, old, standbys, NOW) == (), "each of them may have been made since"
+    found = unused([one.model_copy(update={"there_since": LONG_AGO}) for one in rows], old, standbys, NOW)
     assert not isinstance(found, str) and [one.index.name for one in found] == ["nowhere"]
 
 
 async def test_a_foreign_key_without_index_is_told(server: PostgresServer) -> None:
-    """In whatever order the columns begin an index; a partial or an invalid one does not count."""
-    async with fresh_database(server, TABLE, "CREATE INDEX x ON t (b, a, c); CREATE INDEX y ON t (d) WHERE a > 1") as connection:
+    """In whatever order the columns begin an index; a partial one counts where it leaves out nothing but rows that refer to nothing."""
+    partial = "CREATE INDEX y ON t (d) WHERE a > 1; CREATE INDEX z ON t (c, e) WHERE c IS NOT NULL AND e IS NOT NULL"
+    async with fresh_database(server, TABLE, "CREATE INDEX x ON t (b, a, c)", partial) as connection:
         rows = await read_index_rows(connection)
-    keys = [("public", "t", ("a", "b")), ("public", "t", ("d",)), ("public", "t", ("b",))]
-    assert foreign_keys_without_index(rows, keys) == ("public.t(d)",)
+    keys = [("public", "t", columns) for columns in (("a", "b"), ("d",), ("b",), ("e", "c"), ("c",))]
+    assert foreign_keys_without_index(rows, keys) == ("public.t(d)", "public.t(c)")

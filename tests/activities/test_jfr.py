@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from temporalio.exceptions import ApplicationError
 from activities.jfr import Jfr
 from lab.programs import build
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
-from tests.activities.recordings import Bench, function_shares, program, recording, runs, total_share, until
+from tests import preloaded
+from tests.activities.recordings import Bench, assert_kept, function_shares, no_budget, program, recording, runs, total_share, until
 from tests.needs import needs
 
 LOCKS = """
@@ -103,7 +103,8 @@ async def test_jcmd_missing(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mo
 
 @needs("java", "javac", "jcmd")
 async def test_the_planted_method_of_an_attached_jvm(bench: Bench, scratch: Path) -> None:
-    """The method that takes the time of a JVM that was started without any flag is found, and lines are not promised.
+    """The method that takes the time of a JVM that was started without any flag is found, and lines are not promised; a recording that costs
+    too much keeps what it has.
 
     Which of the inlined methods below it has the leaf is the JVM's guess without -XX:+DebugNonSafepoints.
     """
@@ -111,9 +112,16 @@ async def test_the_planted_method_of_an_attached_jvm(bench: Bench, scratch: Path
     with program(*command) as target:
         stacks = await record(bench, recording(target.pid, "jfr", duration_s=4))
         assert "No available recordings" in running_recordings(target.pid)
+        with no_budget() as settings:
+            request = recording(target.pid, "jfr", **settings)
+            assert_kept(await record(bench, request.model_copy(update={"artifact_prefix": "dear"})))
+        assert "No available recordings" in running_recordings(target.pid)
+        tasks = {int(task.name) for task in Path(f"/proc/{target.pid}/task").iterdir()}
     assert folders(scratch) == []
     profile = await bench.profile(stacks)
     assert total_share(profile, "ArticleFeed.distinctInList") > 0.5
+    assert {one.tid for one in profile.threads if one.name == "main"} <= tasks, "the kernel's ids"
+    assert profile.recording_cpu_s > 0, "what the JVM compiled to be recorded"
     assert not profile.passes[0].lines_reliable
     assert (stacks.end, stacks.warnings) == ("complete", ())
 
@@ -169,13 +177,9 @@ async def test_what_a_killed_worker_left_is_removed(bench: Bench, locks: list[st
     with program(*locks) as target:
         request = recording(target.pid, "jfr", duration_s=3)
         (tmp_path / "request.json").write_text(request.model_copy(update={"duration_s": 60}).model_dump_json())
-        command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path), "activities.jfr:Jfr.record_jvm_stacks"]
-        worker = subprocess.Popen([*command, str(tmp_path / "request.json")], stdout=subprocess.PIPE)
-        try:
+        words = [str(tmp_path), "activities.jfr:Jfr.record_jvm_stacks", str(tmp_path / "request.json")]
+        with preloaded.killed("tests.activities.recording_worker", words):
             await until(lambda: len(folders(scratch)) == 1 and "perfwright-" in running_recordings(target.pid), 60)
-        finally:
-            worker.kill()
-            worker.communicate()
         stacks = await record(bench, request)
         assert "No available recordings" in running_recordings(target.pid)
     assert stacks.passes[0].samples > 0

@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from perfwright.analysis.tree_weights import CallTree
 from perfwright.analysis.utilisation import describe_utilisation
 from perfwright.analysis.waits import off_cpu
 from perfwright.models.cpu_profiling import StackProfile, StackRecording
-from tests.activities.recordings import Bench, program, recording, runs, shares, total_share, until
+from tests import preloaded
+from tests.activities.recordings import Bench, assert_kept, no_budget, program, recording, runs, shares, total_share, until
 from tests.needs import needs
 
 pytestmark = needs("node")
@@ -97,13 +97,17 @@ def inspectors(pid: int) -> list[str]:
 
 
 async def test_the_planted_line_and_a_closed_inspector(bench: Bench) -> None:
-    """The lab's program spends most of its time in one line; afterwards no port of it listens any more."""
+    """The lab's program spends most of its time in one line; afterwards no port of it listens any more; a recording that
+    costs too much keeps what it has."""
     executable, script, *rest = build("node").command(120)
     source = Path(script).read_text().splitlines()
     planted = next(number for number, line in enumerate(source, 1) if "planted:" in line)
     # What V8 has put into its caller before the inspector opens is told at the caller's line.
     with program(executable, FREE, "--no-turbo-inlining", script, *rest, stderr=subprocess.DEVNULL) as target:
         stacks = await record(bench, recording(target.pid, "node-inspector", duration_s=4))
+        with no_budget() as settings:
+            request = recording(target.pid, "node-inspector", **settings)
+            assert_kept(await record(bench, request.model_copy(update={"artifact_prefix": "dear"})))
         assert listening(psutil.Process(target.pid)) == []
         assert runs(target.pid)
     (_, file, line), share = max(shares(await bench.profile(stacks)).items(), key=lambda leaf: leaf[1])
@@ -266,15 +270,10 @@ async def test_what_a_killed_worker_opened_is_closed(bench: Bench, tmp_path: Pat
     with node(FREE, "-e", IDLE) as target:
         request = recording(target.pid, "node-inspector", duration_s=2)
         (tmp_path / "request.json").write_text(request.model_copy(update={"duration_s": 60}).model_dump_json())
-        command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path)]
-        command += ["activities.node_inspector:NodeInspector.record_node_stacks", str(tmp_path / "request.json")]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE)
+        words = [str(tmp_path), "activities.node_inspector:NodeInspector.record_node_stacks", str(tmp_path / "request.json")]
         state = bench.state / "recordings"
-        try:
+        with preloaded.killed("tests.activities.recording_worker", words):
             await until(lambda: any('"address":"ws' in file.read_text() for file in state.glob("*/inspector.jsonl")))
-        finally:
-            worker.kill()
-            worker.communicate()
         assert inspectors(target.pid)
         stacks = await record(bench, request)
         assert listening(psutil.Process(target.pid)) == []

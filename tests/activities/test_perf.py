@@ -18,7 +18,9 @@ from perfwright.models.cpu_profiling import StackProfile, StackRecording
 from tests.activities.recordings import (
     LEAVES,
     Bench,
+    assert_kept,
     function_shares,
+    no_budget,
     pattern,
     program,
     python,
@@ -115,10 +117,14 @@ async def test_perf_missing(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mo
 
 @needs("perf", "gcc")
 async def test_the_planted_line_of_a_compiled_program(bench: Bench) -> None:
-    """The lab's C program spends most of its time in one loop: its function, file and line are told."""
+    """The lab's C program spends most of its time in one loop: its function, file and line are told; a recording that
+    costs too much keeps what it has."""
     with program(*build("native").command(120)) as target:
         stacks = await record(bench, recording(target.pid, "perf", duration_s=4))
         assert runs(target.pid)
+        with no_budget() as settings:
+            request = recording(target.pid, "perf", **settings)
+            assert_kept(await record(bench, request.model_copy(update={"artifact_prefix": "dear"})))
     profile = await bench.profile(stacks)
     source = Path("lab/native/bookings.c").read_text().splitlines()
     planted = next(number for number, line in enumerate(source, 1) if "planted:" in line)

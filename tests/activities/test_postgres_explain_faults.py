@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +13,9 @@ from temporalio.exceptions import ApplicationError
 
 from activities.postgres_connection import connected
 from activities.postgres_explain_session import Backend, end_leftover
-from lab.starting import ROOT
 from perfwright.models.errors import ErrorType
 from perfwright.models.query_steps import ExplainStatements
+from tests import preloaded
 from tests.activities.explain_runs import BULKY, DSN_ENV, SLOW, Examined, make_shop, pgbouncer, sampled, shared_shop, statement
 from tests.postgres import PASSWORD, PostgresServer, postgres, server_folder, start_postgres, started, system_user  # noqa: F401
 from tests.postgres18 import needed_programs18, postgres18  # noqa: F401
@@ -374,13 +372,6 @@ async def _nothing_left_in_pool(pooled: Examined) -> None:
 async def _start_and_kill(shop: Examined, request: ExplainStatements, word: str) -> None:
     file = shop.folder / "request.json"
     file.write_text(request.model_dump_json())
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.activities.step_worker", "explain_statements", str(shop.folder), str(file)],
-        cwd=ROOT,
-        env=os.environ | shop.environ,
-    )
-    try:
+    words = ["explain_statements", str(shop.folder), str(file)]
+    with preloaded.killed("tests.activities.step_worker", words, os.environ | shop.environ):
         await shop.busy_with(word, within_s=60)
-    finally:
-        worker.send_signal(signal.SIGKILL)
-        worker.wait(10)

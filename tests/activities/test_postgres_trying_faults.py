@@ -3,18 +3,15 @@
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from activities.postgres_trying import PostgresTrying
-from lab.starting import ROOT
 from perfwright.analysis.statements.stored import MEDIA_TYPE, decode, encode
 from perfwright.models.query_advice import AdviceOnTrial, AdviceToTry, IndexCandidate, RewriteCandidate, TriedAdvice
 from perfwright.models.statement import Statement
+from tests import preloaded
 from tests.activities.explain_runs import BULKY, PREFIX, SLOW, Examined, make_shop, sampled, statement
 from tests.postgres import PostgresServer, needs_hypopg, postgres  # noqa: F401
 
@@ -67,16 +64,9 @@ async def _request(shop: Examined, *rewrites: RewriteCandidate) -> AdviceOnTrial
 async def _start_and_kill(shop: Examined, request: AdviceOnTrial, word: str) -> None:
     file = shop.folder / "request.json"
     file.write_text(request.model_dump_json())
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.activities.step_worker", "try_advice", str(shop.folder), str(file)],
-        cwd=ROOT,
-        env=os.environ | shop.environ,
-    )
-    try:
+    words = ["try_advice", str(shop.folder), str(file)]
+    with preloaded.killed("tests.activities.step_worker", words, os.environ | shop.environ):
         await _executing(shop, word)
-    finally:
-        worker.send_signal(signal.SIGKILL)
-        worker.wait(10)
 
 
 async def _executing(shop: Examined, word: str) -> None:

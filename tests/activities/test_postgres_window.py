@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,9 +16,9 @@ from temporalio.testing import ActivityEnvironment
 from activities import postgres_window
 from activities.postgres_connection import connected, reading
 from activities.postgres_counters import find_counters
-from lab.starting import ROOT
 from perfwright.models.query_steps import ObservedStatements, ObserveStatements
 from perfwright.models.statement import ObservedWindow, ServerCounters
+from tests import preloaded
 from tests.databases import (
     PREFIX,
     TARGET,
@@ -295,11 +293,10 @@ async def test_a_killed_worker_loses_no_window(postgres18: PostgresServer, tmp_p
     async with fresh_database(postgres18, CREATE, TABLE) as connection:
         examined = Examined(postgres18.dsn(await database_of(connection)), tmp_path)
         started = time.monotonic()
-        command = [sys.executable, "-m", "tests.activities.window_worker", str(tmp_path), str(tmp_path / "request.json")]
-        with subprocess.Popen(command, cwd=ROOT, env=os.environ | examined.environ, stdout=subprocess.DEVNULL) as worker:
+        words = [str(tmp_path), str(tmp_path / "request.json")]
+        with preloaded.killed("tests.activities.window_worker", words, os.environ | examined.environ):
             await begun(examined)
             await call(connection, 5)
-            worker.kill()
         await call(connection, 6)
         result = await examined.run("observe_statements", request(2.0))
         elapsed_s = time.monotonic() - started

@@ -18,6 +18,7 @@ from perfwright.models.cpu_profiling import Preflight, ProcessUse
 from perfwright.models.cpu_steps import InspectTarget, UseSampling
 from perfwright.models.host import HostFacts
 from perfwright.models.target import ProcessSelector, Target
+from tests import preloaded
 from tests.activities.recordings import LEAVES, PREFIX, Bench, pattern, program, python, until
 from tests.needs import needs
 
@@ -197,15 +198,10 @@ async def test_the_next_attempt_goes_on(bench: Bench, tmp_path: Path) -> None:
     with pattern("one-thread") as target:
         request = sampling(target.pid, duration_s=5)
         (tmp_path / "request.json").write_text(request.model_dump_json())
-        command = [sys.executable, "-m", "tests.activities.recording_worker", str(tmp_path)]
-        command += ["activities.processes:Processes.sample_threads", str(tmp_path / "request.json")]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE)
+        words = [str(tmp_path), "activities.processes:Processes.sample_threads", str(tmp_path / "request.json")]
         steps = bench.state / "recordings" / f"{PREFIX}/use".replace("/", "-") / "use.jsonl"
-        try:
+        with preloaded.killed("tests.activities.recording_worker", words):
             await until(lambda: steps.exists() and steps.read_text().count("\n") >= 3)
-        finally:
-            worker.kill()
-            worker.communicate()
         kept = [json.loads(line) for line in steps.read_text().splitlines()]
         use: ProcessUse = await bench.run(Processes, "sample_threads", request)
         again: ProcessUse = await bench.run(Processes, "sample_threads", request)

@@ -26,7 +26,9 @@ from tests.activities.recordings import (
     PREFIX,
     TAKEN_BY,
     Bench,
+    assert_kept,
     function_shares,
+    no_budget,
     pattern,
     program,
     python,
@@ -126,6 +128,9 @@ async def test_a_recording_that_costs_too_much_is_stopped(bench: Bench, monkeypa
     assert stacks.end == "over budget"
     assert "budget 0.1%" in stacks.warnings[0]
     assert sum(one.seconds for one in stacks.passes) < 30
+    monkeypatch.undo()
+    with pattern("one-thread") as target, no_budget() as settings:
+        assert_kept(await record(bench, recording(target.pid, "py-spy", **settings).model_copy(update={"artifact_prefix": "reader"})))
 
 
 async def test_an_interpreter_that_the_reader_does_not_know(bench: Bench) -> None:

@@ -245,7 +245,8 @@ async def test_another_program_in_the_same_process_is_not_the_target(bench: Benc
 
 
 async def test_a_tool_that_takes_too_much_cpu_is_stopped(bench: Bench, target: int) -> None:
-    """A tool that leaves its target running is judged by the CPU time it takes, and stopped over the budget; what was recorded is kept."""
+    """A tool that leaves its target running is judged by the CPU time it takes, and stopped over the budget; what was recorded is kept,
+    and where nothing was it is no matter of permission."""
 
     class Greedy(Tally):
         async def take(self, order: SliceOrder, tick: Tick) -> SliceTake:
@@ -258,6 +259,10 @@ async def test_a_tool_that_takes_too_much_cpu_is_stopped(bench: Bench, target: i
     stacks = await record(bench, Greedy(), recording(target, "perf", PASSES))
     assert (stacks.end, [one.kind for one in stacks.passes]) == ("over budget", ["on_cpu"])
     assert "of the CPU that the target had" in stacks.warnings[0]
+    alone = recording(target, "perf", ("wall",)).model_copy(update={"artifact_prefix": "alone"})
+    with pytest.raises(ApplicationError, match=r"nothing was recorded: stopped after .* Record longer") as trouble:
+        await record(bench, Greedy(), alone)
+    assert (trouble.value.type, trouble.value.non_retryable) == ("ToolFailed", True)
 
 
 async def test_a_recording_that_gets_dearer_slows_down(bench: Bench, target: int, monkeypatch: pytest.MonkeyPatch) -> None:

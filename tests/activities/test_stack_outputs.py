@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from activities.jfr import jfr_settings
-from activities.jfr_output import MONITOR_ENTER, read_jfr_text
+from activities.jfr_output import MONITOR_ENTER, JfrEvent, compiled_for_us, looks_hz, read_jfr_text
 from activities.node_output import read_cpu_profile
 from activities.perf_frames import read_addr2line
 from activities.perf_output import read_perf_script
@@ -15,6 +15,7 @@ from activities.perf_switches import Sleeper, SwitchFacts
 from activities.pyspy_output import read_speedscope
 from activities.taken_slices import ReadSlice, SliceCount, TakenSlice
 from perfwright.analysis.call_tree import ProfileBuilder
+from perfwright.analysis.frames import IN_NATIVE
 from perfwright.analysis.hot_paths import find_hot_paths, on_cpu
 from perfwright.analysis.tree_weights import CallTree
 from perfwright.models.profile import PassKind, Profile
@@ -205,12 +206,17 @@ def test_addr2line() -> None:
 
 
 def test_jfr_print(tmp_path: Path) -> None:
-    """Running samples on-CPU; waits as periods off-CPU (220 ms are 22 of 10 ms), with a leaf for `synchronized`; an empty stack is nothing."""
+    """Running samples on-CPU, those in native code with a leaf that says so; waits as periods off-CPU (220 ms are 22 of 10 ms), with a leaf
+    for `synchronized`; an empty stack is nothing. Threads have the kernel's ids where they are known."""
     path = tmp_path / "slice"
     shutil.copy(DATA / "jfr.txt", path.with_suffix(".txt"))
-    path.with_suffix(".summary").write_text(json.dumps({"pid": 4711, "lines_reliable": False}))
+    path.with_suffix(".summary").write_text(json.dumps({"pid": 4711, "lines_reliable": False, "threads": {"1": 4712}}))
     profile, count = read(read_jfr_text, path, rate_hz=100)
-    assert rows(profile) == {("Feed$$Lambda$14/0x0000000800c03000.run;Feed.distinct:66;ArrayList.indexOfRange:298", "main", 0): 1}
+    assert rows(profile) == {
+        ("Feed$$Lambda$14/0x0000000800c03000.run;Feed.distinct:66;ArrayList.indexOfRange:298", "main", 0): 1,
+        (f"Feed.pack:80;Deflater.deflateBytesBytes;{IN_NATIVE}", "main", 1): 1,
+    }
+    assert {(one.name, one.tid) for one in profile.threads} == {("main", 4712), ("worker-2", None), ("worker-3", None)}
     assert rows(profile, "off_cpu") == {
         (f"Feed.store:4;{MONITOR_ENTER}", "worker-2", 1): 22,
         ("Feed.take:9;Unsafe.park", "worker-3", 0): 1,
@@ -218,6 +224,39 @@ def test_jfr_print(tmp_path: Path) -> None:
     assert count.samples == 1
     assert not any(one.lines_reliable for one in profile.passes)
     assert "com.example.Feed" in profile.frames.file
+
+
+@pytest.mark.parametrize(
+    ("gaps_ms", "found_hz"),
+    [
+        ([14] * 60, 1_000 / 14),
+        ([14, 15, 13] * 20 + [400] * 5, 1_000 / 14),
+        ([10] * 60, 99),
+        ([14] * 5, 99),
+    ],
+    ids=["late on a busy machine", "nobody found for a while", "as ordered", "too few to tell"],
+)
+def test_how_often_the_flight_recorder_looked(gaps_ms: list[int], found_hz: float) -> None:
+    """The time between looks that found somebody tells the rate; two threads seen by one look are one look."""
+    moments = [sum(gaps_ms[:number]) / 1_000 for number in range(len(gaps_ms) + 1)]
+    events = [JfrEvent("jdk.ExecutionSample", at_s + beside) for at_s in moments for beside in (0.0, 0.001)]
+    assert looks_hz(events, 99) == pytest.approx(found_hz, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("looks", "ours"),
+    [
+        ([(1.0, 0.4), (2.0, 0.7), (3.0, 0.7), (4.0, 0.7), (9.0, 0.7)], 0.7),
+        ([(1.0, 0.4), (2.0, 0.7), (3.0, 1.0), (4.0, 1.3), (5.0, 1.32), (9.0, 1.32)], 1.3),
+        ([(1.0, 0.5), (2.0, 1.0), (3.0, 1.5), (4.0, 2.0), (7.0, 3.5), (13.0, 6.5)], 0.0),
+        ([(1.0, 0.4)], 0.4),
+        ([], 0.0),
+    ],
+    ids=["at rest after two seconds", "busy for longer", "a program that compiles all the time", "it exited", "nothing seen"],
+)
+def test_what_a_jvm_compiles_to_be_recorded(looks: list[tuple[float, float]], ours: float) -> None:
+    """What the compilers use until they rest, less what they use all the time."""
+    assert compiled_for_us(looks, 5.0) == pytest.approx(ours, abs=0.03)
 
 
 def test_jfr_settings_switch_on_nothing_that_holds_secrets() -> None:

@@ -1,5 +1,6 @@
 """The measuring steps of a trial, with real programs: both sides alike in all but the change, and what comes of their rounds."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -196,9 +197,10 @@ async def test_the_memory_of_all_processes_of_a_side(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("uncounted")
-async def test_a_patch_is_measured_beside_its_base(bench: Bench) -> None:
+async def test_a_patch_is_measured_beside_its_base(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are laid out under paths of the same length and gone afterwards. The repository is not touched for it, nor the worktree of the
-    change, so that it can be undone; and once it is kept, and its worktree gone, its guards are still watched."""
+    change, so that it can be undone; and once it is kept, and its worktree gone, its guards are still watched, for weeks: nobody else takes
+    its folders for abandoned."""
     repository = bench.folder / "repository"
     repository.mkdir()
     (repository / "work.py").write_text(WORKING + "# slow\n")
@@ -218,7 +220,12 @@ async def test_a_patch_is_measured_beside_its_base(bench: Bench) -> None:
     await bench.work.keep("run/1")
     order = await bench.ordered("watch", PatchSpec(patch=diff), command=(sys.executable, "work.py", str(bench.log)))
     record = await UndoRecords(bench.history).find("run/1")
+    monkeypatch.setattr("activities.trial_measuring.sides.TOUCHED_EVERY_S", 0.01)
     async with opened_sides(order, record, Site({}, bench.state), ("true",), "") as sides:
+        folder = sides["A"].directory
+        os.utime(folder, (1.0, 1.0))
+        while folder.stat().st_mtime == 1.0:  # the test's own limit ends it
+            await asyncio.sleep(0.01)
         a, b = ((sides[side].directory / "work.py").read_text() for side in ("A", "B"))
         assert "400_000" in a and "100_000" in b
     assert (await bench.work.revert("run/1")).state == "reverted"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import asyncpg
 import pytest
@@ -19,7 +20,7 @@ from perfwright.models.statement import StatementSample
 from perfwright.models.trial import RoundPlan
 from perfwright.models.trial_run import MeasuringOrder, QueriesMeasurement, TrialRequest
 from perfwright.models.undo import ChangeOrder, UndoRecord
-from tests.databases import TARGET, VARIABLE, fresh_database, postgres
+from tests.databases import TARGET, VARIABLE, database_of, fresh_database, postgres
 from tests.postgres import PostgresServer
 
 __all__ = ["postgres"]
@@ -53,11 +54,18 @@ class Measured:
 
 @asynccontextmanager
 async def opened(
-    server: PostgresServer, folder: Path, spec: IndexSpec | SettingSpec, *, applied: bool, kept: bool = False
+    server: PostgresServer,
+    folder: Path,
+    spec: IndexSpec | SettingSpec,
+    *,
+    applied: bool,
+    kept: bool = False,
+    statements: dict[str, str] = STATEMENTS,
 ) -> AsyncIterator[Measured]:
     """The change as it is on the target (applied, or not yet), and the rounds that measure it."""
     async with fresh_database(server, *TABLES) as connection:
-        site = Site({VARIABLE: server.dsn(await connection.fetchval("SELECT current_database()::text"))}, folder)
+        database = await database_of(connection)
+        site = Site({VARIABLE: server.dsn(database)}, folder)
         if spec == DROP:
             await connection.execute("CREATE INDEX orders_customer ON orders (customer, (total / 2))")
         record = None
@@ -65,17 +73,20 @@ async def opened(
             prepared = await Indexes().prepare(ChangeOrder(change_id="r/1", target=TARGET, spec=spec), site)
             record = UndoRecord(change_id="r/1", title="", target=TARGET, subject=prepared.subject, spec=spec, undo=prepared.undo)
             await Indexes().apply(record, site)
-        given = {name: text for name, text in STATEMENTS.items() if not kept}
+        given = {name: text for name, text in statements.items() if not kept}
         if kept:
             samples = [StatementSample(text=text, source="given", kept_as=f"here:{name}") for name, text in STATEMENTS.items()]
             KeptValues(folder).keep("here", samples)
-        measurement = QueriesMeasurement(statements=given, weights=dict.fromkeys(STATEMENTS, 1.0), kept_in="here" if kept else "")
+        measurement = QueriesMeasurement(statements=given, weights=dict.fromkeys(statements, 1.0), kept_in="here" if kept else "")
         request = TrialRequest(target=TARGET, title="t", change=spec, measurement=measurement, artifact_prefix=f"p/{server.port}")
         order = MeasuringOrder(request=request, phase="trial" if applied else "noise", change_id="r/1" if applied else "")
+        await connection.close()  # else a copy of its database waits five seconds for it
         async with kind_of(measurement).opened(order, record, site) as rounds:
-            yield Measured(connection, rounds, site)
-        rows = await connection.fetch("SELECT FROM pg_database WHERE datname LIKE 'perfwright_clone_%'")
+            again = await server.connect(database)
+            yield Measured(again, rounds, site)
+        rows = await again.fetch("SELECT FROM pg_database WHERE datname LIKE 'perfwright_clone_%'")
         assert not rows, "its clone is gone"
+        await again.close()
 
 
 @pytest.mark.parametrize(("spec", "better"), [(CREATE, "B"), (DROP, "A")])
@@ -97,6 +108,26 @@ async def test_the_index_is_there_on_one_side_only(postgres: PostgresServer, tmp
         assert {one.name.partition(",")[0] for one in await measured.rounds.companions()} >= {"blocks", "indexes of the table"}
         assert any("refused was not executed: 23505" in note for note in measured.rounds.notes)  # type: ignore[attr-defined]
         assert await measured.indexes() == before and len(known) == 1
+
+
+@pytest.mark.parametrize(("spec", "applied"), [(DROP, True), (DROP, False), (CREATE, True)])
+async def test_statements_that_the_index_concerns_come_first(
+    postgres: PostgresServer, tmp_path: Path, spec: IndexSpec, applied: bool
+) -> None:
+    """Where rounds have no room for all: those with another plan are run, before a drop was made too; of those that get no turn either,
+    blocks are counted. That others were not run is told."""
+    named = {f"other{number}": STATEMENTS["other"] for number in range(3)} | {
+        "found": STATEMENTS["found"],
+        "also": STATEMENTS["found"].replace("77", "78"),
+    }
+    with patch("activities.trial_measuring.queries.RUN_MOST", 1):
+        async with opened(postgres, tmp_path, spec, applied=applied, statements=named) as measured:
+            values = (await measured.rounds.measure(PLAN, 0)).values
+            notes = measured.rounds.notes  # type: ignore[attr-defined]
+    assert {name for name in values if name.startswith("wall_s/")} == {"wall_s/found"}
+    assert ("blocks/also" in values) is applied, "counted, where there are two sides"
+    assert not applied or values["blocks/also"][0] != values["blocks/also"][1]
+    assert notes == ("3 statements were not run: the index changes nothing about their plans",)
 
 
 async def test_before_the_change_both_sides_are_the_same(postgres: PostgresServer, tmp_path: Path) -> None:

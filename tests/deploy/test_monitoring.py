@@ -21,11 +21,10 @@ from activities.gates import Gates
 from activities.registry_file import RegistryFile
 from starter.ports import free_ports
 from starter.search_attributes import ensure_search_attributes
-from starter.temporal_cli import find_temporal_cli
 from starter.worker_metrics import start_metrics
 from tests.conftest import run_worker
 from tests.deploy.stuck_sample import StuckSample
-from tests.needs import needs
+from tests.needs import needs, temporal_cli
 from tests.workflows.gate_samples import Asking, AskingSample
 from workflows.plugin import gate_watch
 from workflows.plugin.metrics import GATE_WAIT
@@ -105,7 +104,7 @@ async def test_every_metric_named_is_exposed(tmp_path: Path, monkeypatch: pytest
     queue = f"perfwright-{uuid.uuid4()}"
     missing = named()
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(find_temporal_cli().path),
+        dev_server_existing_path=str(temporal_cli()),
         dev_server_log_level="error",
         # The server tells of backlogs once a minute.
         dev_server_extra_args=["--metrics-port", str(server_port), "--dynamic-config-value", 'matching.backlogMetricsEmitInterval="1s"'],

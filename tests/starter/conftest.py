@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ class Said:
 
 
 Command = Callable[..., Awaitable[Said]]
+CLI = "starter.cli.main"
 
 
 def registry_of(target: str, other: str) -> str:
@@ -121,25 +122,32 @@ async def perf(client: Client, bench: Bench) -> AsyncIterator[Perfwright]:
         yield connected
 
 
+async def say(
+    words: Sequence[str], environ: Mapping[str, str], folder: Path, *, program: Path | str = CLI, stdin: str = "", interrupt_at: str = ""
+) -> Said:
+    """What the real program says in that folder. It is there at once (tests/preloaded.py)."""
+    with TemporaryFile() as given, TemporaryFile() as wrong:
+        given.write(stdin.encode())
+        given.seek(0)
+        running = await asyncio.to_thread(preloaded.start, program, words, environ, folder, stdin=given, stderr=wrong)
+        try:
+            async with asyncio.timeout(90):
+                out = await asyncio.to_thread(_heard, running, interrupt_at)
+                code = await asyncio.to_thread(running.wait)
+        finally:
+            running.kill()
+        wrong.seek(0)
+        return Said(code, out, wrong.read().decode())
+
+
 @pytest.fixture
 def command(temporal_server: str, folder: Path) -> Command:
-    """`await command("show", "shop")`: the real program, in the folder of the registry. It is there at once (tests/preloaded.py)."""
+    """`await command("show", "shop")`: the command line, in the folder of the registry."""
     environ = {name: value for name, value in os.environ.items() if name != "COLUMNS" and not name.startswith(("TEMPORAL_", "PERFWRIGHT_"))}
     environ |= {"TEMPORAL_ADDRESS": temporal_server, "TEMPORAL_CONFIG_FILE": os.devnull, "USER": "ada", "LOGNAME": "ada"}
 
     async def run(*words: str, stdin: str = "", interrupt_at: str = "", **more: str) -> Said:
-        with TemporaryFile() as given, TemporaryFile() as wrong:
-            given.write(stdin.encode())
-            given.seek(0)
-            program = await asyncio.to_thread(preloaded.start, "starter.cli.main", words, environ | more, folder, stdin=given, stderr=wrong)
-            try:
-                async with asyncio.timeout(90):
-                    out = await asyncio.to_thread(_heard, program, interrupt_at)
-                    code = await asyncio.to_thread(program.wait)
-            finally:
-                program.kill()
-            wrong.seek(0)
-            return Said(code, out, wrong.read().decode())
+        return await say(words, environ | more, folder, stdin=stdin, interrupt_at=interrupt_at)
 
     return run
 

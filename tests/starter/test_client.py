@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 
 from perfwright.models.cpu_profiling import CpuProfilingDetails, CpuProfilingRequest
+from perfwright.models.history import RunStart
 from perfwright.models.workload import Workload
 from starter.client import Perfwright
 from starter.refusals import (
@@ -186,6 +187,20 @@ async def test_runs_are_found_by_all_their_names(perf: Perfwright, bench: Bench)
 
     assert await until(by_run_id)
     assert (await (await perf.run(numbered)).result()).verdict == "passed"
+    async with perf.here.history() as history:
+        another = RunStart(
+            process="CpuOptimizationImplementation",
+            target=bench.other,
+            environment="lab",
+            workflow_id=f"cpu-optimization-implementation/{bench.other}",
+            run_id="another",
+            started_at="2026-03-01T10:00:00Z",
+        )
+        await history.number_run(another)
+    with pytest.raises(UnknownRun, match=f"several runs .*cpu-profiling-investigation/{numbered}") as told:
+        await perf.run(numbered)
+    assert f"cpu-optimization-implementation/{numbered}" in str(told.value)
+    assert (await perf.run(f"cpu-profiling-investigation/{numbered}")).run_id == done.run_id
     with pytest.raises(UnknownRun, match=f"of this target: {numbered}"):
         await perf.run(f"{bench.other}#7")
     with pytest.raises(UnknownRun, match=f"nearest: .*{bench.other}"):

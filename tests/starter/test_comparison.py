@@ -12,6 +12,7 @@ from perfwright.models.quality import QualityGate
 from perfwright.models.result import ProcessResult
 from perfwright.report.comparison import PICTURE_LIMIT_BYTES, render_comparison
 from starter.comparison import compare_results, draw_difference_of
+from starter.comparison import told as told_of
 from starter.refusals import Refused
 
 NAMES = ("shop#1", "shop#2")
@@ -102,6 +103,34 @@ def test_functions_of_one_name_are_not_mixed_up() -> None:
     overloaded = compare_results(run((shop, 0.30)), run((shop, 0.20), (shop, 0.15)), NAMES)
     (one,) = [one for one in overloaded.numbers if "get" in one.what]
     assert one.later is not None and (one.shown, one.later.value) == ("no interval", pytest.approx(0.35))
+
+
+def test_a_function_that_one_run_has_not_seen_has_a_share_below_what_it_could_see() -> None:
+    """A function that a release brings, or takes away, differs from none at all where the other run would have seen it; one that a table
+    was too short for, or too few samples to see, or that may only have moved, does not."""
+
+    def run(samples: int, shares: dict[str, float], file: str = "/srv/a.py") -> ProcessResult[CpuProfilingDetails]:
+        spots = tuple(spot(name, share).model_copy(update={"file": file}) for name, share in shares.items())
+        return result({}, {}, details=CpuProfilingDetails(hot_paths=HotPaths(samples=samples, functions=spots, lines=())))
+
+    def shown(before: ProcessResult[CpuProfilingDetails], now: ProcessResult[CpuProfilingDetails]) -> dict[str, str]:
+        return {one.what.split()[0]: one.shown for one in compare_results(before, now, NAMES).numbers if "self" in one.what}
+
+    told = compare_results(run(1_000, {"serve": 0.2, "old": 0.8}), run(1_000, {"serve": 0.2, "fresh": 0.8}), NAMES)
+    assert told.summary.startswith("old (a.py), self less: -80.0 %") or told.summary.startswith("fresh (a.py), self more: +80.0 %")
+    [fresh] = [one for one in told.numbers if one.what.startswith("fresh")]
+    assert told_of(fresh.earlier) == "not seen (below 1.5 %)" and fresh.shown == "more"
+    whole = {"serve": 0.9, "small": 0.1}
+    assert shown(run(1_000, whole | {"serve": 0.87, "fresh": 0.03}), run(10, whole))["fresh"] == "no difference shown"
+    assert shown(run(1_000, whole), run(1_000, whole | {"serve": 0.86, "fresh": 0.04}))["fresh"] == "more"
+    assert (
+        shown(run(1_000, {"serve": 0.8, "small": 0.1}), run(1_000, whole | {"serve": 0.86, "fresh": 0.04}))["fresh"]
+        == "no difference shown"
+    )
+    assert shown(run(1_000, whole, "/srv/v1/a.py"), run(1_000, whole, "/srv/v2/a.py")).keys() == {"serve", "small"}
+    moved = compare_results(run(1_000, whole, "/srv/v1/a.py"), run(1_000, whole, "/srv/v2/a.py"), NAMES)
+    assert {one.shown for one in moved.numbers if "self" in one.what} == {"only earlier", "only later"}
+    assert moved.summary.startswith("No difference") and "Only one of them has serve (" in moved.summary
 
 
 def test_costs_are_compared_by_the_findings_ids() -> None:

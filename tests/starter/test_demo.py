@@ -55,3 +55,9 @@ def test_a_missed_problem_and_a_wrong_share_are_told() -> None:
 def test_shares_agree_within_what_sampling_explains(value: float, low: float, high: float, right: bool) -> None:
     """A share of a fifth agrees with recordings whose stretched interval reaches it, as long as they are within a factor of 1.6."""
     assert agrees(0.2, value, low, high) is right
+
+
+def test_instructions_are_a_second_witness() -> None:
+    """Half as many instructions as time are no other share; a sixth of them are, whatever a clock once said."""
+    assert agrees(0.2, 0.2, 0.18, 0.22, counted=0.14) and not agrees(0.2, 0.2, 0.18, 0.22, counted=0.05)
+    assert not agrees(0.2, 0.2, 0.18, 0.22, counted=0.6)

@@ -12,8 +12,7 @@ from temporalio.client import Client
 from starter.dev_server import DevServer, start_dev_server
 from starter.failures import CannotStart
 from starter.ports import free_ports
-from starter.temporal_cli import find_temporal_cli
-from tests.needs import needs
+from tests.needs import needs, temporal_cli
 
 pytestmark = needs("temporal")
 
@@ -27,7 +26,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def start(**options: object) -> DevServer:
         defaults = {"db": tmp_path / "temporal.db", "port": None, "ui_port": None, "ui": False}
-        servers.append(start_dev_server(find_temporal_cli().path, **(defaults | options)))
+        servers.append(start_dev_server(temporal_cli(), **(defaults | options)))
         return servers[-1]
 
     yield start

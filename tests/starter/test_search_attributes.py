@@ -12,8 +12,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from starter.dev_server import start_dev_server
 from starter.failures import CannotStart
 from starter.search_attributes import KEYWORD, SEARCH_ATTRIBUTES, ensure_search_attributes
-from starter.temporal_cli import find_temporal_cli
-from tests.needs import needs
+from tests.needs import needs, temporal_cli
 
 pytestmark = needs("temporal")
 
@@ -21,7 +20,7 @@ pytestmark = needs("temporal")
 @pytest.fixture
 def bare_server() -> Iterator[str]:
     """A server where nothing is registered yet."""
-    with start_dev_server(find_temporal_cli().path, db=None, port=None, ui_port=None, ui=False) as server:
+    with start_dev_server(temporal_cli(), db=None, port=None, ui_port=None, ui=False) as server:
         yield server.address
 
 

@@ -1,8 +1,8 @@
 """`perfwright undo`: what stands is listed and undone by hand, with no Temporal server at hand."""
 
-import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +19,7 @@ from perfwright.models.history import RunStart
 from perfwright.models.registry import parse_registry
 from perfwright.models.undo import ChangeOrder, ChangeOwner
 from tests.grafana import Grafana, grafana
+from tests.starter.conftest import CLI, say
 
 __all__ = ["grafana"]
 
@@ -30,6 +31,7 @@ url = "http://localhost:1"
 files_root = "{root}"
 """
 BEFORE = "workers = 2\n"
+NO_SERVER = {"PYTHONPATH": str(ROOT), "TEMPORAL_ADDRESS": "127.0.0.1:1"}
 OWNER = ChangeOwner(workflow_id="trial/files", run_id="run-1")
 
 
@@ -39,29 +41,19 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "etc" / "app.conf"
 
-    async def apply(self, spec: FileSpec, change_id: str, state_folder: Path) -> None:
+    async def apply(self, spec: FileSpec, change_id: str, state_folder: Path, owner: ChangeOwner = OWNER) -> None:
         """As a worker does that has its state there."""
         target = parse_registry((self.folder / "perfwright.toml").read_text()).target("files")
         assert target is not None
         history = await History.open("sqlite+aiosqlite:///.perfwright/history.db", folder_of_relative=self.folder)
         work = CarryingOut(UndoRecords(history), Site({}, state_folder))
-        await work.apply(ChangeOrder(change_id=change_id, target=target, spec=spec, owner=OWNER))
+        await work.apply(ChangeOrder(change_id=change_id, target=target, spec=spec, owner=owner))
         await history.close()
 
     async def undo(self, *words: str) -> tuple[int, str, str]:
         """Where no Temporal server is."""
-        command = [sys.executable, "-m", "starter.cli.main", "undo", *words]
-        environ = os.environ | {"PYTHONPATH": str(ROOT), "TEMPORAL_ADDRESS": "127.0.0.1:1"}
-        started = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=self.folder,
-            env=environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await started.communicate()
-        return int(started.returncode or 0), out.decode(), err.decode()
+        said = await say(["undo", *words], os.environ | NO_SERVER, self.folder)
+        return said.code, said.out, said.err
 
 
 @pytest.fixture
@@ -84,8 +76,10 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 async def test_what_stands_is_listed(stage: Stage) -> None:
     """Every change that may stand is listed, the latest first, for people and as JSON."""
-    code, out, _ = await stage.undo("list")
-    assert code == 0 and "run-1/2" in out and "Edit app.conf" in out and "trial/files" in out
+    command = [sys.executable, "-m", CLI, "undo", "list"]
+    listed = subprocess.run(command, cwd=stage.folder, env=os.environ | NO_SERVER, capture_output=True, text=True, timeout=60, check=True)
+    out = listed.stdout
+    assert "run-1/2" in out and "Edit app.conf" in out and "trial/files" in out
     _, out, _ = await stage.undo("list", "--json")
     assert [(one["change_id"], one["state"]) for one in json.loads(out)] == [("run-1/2", "applied"), ("run-1/1", "applied")]
 
@@ -101,6 +95,25 @@ async def test_a_run_is_undone(stage: Stage, name: str) -> None:
     code, out, _ = await stage.undo("run", name, "--yes")
     assert code == 0 and "Nothing of it is left" in out
     assert "run-1/1" in (await stage.undo("list", "--all"))[1] and "Nothing stands" in (await stage.undo("list"))[1]
+
+
+async def test_of_several_runs_of_a_number_the_one_with_changes_is_meant(stage: Stage) -> None:
+    """Also where its trial made them; where several have some, nothing is undone, and each is told by a name of its own."""
+    history = await History.open("sqlite+aiosqlite:///.perfwright/history.db", folder_of_relative=stage.folder)
+    for process, run_id in (("CpuOptimizationImplementation", "run-2"), ("CpuProfilingInvestigation", "run-3")):
+        started = RunStart(
+            process=process, target="files", environment="lab", workflow_id=f"w/{run_id}", run_id=run_id, started_at="2026-03-01T10:00:00Z"
+        )
+        await history.number_run(started)
+    await history.close()
+    spec = FileSpec(path="app.conf", replacements=(Replacement(find="8", replace="9"),))
+    trial = ChangeOwner(workflow_id="w/run-2/trial/run-2/1", run_id="run-4")
+    await stage.apply(spec, "run-4/1", stage.folder / ".perfwright", trial)
+    code, _, err = await stage.undo("run", "files#1", "--yes")
+    assert code == 2 and stage.file.read_text() == "workers = 9\n"
+    assert "several runs go by" in err and "cpu-optimization-implementation/files#1" in err and "run-1" in err and "profiling" not in err
+    code, out, _ = await stage.undo("run", "cpu-optimization-implementation/files#1", "--yes", "--json")
+    assert code == 0 and [one["change_id"] for one in json.loads(out)] == ["run-4/1"] and stage.file.read_text() == "workers = 8\n"
 
 
 async def test_one_change_is_undone_in_its_turn(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from temporalio.client import Client
 from starter.children import Child
 from starter.search_attributes import KEYWORD_LIST
 from tests.needs import needs
+from tests.starter.conftest import say
 
 pytestmark = needs("temporal")
 
@@ -42,12 +43,11 @@ def worker(address: str, folder: Path, *options: str, **more: str) -> Iterator[t
         yield child, child.wait_ready(90)
 
 
-def refused(address: str, folder: Path, *options: str, **more: str) -> tuple[int, str]:
+async def refused(address: str, folder: Path, *options: str, **more: str) -> tuple[int, str]:
     """Run a worker that must not start; return its exit code and what it said."""
-    command = [sys.executable, str(WORKER), *options]
-    ran = subprocess.run(command, env=environment(address, folder, **more), cwd=folder, capture_output=True, text=True, timeout=120)
-    assert ran.stdout == "", "it never claimed to be ready"
-    return ran.returncode, ran.stderr
+    said = await say(options, environment(address, folder, **more), folder, program=WORKER)
+    assert said.out == "", "it never claimed to be ready"
+    return said.code, said.err
 
 
 async def pollers(client: Client, queue: str) -> list[str]:
@@ -86,30 +86,30 @@ async def test_a_host_worker_serves_its_host_alone(temporal_server: str, client:
     assert child.exit_code == 0, child.last_lines(20)
 
 
-def test_no_server_is_one_clear_line(tmp_path: Path) -> None:
+async def test_no_server_is_one_clear_line(tmp_path: Path) -> None:
     """Exit code 5 and one line with the address and what to do; no stack trace."""
-    code, said = refused("127.0.0.1:1", tmp_path)
+    code, said = await refused("127.0.0.1:1", tmp_path)
     assert code == 5
     assert said.count("\n") == 1 and "127.0.0.1:1" in said and "perfwright up" in said
 
 
-def test_a_namespace_that_is_not_there_is_one_clear_line(temporal_server: str, tmp_path: Path) -> None:
+async def test_a_namespace_that_is_not_there_is_one_clear_line(temporal_server: str, tmp_path: Path) -> None:
     """The namespace is named with the command that makes it."""
-    code, said = refused(temporal_server, tmp_path, TEMPORAL_NAMESPACE="elsewhere")
+    code, said = await refused(temporal_server, tmp_path, TEMPORAL_NAMESPACE="elsewhere")
     assert code == 5 and said.count("\n") == 1 and "namespace create --namespace elsewhere" in said
 
 
-def test_a_bad_settings_file_is_one_clear_line(temporal_server: str, tmp_path: Path) -> None:
+async def test_a_bad_settings_file_is_one_clear_line(temporal_server: str, tmp_path: Path) -> None:
     """A Temporal configuration that is no TOML is told, not skipped."""
     (tmp_path / "temporal.toml").write_text("[profile.default\n")
-    code, said = refused(temporal_server, tmp_path, TEMPORAL_CONFIG_FILE=str(tmp_path / "temporal.toml"))
+    code, said = await refused(temporal_server, tmp_path, TEMPORAL_CONFIG_FILE=str(tmp_path / "temporal.toml"))
     assert code == 5 and said.count("\n") == 1 and "cannot be read" in said
 
 
-def test_a_bad_registry_is_told_whole(temporal_server: str, tmp_path: Path) -> None:
+async def test_a_bad_registry_is_told_whole(temporal_server: str, tmp_path: Path) -> None:
     """Every mistake of the registry is told before anything polls."""
     (tmp_path / "perfwright.toml").write_text("[targets.one]\nkind = 'nonsense'\n[targets.two]\ncolour = 'red'\n")
-    code, said = refused(temporal_server, tmp_path)
+    code, said = await refused(temporal_server, tmp_path)
     assert code == 5 and "targets.one" in said and "targets.two" in said and "Traceback" not in said
 
 
@@ -121,7 +121,7 @@ async def test_wrong_search_attributes_keep_it_from_starting(temporal_server: st
     await client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(namespace="wrong-types", search_attributes={"PerfVerdict": KEYWORD_LIST})
     )
-    code, said = refused(temporal_server, tmp_path, TEMPORAL_NAMESPACE="wrong-types")
+    code, said = await refused(temporal_server, tmp_path, TEMPORAL_NAMESPACE="wrong-types")
     assert code == 5 and "PerfVerdict is KeywordList, Keyword is needed" in said
 
 
@@ -136,9 +136,9 @@ async def test_wrong_search_attributes_keep_it_from_starting(temporal_server: st
         ([], {"PERFWRIGHT_LOG_LEVEL": "LOUD"}, "PERFWRIGHT_LOG_LEVEL"),
     ],
 )
-def test_bad_usage_is_exit_code_2(tmp_path: Path, options: list[str], more: dict[str, str], told: str) -> None:
+async def test_bad_usage_is_exit_code_2(tmp_path: Path, options: list[str], more: dict[str, str], told: str) -> None:
     """Options and settings that make no sense are refused by name before anything is connected."""
-    code, said = refused("127.0.0.1:1", tmp_path, *options, **more)
+    code, said = await refused("127.0.0.1:1", tmp_path, *options, **more)
     assert code == 2 and told in said and "Traceback" not in said
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +24,8 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client, WorkflowHandle
 
-from starter.temporal_cli import find_temporal_cli
 from tests.conftest import run_worker
+from tests.needs import temporal_cli
 from tests.workflows.sample_workflows import SampleProcess
 from workflows.plugin.plugin import PerfwrightPlugin
 from workflows.registry import WORKFLOWS
@@ -126,6 +127,8 @@ class Stage:
     client: Client
     task_queue: str
     runs: dict[str, WorkflowHandle] = field(default_factory=dict)
+    listed: Counter[str] = field(default_factory=Counter)
+    """Id of a run -> how many refused messages it listed when it was last asked."""
 
     async def start(self, type_name: str, payloads: list[Payload], workflow_id: str = "") -> WorkflowHandle:
         workflow_id = workflow_id or f"bad-{uuid.uuid4()}"
@@ -181,7 +184,9 @@ class Stage:
         await self.client.workflow_service.query_workflow(request)
 
     async def refused(self, handle: WorkflowHandle) -> list[dict[str, str]]:
-        return await asyncio.wait_for(handle.query("rejected_decisions"), 15)
+        found: list[dict[str, str]] = await asyncio.wait_for(handle.query("rejected_decisions"), 15)
+        self.listed[handle.id] = len(found)
+        return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -205,5 +210,5 @@ async def assert_no_task_failed(handle: WorkflowHandle) -> None:
 
 def cli(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
     address = stage.client.service_client.config.target_host
-    command = [str(find_temporal_cli().path), *arguments, "--address", address, "--disable-config-file", "--command-timeout", "30s"]
+    command = [str(temporal_cli()), *arguments, "--address", address, "--disable-config-file", "--command-timeout", "30s"]
     return subprocess.run(command, capture_output=True, text=True, timeout=40, stdin=subprocess.DEVNULL)

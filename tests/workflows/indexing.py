@@ -35,7 +35,7 @@ kind = "postgresql"
 dsn_env = "{variable}"
 environment = "{environment}"
 host = "{host}"
-allow = ["analyze", "ddl"]
+allow = ["analyze", "ddl", "settings"]
 """
 TABLES = (
     "CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL, status text NOT NULL, placed date NOT NULL, total int NOT NULL)"

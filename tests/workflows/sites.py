@@ -15,8 +15,8 @@ from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWor
 from activities.context import WorkerContext
 from starter.dev_server import DevServer, start_dev_server
 from starter.json_lines import ready_line
-from starter.temporal_cli import find_temporal_cli
 from tests import preloaded
+from tests.needs import temporal_cli
 from tests.workflows.investigating import REGISTRY
 from tests.workflows.watching_runs import PATIENCE_S
 from workflows.plugin.plugin import PerfwrightPlugin
@@ -100,7 +100,7 @@ class Site(WorkerProcess):
         os.kill(self.server.pid, signal.SIGKILL)
         await asyncio.to_thread(self.server.stop)
         port = int(self.address.rpartition(":")[2])
-        self.server = await asyncio.to_thread(start_dev_server, find_temporal_cli().path, db=self.server.db, port=port, ui=False)
+        self.server = await asyncio.to_thread(start_dev_server, temporal_cli(), db=self.server.db, port=port, ui=False)
 
     def register(self, *targets: str) -> None:
         (self.folder / "perfwright.toml").write_text(REGISTRY.format(targets="\n".join(targets)))
@@ -126,7 +126,7 @@ async def stores_in(folder: Path) -> AsyncIterator[WorkerContext]:
 @asynccontextmanager
 async def running_site(folder: Path) -> AsyncIterator[Site]:
     """A site with its server started, and no worker yet."""
-    server = await asyncio.to_thread(start_dev_server, find_temporal_cli().path, db=folder / "temporal.db", port=None, ui=False)
+    server = await asyncio.to_thread(start_dev_server, temporal_cli(), db=folder / "temporal.db", port=None, ui=False)
     site = Site(folder=folder, address=server.address, server=server)
     try:
         yield site

@@ -8,6 +8,7 @@ import base64
 import json
 import uuid
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -211,18 +212,20 @@ async def test_a_good_start_and_a_good_signal_pass(stage: Stage) -> None:
 
 
 CLI_STARTS = [
-    pytest.param([], "argument", id="no input"),
-    pytest.param(["--input", "{}", "--input", "{}"], "2 given", id="two inputs"),
-    pytest.param(["--input", "null"], "", id="null"),
-    pytest.param(["--input", "not JSON", "--input-meta", "encoding=binary/plain"], "json/plain is", id="binary"),
-    pytest.param(
-        ["--input", base64.b64encode(b'{"a":').decode(), "--input-base64"], "not valid JSON", id="cut JSON, which the CLI refuses"
-    ),
+    ("no input", [], "argument"),
+    ("two inputs", ["--input", "{}", "--input", "{}"], "2 given"),
+    ("null", ["--input", "null"], ""),
+    ("binary", ["--input", "not JSON", "--input-meta", "encoding=binary/plain"], "json/plain is"),
+    ("cut JSON, which the CLI refuses", ["--input", base64.b64encode(b'{"a":').decode(), "--input-base64"], "not valid JSON"),
 ]
+BY_CLI = [
+    pytest.param(type_name, options, says, id=f"{type_name}: {name}")
+    for type_name, (name, options, says) in zip(ALL_TYPES, cycle(CLI_STARTS), strict=False)
+]
+"""In turns: what the CLI sends is what a raw client sends, and of that every type has had all."""
 
 
-@pytest.mark.parametrize("type_name", ALL_TYPES)
-@pytest.mark.parametrize(("options", "says"), CLI_STARTS)
+@pytest.mark.parametrize(("type_name", "options", "says"), BY_CLI)
 async def test_the_cli_is_told_what_is_wrong(stage: Stage, type_name: str, options: list[str], says: str) -> None:
     """`temporal workflow execute` with a bad input ends at once and prints InvalidInput's message."""
     common = ["--type", type_name, "--task-queue", stage.task_queue, "--workflow-id", f"cli-{uuid.uuid4()}"]

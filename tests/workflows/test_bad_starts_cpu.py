@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from perfwright.models.trial_run import TrialResult
 from tests.needs import needs
 from tests.workflows.investigating import start, target, workers
 from tests.workflows.watching_runs import activities_of, assert_free, failure_of
@@ -60,7 +61,8 @@ def tracing(pid: int) -> Iterator[None]:
 
 @needs("ptrace")
 async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """Unknown and inline targets, programs that do not exist, and processes that are gone, stopped or traced each get their own error."""
+    """Unknown and inline targets, programs that do not exist, and processes that are gone, in the background, stopped or traced
+    each get their own error."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended, napping() as stopped, napping() as traced, tracing(traced):
         ended.wait(60)
         os.kill(stopped, signal.SIGSTOP)
@@ -70,6 +72,7 @@ async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, 
             "traced": target("traced", host_name, f"pid = {traced}"),
             "silent": target("silent", host_name, "port = 1"),
             "unstartable": target("unstartable", host_name, "command = ['no-such-program-anywhere']"),
+            "background": target("background", host_name, "command = ['sh', '-c', 'sleep 300 & exit 0']"),
         }
         expected = {
             "gone": ("TargetGone", f"process {ended.pid}"),
@@ -77,6 +80,7 @@ async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, 
             "traced": ("NotPermitted", "one tracer at a time"),
             "silent": ("TargetGone", "port 1"),
             "unstartable": ("ToolMissing", "no-such-program-anywhere"),
+            "background": ("TargetGone", "left a process in the background, ended with it"),
             "stoped": ("UnknownTarget", "stopped"),
         }
         async with workers(client, task_queue, host_name, tmp_path, *targets.values()):
@@ -95,10 +99,24 @@ async def test_targets_that_cannot_be_examined(client: Client, task_queue: str, 
 
 
 async def test_a_host_without_a_worker(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """A target whose host nobody serves is told within a minute, with the host's name and the command that starts a worker there."""
+    """A target whose host nobody serves is told within a minute, with the host's name and the command that starts a worker there; so is that of a
+    trial that is started by hand."""
     async with workers(client, task_queue, f"not-{host_name}", tmp_path, target("elsewhere", host_name, "pid = 1")):
         handle = await start(client, task_queue, "elsewhere", duration_s=2)
+        change = {"kind": "file", "path": "app.conf", "content": "x"}
+        asked = {
+            "target": {"name": "elsewhere", "kind": "process", "environment": "lab", "host": host_name},
+            "title": "a try",
+            "change": change,
+        }
+        measured = {"measurement": {"kind": "switched", "probe": ["probe"]}}
+        trial = await client.start_workflow(
+            "Trial", asked | measured, id=f"trial/{task_queue}", task_queue=task_queue, result_type=TrialResult
+        )
         told = await failure_of(handle)
+        tried: TrialResult = await trial.result()
     assert told.type == "HostUnreachable"
     assert f"no worker has been seen for host {host_name}" in told.message and f"worker.py --host {host_name}" in told.message
     assert "acquire_leases" not in await activities_of(handle)
+    assert tried.end == "not applied" and f"no worker has been seen for host {host_name}" in tried.reason, tried.reason
+    assert "describe_change" not in await activities_of(trial)

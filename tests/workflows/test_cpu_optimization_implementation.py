@@ -19,11 +19,13 @@ from lab.planted import planted
 from perfwright.analysis.codemods.proposals import unified_patch
 from perfwright.analysis.optimization_brief import brief_of
 from perfwright.models.cpu_optimization import CpuOptimizationRequest
+from perfwright.models.gate import OpenGate
 from tests.activities.code_projects import DEDUPE, PYTHON, git, project, snapshot
 from tests.needs import needs
 from tests.workflows.investigating import start, workers
 from tests.workflows.optimising import OptimizationResult, answer, child_of, lab_repository, optimising
 from tests.workflows.short_trials import fewest_noise_rounds, no_instructions, quick_trials
+from tests.workflows.watching_runs import open_gate, until
 from workflows.cpu.cpu_optimization_implementation import CpuOptimizationImplementation
 
 __all__ = ["fewest_noise_rounds", "no_instructions", "quick_trials"]
@@ -47,6 +49,12 @@ GREEDY = DEDUPE.replace("def distinct", "HELD = []\n\n\ndef distinct").replace(
     "    if type(values) is list and all(type(value) is str for value in values):\n        return list(dict.fromkeys(values))\n    found = []\n",
 )
 """Right and quicker by far, and holds 20 MB in the end, which is more than the interpreter itself."""
+LAZY = QUICK.replace(
+    "    return list(dict.fromkeys(values))\n",
+    "    if type(values) is list and all(type(value) is str for value in values):\n"
+    "        time.sleep(0.02)\n        return list(dict.fromkeys(values))\n",
+).replace("def distinct", "import time\n\n\ndef distinct")
+"""Right, and takes far less CPU time and several times as long, as what asks a service does."""
 CAREFUL_TESTS = "from shop.dedupe import distinct\n\nassert distinct(['a', 'b', 'a']) == ['a', 'b']\n"
 
 POOL = """import os
@@ -149,22 +157,23 @@ async def test_nothing_is_changed_in_the_sound_shop(
 @pytest.mark.usefixtures("quick_trials")
 @needs("ptrace")
 async def test_a_change_that_is_wrong_or_takes_memory_is_not_kept(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """Of two submitted changes, both quicker by far, one raises for values that cannot be hashed, which neither the project's tests nor its
-    benchmark have; the other holds so much more memory that its guard is breached. Neither is kept."""
+    """Of three submitted changes, all cheaper by far, one raises for values that cannot be hashed, which neither the project's tests nor its
+    benchmark have; one holds so much more memory that its guard is breached; one waits instead. None is kept."""
     repository = project(tmp_path / "repository", {"check.py": CAREFUL_TESTS})
     before = snapshot(repository)
     generated = ["list membership to set:shop/dedupe.py:distinct"]
     async with optimising(
         client, task_queue, host_name, tmp_path, repository, leave_out=generated, given_gain_share=0.2, **SMALL
     ) as handle:
-        for name, source in (("quick", QUICK), ("greedy", GREEDY)):
+        for name, source in (("quick", QUICK), ("greedy", GREEDY), ("lazy", LAZY)):
             await handle.signal("submit_change", {"patch": unified_patch("shop/dedupe.py", DEDUPE, source), "by": "grace", "comment": name})
         result = await handle.result()
-    quick, greedy = result.details.candidates
-    assert quick.end == greedy.end == "not kept" and snapshot(repository) == before
+    quick, greedy, lazy = result.details.candidates
+    assert quick.end == greedy.end == lazy.end == "not kept" and snapshot(repository) == before
     assert quick.trial is None and "answered differently" in quick.reason and "unhashable" in quick.reason
     assert greedy.checked is not None and greedy.checked.problem == ""
     assert "rss_bytes breached" in greedy.reason and (greedy.gain_share or 0.0) > 0.05
+    assert "wall_s breached" in lazy.reason and lazy.trial is not None, lazy.reason
 
 
 async def refused_at(handle: WorkflowHandle[Any, OptimizationResult], gates: list[str]) -> OptimizationResult:
@@ -231,7 +240,8 @@ async def test_the_profile_of_an_earlier_investigation_is_used(client: Client, t
 
 @needs("ptrace")
 async def test_the_teams_command_makes_a_change_from_a_brief(client: Client, task_queue: str, host_name: str, tmp_path: Path) -> None:
-    """It is told what is hot and how it is judged, and what it commits is checked like any other change: here it is wrong on an edge."""
+    """It is told what is hot and how it is judged, and what it commits is checked like any other change: here it is wrong on an edge.
+    Neither its code nor what was submitted is run before a person has seen the diff."""
     repository = project(tmp_path / "repository", {"check.py": CAREFUL_TESTS})
     before = snapshot(repository)
     script = tmp_path / "agent.py"
@@ -245,12 +255,25 @@ async def test_the_teams_command_makes_a_change_from_a_brief(client: Client, tas
     command = f'change_command = ["{PYTHON}", "{script}"]\n'
     generated = ["list membership to set:shop/dedupe.py:distinct"]
     wanted = SMALL | {"leave_out": generated, "use_change_command": True}
-    async with optimising(client, task_queue, host_name, tmp_path, repository, more=command, **wanted) as handle:
+    async with optimising(client, task_queue, host_name, tmp_path, repository, environment="reviewing", more=command, **wanted) as handle:
+        patch = unified_patch("shop/dedupe.py", DEDUPE, GREEDY)
+        await handle.signal("submit_change", {"patch": patch, "by": "grace", "comment": "greedy"})
+        asked = await open_gate(handle, "given_change")
+        assert "the change command" in asked.question.question and "+    return list(dict.fromkeys(values))" in asked.question.exact_change
+        await answer(handle, "given_change")
+        await until(lambda: _asks_about(handle, "grace"), "the gate of the submitted change")
+        await answer(handle, "given_change", "reject", revision=2)
         result = await handle.result()
-    assert result.details.warnings == ()
+    [refused] = result.details.warnings
+    assert refused.startswith("greedy of grace: refused by")
     [made] = result.details.candidates
     assert made.candidate.id == "given:1" and made.end == "not kept" and "answered differently" in made.reason
     assert snapshot(repository) == before
+
+
+async def _asks_about(handle: WorkflowHandle[Any, OptimizationResult], by: str) -> bool:
+    gates: list[OpenGate] = await handle.query("pending_gates", result_type=list[OpenGate])
+    return any(f"of {by} " in gate.question.question for gate in gates)
 
 
 @pytest.mark.measuring

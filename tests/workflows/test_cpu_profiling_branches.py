@@ -39,7 +39,7 @@ SHORT: dict[str, Any] = {
     "duration_s": 2,
     "slice_s": 1,
     "passes": ["on_cpu"],
-    "rate_hz": 50,
+    "rate_hz": 99,
     "min_samples": 10,
     "overhead_budget_share": 0.5,
 }
@@ -47,11 +47,11 @@ SHORT: dict[str, Any] = {
 PART_TIME = """
 import time
 def work():
-    return sum(i * i for i in range(20_000))
+    return sum(i * i for i in range(6_000))
 print("ready", flush=True)
 while True:
     work()
-    time.sleep(0.004)
+    time.sleep(0.002)
 """
 PEOPLE = "asking"
 """An environment in which every gate asks."""

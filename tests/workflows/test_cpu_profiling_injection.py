@@ -32,7 +32,7 @@ SHORT: dict[str, Any] = {
 }
 SHOP = """
 process.on('SIGUSR2', () => require('inspector').close());
-setInterval(() => { let x = 0; for (let i = 0; i < 3e6; i++) x += i % 7; }, 5);
+setInterval(() => { let x = 0; for (let i = 0; i < 8e5; i++) x += i % 7; }, 5);
 console.log('ready');
 """
 

@@ -102,7 +102,7 @@ class Recorder:
     def program(self) -> Iterator[subprocess.Popen[str]]:
         executable, *rest = build(self.lab).command(600)
         options = ["--inspect-port=0"] if self.lab == "node" else []  # so that tests do not meet at one port
-        with program(executable, *options, *rest, stderr=subprocess.DEVNULL) as running:
+        with program(executable, *options, *rest, env=os.environ | {"LAB_PROBLEMS": "none"}, stderr=subprocess.DEVNULL) as running:
             yield running
 
     def assert_untouched(self, pid: int) -> None:

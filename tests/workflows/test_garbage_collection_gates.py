@@ -12,7 +12,7 @@ from perfwright.models.trial_run import TrialResult
 from tests.needs import needs
 from tests.workflows.short_trials import quick_trials
 from tests.workflows.tuning import HOARDER, PYTHON_LOAD, GcResult, answer, batch_command, python_command, tuning
-from tests.workflows.watching_runs import failure_of
+from tests.workflows.watching_runs import Handle, failure_of
 from workflows.changes.trial import Trial
 
 __all__ = ["quick_trials"]
@@ -77,7 +77,7 @@ async def test_a_calm_service_in_twice_the_memory_is_not_kept(client: Client, ta
     async with tuning(client, task_queue, host_name, tmp_path, command) as tuned:
         target = tuned.context.registry_file.read().target(tuned.name)
         assert target
-        result: TrialResult = await client.execute_workflow(
+        handle: Handle = await client.start_workflow(
             Trial.__name__,
             {
                 "target": target.model_dump(mode="json"),
@@ -88,13 +88,14 @@ async def test_a_calm_service_in_twice_the_memory_is_not_kept(client: Client, ta
                 "wanted_effect": 0.9,
                 "guards": [{"metric": "rss_bytes", "margin": 0.1}],
                 "budget_s": 300.0,
-                "ask_change": False,
                 "ask_keep": False,
             },
             id=f"trial-{tuned.name}",
             task_queue=task_queue,
             result_type=TrialResult,
         )
+        await answer(handle, "change")
+        result: TrialResult = await handle.result()
         assert result.end == "undone" and result.reason.startswith("a guard was breached: rss_bytes"), result.reason
         assert result.evidence and result.evidence.judgement and result.evidence.judgement.verdict == "better"
         assert not tuned.launches()

@@ -12,7 +12,7 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from starter.temporal_cli import find_temporal_cli
+from tests.needs import temporal_cli
 from tests.workflows.gate_runs import asking, details_of, gate_activities, open_gate, pending_attribute, refusals, registry, says, until
 from tests.workflows.gate_samples import Asked, Asking, AskingSample, ContinuingSample
 
@@ -45,7 +45,7 @@ async def test_the_line_in_the_details_answers_the_gate(asking: Any, client: Cli
         await open_gate(run)
         told = await details_of(client, run)
         line = next(line for line in told.splitlines() if line.startswith("temporal workflow signal") and "--name approve" in line)
-        words = [str(find_temporal_cli().path), *shlex.split(line)[1:], "--address", temporal_server]
+        words = [str(temporal_cli()), *shlex.split(line)[1:], "--address", temporal_server]
         process = await asyncio.create_subprocess_exec(
             *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=os.environ | {"TEMPORAL_NAMESPACE": "default"}
         )

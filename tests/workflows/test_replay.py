@@ -3,11 +3,14 @@
 They are recorded by `python -m tests.histories.record`, from a real server.
 """
 
+import asyncio
 import functools
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
@@ -42,6 +45,8 @@ OUTCOMES = {
     "compared": r'"compared_with":"stock#1"',
     "objected": r'"objection":true',
     "launched": r'"verdict":"(passed|inconclusive)"',
+    "inspector_refused": r'"gate":"open_inspector"[^}]*"outcome":"rejected"',
+    "inspector_opened": r'"gate":"open_inspector"[^}]*"outcome":"approved"',
     "waited": r'"verdict":"(passed|inconclusive)"',
     "lease_lost": r'"metric":"leases lost"[^}]*"outcome":"failed"',
     "uncontended": r'"grants":1\b',
@@ -54,12 +59,15 @@ OUTCOMES = {
     "revised_and_rejected": r'"verdict":"rejected"',
     "strategy_unanswered": r'"verdict":"rejected"',
     "dropped": r'"action":"remove invalid".*"end":"kept".*"action":"drop".*"end":"kept"',
+    "advised": r'"unverified":\{"why":"[^"]*clones are made of up to 1 MB',
     "kept_and_watched": r'"end":"kept".*"phase":"watch"',
     "measured_only": r'"end":"undone".*measured only',
     "undone_as_worse": r'"end":"undone".*not better.*worse after',
     "undone_for_a_guard": r'"end":"undone".*a guard was breached: rss_bytes',
     "undone_while_deciding": r'"end":"undone".*breached while it was watched',
     "undone_after_keeping": r'"end":"undone".*breached while it was watched.*"state":"reverted"',
+    "kept_beside_the_live_process": r'"end":"kept".*"metric":"live_rss_bytes"',
+    "undone_by_the_live_process": r'"end":"undone".*live_rss_bytes breached',
     "undone_after_a_failure": r'"end":"undone".*ZeroDivisionError',
     "refused_before": r'"end":"not applied".*not before the sale',
     "refused_after": r'"end":"undone".*not worth it',
@@ -82,32 +90,49 @@ OUTCOMES = {
 """What the result of a branch says."""
 
 each_history = pytest.mark.parametrize("file", stored.files(), ids=lambda file: f"{file.parent.name}/{stored.branch_of(file)}")
-load = functools.cache(stored.load)
+told = functools.cache(stored.read)
 
 
-@functools.cache
-def told(file: Path) -> dict:
-    return load(file).to_json_dict()
+Replay = Callable[[WorkflowHistory], Awaitable[None]]
 
 
-def replayer() -> Replayer:
-    return Replayer(workflows=WORKFLOWS, plugins=[PerfwrightPlugin()])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def replay() -> AsyncIterator[Replay]:
+    """Raises what a replay of the history fails with; one replayer for all of them."""
+    handed_in = asyncio.Queue[WorkflowHistory]()
+
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        while True:
+            yield await handed_in.get()
+
+    replayer = Replayer(workflows=WORKFLOWS, plugins=[PerfwrightPlugin()])
+    async with replayer.workflow_replay_iterator(histories()) as results:
+
+        async def replay(history: WorkflowHistory) -> None:
+            handed_in.put_nowait(history)
+            if failure := (await anext(results)).replay_failure:
+                raise failure
+
+        yield replay
 
 
 @each_history
-async def test_recorded_runs_replay(file: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_recorded_runs_replay(replay: Replay, file: Path) -> None:
     """The workflows' code takes the same way through a history as when it was recorded."""
-    await replayer().replay_workflow(load(file))
+    await replay(stored.load(file))
 
 
-async def test_a_replay_notices_another_way() -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_replay_notices_another_way(replay: Replay) -> None:
     """A history that has another step than the code takes is refused: the replays above would notice a change."""
-    history = load(stored.FOLDER / "CpuProfilingInvestigation" / "approved.json.gz")
-    events = [type(event).FromString(event.SerializeToString()) for event in history.events]
-    renamed = next(event for event in events if event.activity_task_scheduled_event_attributes.activity_type.name == "judge_profile")
+    history = stored.load(stored.FOLDER / "CpuProfilingInvestigation" / "approved.json.gz")
+    renamed = next(
+        event for event in history.events if event.activity_task_scheduled_event_attributes.activity_type.name == "judge_profile"
+    )
     renamed.activity_task_scheduled_event_attributes.activity_type.name = "judge_profiles"
     with pytest.raises(NondeterminismError):
-        await replayer().replay_workflow(WorkflowHistory(history.workflow_id, events))
+        await replay(history)
 
 
 def test_every_workflow_type_has_its_branches() -> None:

@@ -19,7 +19,7 @@ from activities.abandoned_changes import AbandonedChangeFinder
 from activities.context import WorkerContext
 from activities.leases import Leases
 from activities.registry import build_activities
-from perfwright.models.queues import CENTRAL_QUEUE, host_queue
+from perfwright.models.queues import CENTRAL_QUEUE, host_queue, probe_queue
 from starter.search_attributes import ensure_search_attributes
 from tests.conftest import run_worker
 from tests.needs import needs
@@ -89,6 +89,7 @@ async def workers_here(world: World) -> AsyncIterator[None]:
         await running.enter_async_context(run_worker(client, CENTRAL_QUEUE, workflows=WORKFLOWS, activities=central))
         for kind in world.kinds.values():
             await running.enter_async_context(run_worker(client, host_queue(kind.host), activities=activities.host))
+            await running.enter_async_context(run_worker(client, probe_queue(kind.host), activities=activities.probe))
         yield
 
 

@@ -25,7 +25,7 @@ from perfwright.models.queues import CENTRAL_QUEUE
 from perfwright.models.trial_run import TrialResult
 from perfwright.models.undo import OPEN_STATES, UndoQuery, UndoRecord
 from starter.dev_server import start_dev_server
-from starter.temporal_cli import find_temporal_cli
+from tests.needs import temporal_cli
 from tests.workflows.killed_steps import WITHOUT_CACHE, attempts_ended
 from tests.workflows.sites import Site, WorkerProcess
 from tests.workflows.undoing_kinds import Kind
@@ -246,7 +246,7 @@ class World:
     async def another_server(self) -> None:
         """It knows nothing of what the lost one knew."""
         file, port = self.site.folder / f"temporal-{self.number}.db", int(self.site.address.rpartition(":")[2])
-        self.site.server = await asyncio.to_thread(start_dev_server, find_temporal_cli().path, db=file, port=port, ui=False)
+        self.site.server = await asyncio.to_thread(start_dev_server, temporal_cli(), db=file, port=port, ui=False)
 
     def close(self) -> None:
         if self.hosts is not None:

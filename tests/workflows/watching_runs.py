@@ -123,13 +123,18 @@ async def recording(client: Client, handle: Handle, *, slices: int = 1, activity
 
 
 async def open_gate(handle: Handle, name: str, revision: int = 1) -> OpenGate:
-    """The gate, once it waits for a person."""
-
-    async def opened() -> OpenGate | None:
-        gates: list[OpenGate] = await handle.query("pending_gates", result_type=list[OpenGate])
-        return next((gate for gate in gates if (gate.name, gate.revision) == (name, revision)), None)
-
-    return await until(opened, f"{name} of {handle.id}")
+    """The gate, once it waits for a person; the run is asked whenever it has taken a step, and left alone meanwhile."""
+    events, completed = handle.fetch_history_events(wait_new_event=True), EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        await events.fetch_next_page()
+        if any(event.event_type == completed for event in events.current_page or ()):
+            gates: list[OpenGate] = await handle.query("pending_gates", result_type=list[OpenGate])
+            if found := next((gate for gate in gates if (gate.name, gate.revision) == (name, revision)), None):
+                return found
+        if not events.next_page_token:
+            raise AssertionError(f"the run ended before {name}: {await handle.result()}")
+    raise AssertionError(f"did not come: {name} of {handle.id}")
 
 
 async def failure_of(handle: Handle) -> ApplicationError:

@@ -3,7 +3,8 @@
 preflight, the commit's own tests -> profile (of an earlier run, or CpuProfilingInvestigation over the benchmark as a child)
 -> hot functions in the repository -> lease -> their calls recorded -> candidates -> gate `approach`
 -> one after the other, each on top of what was kept: syntax, tests, calls made again -> Trial, with its own gate `keep`
--> changes that people or the team's command gave, likewise -> Trial of another count of workers, where one is named
+-> changes that people or the team's command gave: gate `given_change`, then likewise
+-> Trial of another count of workers, where one is named
 -> branch, text of a pull request -> report -> findings review -> history
 """
 
@@ -20,7 +21,7 @@ from activities.cpu_optimizing import TOP, CpuOptimizing
 from activities.targets import TargetQuery, Targets
 from perfwright.analysis.gate_answers import told
 from perfwright.analysis.optimization_brief import brief_of
-from perfwright.analysis.optimization_questions import approach_question
+from perfwright.analysis.optimization_questions import GIVEN_GATE, approach_question, given_question
 from perfwright.analysis.optimization_results import (
     advice_left,
     chosen,
@@ -79,13 +80,15 @@ from workflows.shared.waiting import stop_if_cancelled, to_the_end
 Result = ProcessResult[CpuOptimizationDetails]
 OVERHEAD_SHARE = 0.1
 """Of a benchmark that is only profiled; what is claimed is measured without a profiler."""
+GIVEN_ASKED = "code that was given is not run before a person has seen it"
+"""Runs that began before go on as they began (`workflow.patched`)."""
 
 
 @workflow.defn
 class CpuOptimizationImplementation(Optimising, SubmittedChanges):
     """Which change of the hot code makes it cheaper, and is that proven?"""
 
-    gate_names = ("approach", "findings_review")
+    gate_names = ("approach", GIVEN_GATE, "findings_review")
     _investigated: ProcessResult[CpuProfilingDetails] | None = None
 
     @workflow.run
@@ -300,7 +303,16 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
         if read.candidate is None:
             self.say(f"{title} of {by} is not tried: {read.why}"[:300])
             return details.model_copy(update={"warnings": (*details.warnings, f"{title} of {by}: {read.why}")})
+        if workflow.patched(GIVEN_ASKED) and (refusal := await self._refused_given(request, read.candidate, by)):
+            return details.model_copy(update={"warnings": (*details.warnings, f"{title} of {by}: {refusal}")})
         return await self._try(request, code, details, read.candidate, None, calls, read.line, number)
+
+    async def _refused_given(self, request: CpuOptimizationRequest, candidate: Candidate, by: str) -> str:
+        """Its tests and benchmark run with the worker's rights: not before a person has seen the diff."""
+        decision = await self.ask(given_question(request, candidate, by), deadline_s=request.review_deadline_s, max_revisions=0)
+        if not decision.refused:
+            decision = self.begin_apply(GIVEN_GATE)  # a later rejection still counts
+        return f"refused by {decision.by}: {decision.comment}" if decision.refused else ""
 
     async def _try_command(
         self, request: CpuOptimizationRequest, code: CodeBase, details: CpuOptimizationDetails, calls: CallsRecorded, number: int
@@ -334,8 +346,9 @@ class CpuOptimizationImplementation(Optimising, SubmittedChanges):
         return details.model_copy(update={"workers": result, "workers_left": why})
 
     async def _with_pull_request(self, request: CpuOptimizationRequest, code: CodeBase, details: CpuOptimizationDetails) -> Result:
-        won, low, high = together_won(details.candidates)
-        details = details.model_copy(update={"gain_share": won, "gain_low": low, "gain_high": high})
+        if (won := together_won(details.candidates)) is not None:
+            gain = {"gain_share": won.share, "gain_low": won.low, "gain_high": won.high, "gain_metric": won.metric}
+            details = details.model_copy(update=gain)
         if details.branch:
             with self.step("Write the pull request", "documentation"):
                 text = await workflow.execute_activity_method(

@@ -3,11 +3,13 @@
 from temporalio import workflow
 from temporalio.workflow import ParentClosePolicy
 
+from activities.calls_again import CALLS_LIMIT_S
 from activities.code_calls import SLOWED
 from activities.code_candidates import CodeCandidates
-from activities.code_checks import AGAIN_LIMIT_S, CodeChecks
+from activities.code_checks import CodeChecks
 from activities.cpu_optimizing import CpuOptimizing
-from perfwright.analysis.optimization_results import checked_out, expected, memory_guard, not_tried, tried, wanted_effect
+from perfwright.analysis.differential import told_calls
+from perfwright.analysis.optimization_results import TIMES, checked_out, expected, memory_guard, not_tried, tried, wanted_effect
 from perfwright.models.change import PatchSpec
 from perfwright.models.cpu_optimization import (
     CallsRecorded,
@@ -73,17 +75,24 @@ async def checked_code(process: LeaseHolder, code: CodeBase, order: CheckOrder) 
             CodeChecks.check_code,
             order,
             summary=summary_of(f"Check {what}"),
-            **measuring(code.tests_limit_s + 2 * AGAIN_LIMIT_S, on=code.target.host),
+            **measuring(code.tests_limit_s + CALLS_LIMIT_S, on=code.target.host),
         )
     return checked
 
 
 async def trial_of(
-    code: CodeBase, request: CpuOptimizationRequest, tip: str, candidate: Candidate, patch: str, number: int, noise: TrialEvidence | None
+    code: CodeBase,
+    request: CpuOptimizationRequest,
+    tip: str,
+    candidate: Candidate,
+    patch: str,
+    number: int,
+    noise: TrialEvidence | None,
+    calls: str,
 ) -> TrialResult:
     """The trial. The diff was approved at `approach` or given by a person: applying it makes a branch and a worktree, nothing else.
 
-    `noise`: of an earlier trial of this run, which measured the same benchmark.
+    `noise`: of an earlier trial of this run, which measured the same benchmark. `calls`: what was called again, in words.
     """
     asked = TrialRequest(
         target=code.target,
@@ -96,10 +105,11 @@ async def trial_of(
             working_directory=code.working_directory,
             run_limit_s=code.benchmark_limit_s,
         ),
-        guards=(memory_guard(request),),
+        guards=(memory_guard(request), *TIMES),
         budget_s=request.trial_s,
         wanted_effect=wanted_effect(candidate, request),
         expected=expected(candidate) if candidate.gain_share else "",
+        checked=f"syntax and tests; {calls}"[:1_000],
         ask_change=False,
         noise=noise,
         deadline_s=request.review_deadline_s,
@@ -179,12 +189,12 @@ async def tried_candidate(
             return not_tried(candidate, f"on top of what was kept: {on_top.why}"), KeptCommit()
         order = CheckOrder(code=code, tip=tip, patch=on_top.patch, candidate=candidate, line=line, calls=calls)
         checked = await checked_code(process, code, order)
-        step.note = checked.problem[:300] or "syntax, tests and calls made again are right"
+        step.note = (checked.problem or f"syntax and tests are right; {told_calls(checked.differential)}")[:400]
     if checked.problem:
         process.say(f"{candidate.title}: {checked.problem}"[:300])
         return checked_out(candidate, checked), KeptCommit()
     with process.step(f"Trial of {candidate.id}"[:120], "benchmarking") as step:
-        result = await trial_of(code, request, tip, candidate, on_top.patch, number, noise)
+        result = await trial_of(code, request, tip, candidate, on_top.patch, number, noise, told_calls(checked.differential))
         step.note = f"{result.end}: {result.reason}"[:400]
     process.say(f"{candidate.title}: {step.note}"[:300])
     place = KeptCommit()

@@ -196,7 +196,8 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
             launched(target, prefix, request.duration_s) as command,
             loaded(request.workload, target, prefix, request.duration_s),
         ):
-            return await command.examined(lambda pid: self._record(target, request, pid, prefix, revision))
+            recording = await command.examined(lambda pid: self._record(target, request, pid, prefix, revision))
+            return recording.model_copy(update={"warnings": (*recording.warnings, *command.said)}) if command.said else recording
 
     async def _record(self, target: Target, request: CpuProfilingRequest, pid: int | None, prefix: str, revision: int) -> Recording:
         found = await self._inspect(target, request, pid)
@@ -274,6 +275,8 @@ class CpuProfilingInvestigation(HumanGates, LeaseHolder):
                 compare_with=request.compare_with,
                 tool=recording.choice.tool if recording else "",
                 runtime=recording.process.runtime if recording else "",
+                # What the registry names stays the same target with other arguments; a pid or port may be anybody's.
+                program_digest=recording.process.program_digest if recording and target.inline else "",
                 run_id=workflow.info().run_id,
             ),
             summary=f"Find an earlier profile of {target.title} ({request.compare_with})",
@@ -390,5 +393,6 @@ def _kept_profiles(details: CpuProfilingDetails) -> tuple[RecordedProfile, ...]:
             tool=details.choice.tool if details.choice else "",
             runtime=details.process.runtime if details.process else "",
             usage=details.usage,
+            program_digest=details.process.program_digest if details.process else "",
         ),
     )

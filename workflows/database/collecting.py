@@ -4,6 +4,7 @@ from temporalio import workflow
 
 from activities.sql_files import SqlFiles
 from perfwright.models.database import DatabaseFacts
+from perfwright.models.history import CATALOG, RecordedProfile
 from perfwright.models.query_performance import QueryPerformanceRequest
 from perfwright.models.query_steps import (
     ActivitySampled,
@@ -89,3 +90,8 @@ async def with_given(
         **asking(on=target.host),
     )
     return observation.model_copy(update={"given": given, "given_kept_in": kept_in})
+
+
+def catalog_kept(observation: Observation) -> tuple[RecordedProfile, ...]:
+    """For later runs, which know by it what was there by now."""
+    return (RecordedProfile(kind=CATALOG, artifact=observation.catalog.catalog),)

@@ -4,6 +4,8 @@ preflight -> lease -> observe (statements || log || catalog || workload) -> grou
 -> lease -> search (what-ifs, selection, measured search on a clone) -> verify on a fresh clone, with the WAL of writes -> gate `strategy`
 -> one after the other: invalid indexes dropped; creates and drops as a Trial each, with its own gate `keep`
 -> use of kept indexes watched -> report -> findings review -> record in the history
+
+Where no clone with rows can be made: what-ifs on a clone of statistics -> a list of which nothing is measured -> report -> ...
 """
 
 from typing import Any
@@ -41,12 +43,14 @@ from perfwright.models.index_strategy import (
     TriedIndex,
 )
 from perfwright.models.query_steps import GroupedStatements, GroupStatements, InspectDatabase, Observation
-from perfwright.models.result import ProcessResult
+from perfwright.models.result import ProcessResult, TaskType
 from perfwright.models.target import Target
 from perfwright.models.undo import ChangeDescription
-from workflows.database.collecting import count_statements, read_catalog, read_log, sample_activity, with_given
+from perfwright.models.unverified_indexes import UnverifiedStrategy
+from workflows.database.collecting import catalog_kept, count_statements, read_catalog, read_log, sample_activity, with_given
 from workflows.database.database_steps import DatabaseSteps, steps_of
 from workflows.database.index_changes import described, invalid_removed, tried, use_between, use_read
+from workflows.database.index_orders import clone_plan, search_order
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.commands import loaded
 from workflows.shared.hosts import reach_host
@@ -61,6 +65,12 @@ WHAT_IFS_S = 600.0
 """Of asking the planner, where nothing can be hypothetical."""
 LOOKS = 4
 """At the use of kept indexes, over the time that they are watched."""
+UNMEASURED: tuple[tuple[str, TaskType], ...] = (
+    ("Verify on a fresh clone", "benchmarking"),
+    ("Carry out", "implementation"),
+    ("Watch use", "monitoring"),
+)
+"""What takes rows."""
 
 
 @workflow.defn
@@ -70,6 +80,8 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
     gate_names = (GATE, "findings_review")
     _tools: DatabaseSteps
     _clone: ClonePlan
+    _unclonable: ClonesRemoved
+    """With the reason, where no clone with rows can be made."""
 
     @workflow.run
     async def run(self, request: IndexStrategyRequest) -> Result:
@@ -89,31 +101,59 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
                 catalog=observation.catalog.catalog,
                 warnings=(*observation.warnings, *existing.warnings),
             )
-            searched = await self._search(request, target, database, observation, grouped)
-            revision = 1
-            strategy = await self._verify(request, target, searched, revision)
-            proposals, told = await self._described(request, target, strategy, existing)
-            while proposals:
-                question = strategy_question(target, request, strategy, proposals, searched[1].facts, (grouped.table,))
-                if not (decision := await self.ask(question, **self._patience(request))).wants_changes:
-                    break
-                request, revision = request.revised(decision.overrides), revision + 1
-                strategy = await self._verify(request, target, searched, revision)
-                proposals, told = await self._described(request, target, strategy, existing)
-            details = details.model_copy(update={"search": searched[1].facts, "strategy": strategy})
+            order = search_order(request, self._clone, database, observation, grouped)
+            proposals: tuple[IndexProposal, ...] = ()
             refused = ""
-            if not proposals:
-                self.skip_step("Carry out", "implementation", "there is nothing to change")
-            elif (decision := decision if decision.refused else self.begin_apply(GATE)).refused:
-                refused = f"The strategy was refused by {decision.by}: {decision.comment}"
+            if self._unclonable.unclonable:
+                details = details.model_copy(update={"unverified": await self._advise(request, target, order)})
             else:
-                details = await self._carry_out(request, target, details, proposals, told)
-            details = await self._watched(request, target, details)
+                request, details, proposals, refused = await self._improve(request, target, order, details)
             await self._remove_clones(target)
             result = await self._result(request, target, details, proposals, refused)
             if not refused:
                 result = await reviewed(self, result, run, **self._patience(request, revisions=0))
-            return await close(self, result, run)
+            return await close(self, result, run, profiles=catalog_kept(observation))
+
+    async def _improve(
+        self, request: IndexStrategyRequest, target: Target, order: SearchIndexes, details: IndexStrategyDetails
+    ) -> tuple[IndexStrategyRequest, IndexStrategyDetails, tuple[IndexProposal, ...], str]:
+        """The request as people left it, what came of it, what was proposed, and why nothing of it was carried out."""
+        assert details.existing is not None, "they were looked at"
+        existing, searched, revision = details.existing, await self._search(request, target, order), 1
+        strategy = await self._verify(request, target, order, searched, revision)
+        proposals, told = await self._described(request, target, strategy, existing)
+        while proposals:
+            question = strategy_question(target, request, strategy, proposals, searched.facts, (order.table,))
+            if not (decision := await self.ask(question, **self._patience(request))).wants_changes:
+                break
+            request, revision = request.revised(decision.overrides), revision + 1
+            strategy = await self._verify(request, target, order, searched, revision)
+            proposals, told = await self._described(request, target, strategy, existing)
+        details = details.model_copy(update={"search": searched.facts, "strategy": strategy})
+        refused = ""
+        if not proposals:
+            self.skip_step("Carry out", "implementation", "there is nothing to change")
+        elif (decision := decision if decision.refused else self.begin_apply(GATE)).refused:
+            refused = f"The strategy was refused by {decision.by}: {decision.comment}"
+        else:
+            details = await self._carry_out(request, target, details, proposals, told)
+        return request, await self._watched(request, target, details), proposals, refused
+
+    async def _advise(self, request: IndexStrategyRequest, target: Target, order: SearchIndexes) -> UnverifiedStrategy:
+        """Where no clone with rows can be made: a list of which nothing is measured, and after which nothing is changed."""
+        self.phase("Advice")
+        with self.step("Ask the planner on a clone of statistics", "design") as step:
+            async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
+                found: UnverifiedStrategy = await workflow.execute_activity_method(
+                    IndexSearch.advise_indexes,
+                    order,
+                    summary=f"Ask the planner about indexes for {len(order.fingerprints)} statements of {target.title}, without rows",
+                    **measuring(request.clone_limit_s + WHAT_IFS_S, on=target.host),
+                )
+            step.note = f"{found.candidates} candidates, {len(found.indexes)} worth verifying"
+        for name, task in UNMEASURED:
+            self.skip_step(name, task, self._unclonable.unclonable)
+        return found.model_copy(update={"why": self._unclonable.unclonable, "way_out": self._unclonable.way_out})
 
     async def _preflight(self, request: IndexStrategyRequest) -> tuple[Target, str, DatabaseFacts]:
         with self.step("Preflight", "validation") as step:
@@ -133,15 +173,11 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
                 summary=f"Connect to {target.title}: version, rights, extensions, settings",
                 **asking(on=target.host),
             )
-            self._clone = ClonePlan(
-                target=target,
-                dsn_env=request.clone_dsn_env,
-                owner=artifact_folder(target.name),
-                limit_mb=request.clone_limit_mb,
-                limit_s=request.clone_limit_s,
-            )
-            await self._remove_clones(target, needed=True)
+            self._clone = clone_plan(request, target)
+            self._unclonable = await self._remove_clones(target, needed=True)
             step.note = f"{database.system} {database.version}"
+            if self._unclonable.unclonable:
+                self.say(f"Nothing will be measured or changed: {self._unclonable.unclonable}")
         for missing in database.not_seen:
             self.say(missing.sentence)
         return target, run, database
@@ -206,41 +242,23 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
             step.note = f"{existing.indexes} indexes, {len(existing.noted)} noted"
         return existing
 
-    async def _search(
-        self,
-        request: IndexStrategyRequest,
-        target: Target,
-        database: DatabaseFacts,
-        observation: Observation,
-        grouped: GroupedStatements,
-    ) -> tuple[SearchIndexes, SearchedIndexes]:
+    async def _search(self, request: IndexStrategyRequest, target: Target, order: SearchIndexes) -> SearchedIndexes:
         self.phase("Search")
-        order = SearchIndexes(
-            target=target,
-            database=database,
-            request=request.model_copy(update={"statements": ()}),
-            table=grouped.table,
-            fingerprints=grouped.chosen,
-            catalog=observation.catalog.catalog,
-            clone=self._clone,
-            artifact_prefix=artifact_folder(target.name),
-        )
         with self.step("Search on a clone", "design") as step:
             async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
                 searched: SearchedIndexes = await workflow.execute_activity_method(
                     IndexSearch.search_indexes,
                     order,
-                    summary=f"Search indexes for {len(grouped.chosen)} statements of {target.title} on a clone",
+                    summary=f"Search indexes for {len(order.fingerprints)} statements of {target.title} on a clone",
                     **measuring(request.clone_limit_s + WHAT_IFS_S + request.measure_s, on=target.host),
                 )
             step.note = f"{searched.facts.candidates} candidates, {len(searched.selected)} chosen"
-        return order, searched
+        return searched
 
     async def _verify(
-        self, request: IndexStrategyRequest, target: Target, searched: tuple[SearchIndexes, SearchedIndexes], revision: int
+        self, request: IndexStrategyRequest, target: Target, order: SearchIndexes, found: SearchedIndexes, revision: int
     ) -> IndexStrategy:
         self.phase("Verification")
-        order, found = searched
         with self.step(
             f"Verify on a fresh clone, revision {revision}" if revision > 1 else "Verify on a fresh clone", "benchmarking"
         ) as step:
@@ -315,7 +333,7 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
                 self.say(step.note)
         return details.model_copy(update={"use": use})
 
-    async def _remove_clones(self, target: Target, *, needed: bool = False) -> None:
+    async def _remove_clones(self, target: Target, *, needed: bool = False) -> ClonesRemoved:
         """What killed workers left."""
         removed: ClonesRemoved = await workflow.execute_activity_method(
             IndexSearch.remove_clones,
@@ -325,6 +343,7 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
         )
         if removed.names:
             self.say(f"{len(removed.names)} clones of {target.title} were left, and are dropped")
+        return removed
 
     def _patience(self, request: IndexStrategyRequest, revisions: int | None = None) -> dict[str, Any]:
         return {

@@ -32,7 +32,7 @@ from perfwright.models.query_steps import (
 )
 from perfwright.models.result import ProcessResult, Verdict
 from perfwright.models.target import Target
-from workflows.database.collecting import count_statements, read_catalog, read_log, sample_activity, with_given
+from workflows.database.collecting import catalog_kept, count_statements, read_catalog, read_log, sample_activity, with_given
 from workflows.database.database_steps import DatabaseSteps, steps_of
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.commands import loaded
@@ -73,7 +73,7 @@ class QueryPerformanceAnalysis(HumanGates, LeaseHolder):
             explained = await self._explain(request, target, database, observation, grouped)
             result = await self._analyse(request, target, database, observation, grouped, explained)
             result = await reviewed(self, result, run, **self._patience(request, revisions=0))
-            return await close(self, result, run)
+            return await close(self, result, run, profiles=catalog_kept(observation))
 
     async def _preflight(self, request: QueryPerformanceRequest) -> tuple[Target, str, DatabaseFacts]:
         with self.step("Preflight", "validation") as step:

@@ -12,7 +12,7 @@ from temporalio.workflow import ParentClosePolicy
 
 from activities.collectors import Collectors
 from activities.targets import TargetQuery, Targets
-from perfwright.analysis.gc.trying import trial_of
+from perfwright.analysis.gc.trying import budget_s, trial_of
 from perfwright.analysis.gc.tuning_questions import objective_question, unknown_names
 from perfwright.models.gc_steps import (
     CollectorToObserve,
@@ -159,7 +159,13 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
                 async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
                     sweep = await workflow.execute_activity_method(
                         Collectors.sweep_settings,
-                        SweepOrder(target=target, request=request, candidates=proposed.candidates, artifact_prefix=prefix),
+                        SweepOrder(
+                            target=target,
+                            request=request,
+                            candidates=proposed.candidates,
+                            artifact_prefix=prefix,
+                            metric=proposed.metric if request.load is not None else "",
+                        ),
                         summary=summary_of(f"{len(proposed.candidates)} candidates and what is, in turns, under the same load"),
                         **measuring(seconds, on=target.host),
                     )
@@ -167,8 +173,8 @@ class GarbageCollectionTuning(HumanGates, LeaseHolder):
                 if sweep is None:
                     raise
                 self.say(str(lost))
-            step.note = sweep.reason
-        self.say(sweep.reason)
+            step.note = sweep.reason + (f"; a trial of it takes up to {budget_s(request, sweep):.0f} s" if sweep.chosen else "")
+        self.say(step.note)
         return sweep
 
     async def _try(

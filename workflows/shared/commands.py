@@ -43,6 +43,11 @@ class Launched:
                 self._pid = await self._command.found()  # raises, with its last words, when it ended by itself
         return await examine(self._pid)
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What whoever reads the recording must know of its end: that it went into the background meanwhile."""
+        return self._command.said if self._command else ()
+
 
 @asynccontextmanager
 async def launched(target: Target, prefix: str, duration_s: float) -> AsyncIterator[Launched]:
@@ -113,6 +118,13 @@ class _Command:
         self.pid = (await finding).pid
         return self.pid
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        if not self._run.done() or self._run.cancelled() or self._run.exception() is not None:
+            return ()
+        end = self._run.result()
+        return (". ".join(_in_the_background(self._command, end)) + ".",) if end.left_over else ()
+
     async def stop(self) -> None:
         for step in self._steps:
             step.cancel()
@@ -144,6 +156,18 @@ def _target_is_gone(error: ActivityError) -> bool:
 
 def _ended_early(command: CommandRun, end: CommandEnd) -> Exception:
     told = f"{command.title} ended after {end.seconds:.1f} s with exit code {end.returncode}"
+    if end.left_over:
+        told, way_out = _in_the_background(command, end)
+        return refuse(ErrorType.TARGET_GONE, f"{told}: {end.output_tail}" if end.output_tail else told, way_out=way_out)
     if end.returncode == 0:
         return refuse(ErrorType.TARGET_GONE, f"{told}, before it was recorded", way_out="Give it more work, or start it from a loop")
     return refuse(ErrorType.TARGET_GONE, f"{told}: {end.output_tail}" if end.output_tail else told)
+
+
+def _in_the_background(command: CommandRun, end: CommandEnd) -> tuple[str, str]:
+    """What it did, and the way out."""
+    them = "a process" if end.left_over == 1 else f"{end.left_over} processes"
+    ended = f"{command.title} ended after {end.seconds:.1f} s with exit code {end.returncode}"
+    told = f"{ended} and left {them} in the background, ended with it: nothing that a recording starts outlives it"
+    way_out = "If that does the work: keep it in the foreground (no daemon option, no `&`; `exec` in a script)"
+    return told, f"{way_out}, or start it yourself and name what runs by pid_file, port or pid" if command.target else way_out

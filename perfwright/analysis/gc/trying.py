@@ -19,6 +19,8 @@ BURN_IN_S = 0.1
 """Settings hold from the next collection on; the probe that runs first after a switch pays for what the other side left."""
 PROBES_PER_BLOCK = 1
 """Rather more rounds, which are what is judged."""
+LEAST_TRIAL_S, MOST_TRIAL_S = 120.0, 3_600.0
+"""Where no budget is given."""
 PAUSE_GOAL_SHARE = 0.2
 """A fifth off the metric, or the change is not worth its upkeep."""
 
@@ -68,6 +70,13 @@ def wanted_saving(sweep: GcSweep | None, chosen: str) -> float:
     return max(PROBE_GOAL_SHARE, min(1 - after.cpu_s / before.cpu_s, 1 - 1 / after.throughput_ratio) / 2)
 
 
+def budget_s(request: GarbageCollectionRequest, sweep: GcSweep | None) -> float:
+    """What was asked for; else what the sweep shows to be needed."""
+    if request.trial_budget_s is not None:
+        return request.trial_budget_s
+    return min(MOST_TRIAL_S, max(LEAST_TRIAL_S, sweep.trial_s if sweep else 0.0))
+
+
 def trial_of(
     request: GarbageCollectionRequest,
     target: Target,
@@ -87,7 +96,7 @@ def trial_of(
         "title": f"{candidate.name} for {target.title}",
         "change": change,
         "expected": candidate.why,
-        "budget_s": request.trial_budget_s,
+        "budget_s": budget_s(request, sweep),
         "watch_s": request.watch_s,
         "deadline_s": request.review_deadline_s,
         "artifact_prefix": prefix,

@@ -3,7 +3,7 @@
 import math
 
 from perfwright.analysis.gc.issues import summary_sentence
-from perfwright.analysis.gc.trying import guards_of, mode_of
+from perfwright.analysis.gc.trying import budget_s, guards_of, mode_of
 from perfwright.analysis.gc.tuning_questions import untried
 from perfwright.models.change import Change
 from perfwright.models.finding import Evidence, Finding, Recommendation, Severity
@@ -37,8 +37,9 @@ def judged(known: TuningToJudge) -> JudgedTuning:
         )
     recommended = known.chosen
     verdict: Verdict
+    unproven = _unproven(known)
     recommendations: tuple[Recommendation, ...] = (
-        (_recommendation(recommended, known),) if recommended is not None and (kept or known.trial is None) else ()
+        (_recommendation(recommended, known, unproven),) if recommended is not None and (kept or known.trial is None or unproven) else ()
     )
     why_untried = untried(request, known.before) if known.trial is None else ""
     if why_untried and known.proposed.candidates:
@@ -51,6 +52,8 @@ def judged(known: TuningToJudge) -> JudgedTuning:
         verdict = "rejected" if _refused(known) else "inconclusive"
         others = f" None of {len(known.tried)} candidates was kept, of the last:" if len(known.tried) > 1 else ""
         sentence += f"{others} {known.chosen.name if known.chosen else 'The change'} was not kept: {known.trial.reason}."
+        if unproven and known.sweep is not None:
+            sentence += f" It is recommended by the sweep alone: {known.sweep.reason}; {unproven}."
     elif why_untried and known.proposed.candidates:
         verdict = "inconclusive"
         sentence += f" {known.proposed.candidates[0].name} may help; nothing is tried: {why_untried}."
@@ -126,7 +129,20 @@ def _finding(issue: GcIssue, known: TuningToJudge) -> Finding:
     )
 
 
-def _recommendation(chosen: GcCandidate, known: TuningToJudge) -> Recommendation:
+def _unproven(known: TuningToJudge) -> str:
+    """How a candidate that the sweep chose, and whose trial was not held for want of time, could be proven; empty: it was, or it was not
+    chosen so."""
+    trial, sweep = known.trial, known.sweep
+    if trial is None or sweep is None or not sweep.chosen or trial.evidence is not None or _refused(known):
+        return ""
+    noise = trial.noise.noise if trial.noise else None
+    if noise is None or noise.verdict not in ("too few", "too noisy"):
+        return ""
+    needed_s = max(noise.seconds_needed or 0.0, sweep.trial_s)
+    return f"not proven: a trial of it needs {needed_s:.0f} s (trial_budget_s), and was given {budget_s(known.request, sweep):.0f} s"
+
+
+def _recommendation(chosen: GcCandidate, known: TuningToJudge, unproven: str = "") -> Recommendation:
     score = _score(chosen.name, known)
     after_ms = score.pause_p99_ms if score else known.after.typical_p99_ms if known.after else None
     before_ms = known.before.typical_p99_ms
@@ -140,10 +156,10 @@ def _recommendation(chosen: GcCandidate, known: TuningToJudge) -> Recommendation
     change: Change | None = known.trial.description.change if known.trial and known.trial.description else None
     return Recommendation(
         id=f"gc-settings-{chosen.name.lower().replace(' ', '-').replace(',', '')}",
-        title=f"Run it with {chosen.name}",
+        title=f"Run it with {chosen.name}" + (" (swept, not proven)" if unproven else ""),
         finding_ids=tuple(f"gc-{issue.cause.replace(' ', '-')}" for issue in known.proposed.issues),
         expected_gain=gain,
-        derivation=known.sweep.reason if known.sweep else chosen.why,
+        derivation="; ".join(filter(None, (known.sweep.reason if known.sweep else chosen.why, unproven))),
         effort="hours",
         risk="reload" if chosen.interpreter is not None else "restart",
         score=known.before.typical_share,

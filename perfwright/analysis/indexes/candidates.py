@@ -65,7 +65,7 @@ def _of_use(use: TableUse) -> Iterator[IndexDefinition]:
         if not exists(bare, table):
             yield bare
         rest = tuple(sorted(set(use.needed) - set(keys)))
-        if rest and len(rest) <= MAX_INCLUDED and _width(table, (*keys, *rest)) <= INCLUDED_SHARE * _row_width(table):
+        if _carried(table, keys, rest):
             yield IndexDefinition(table.schema_name, table.name, keys, rest)
     yield from _for_order(use)
     yield from _partial(use)
@@ -131,7 +131,7 @@ def _partial(use: TableUse) -> Iterator[IndexDefinition]:
                 continue
             yield IndexDefinition(table.schema_name, table.name, keys, predicate=condition)
             rest = tuple(sorted(set(use.needed) - {*keys} - implied))
-            if rest and len(rest) <= MAX_INCLUDED and _width(table, (*keys, *rest)) <= INCLUDED_SHARE * _row_width(table):
+            if _carried(table, keys, rest):
                 yield IndexDefinition(table.schema_name, table.name, keys, rest, predicate=condition)
 
 
@@ -170,6 +170,13 @@ def _by_distinct(table: TableFacts, names: Sequence[str]) -> list[str]:
 
 def _narrow(facts: ColumnFacts | None) -> bool:
     return facts is not None and facts.type not in ("json", "xml", "jsonb") and (facts.average_width_bytes or 0) <= WIDE_BYTES
+
+
+def _carried(table: TableFacts, keys: Sequence[str], rest: Sequence[str]) -> bool:
+    """Whether there is something to carry along, and the index is no second table: neither in size, nor with values that are read alone."""
+    if not 0 < len(rest) <= MAX_INCLUDED or not all(_narrow(table.column(one)) for one in rest):
+        return False
+    return _width(table, (*keys, *rest)) <= INCLUDED_SHARE * _row_width(table)
 
 
 def _width(table: TableFacts, names: Iterable[str]) -> int:

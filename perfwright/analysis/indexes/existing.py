@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerScans, foreign_keys_without_index, invalid, redundant, unused
+from perfwright.analysis.indexes.foreign_keys import foreign_keys_of, foreign_keys_without_index, leaned_on
+from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerScans, invalid, of_unknown_age, redundant, unused
+from perfwright.analysis.indexes.sightings import Look, seen_before
 from perfwright.analysis.masking.plans import masked_expression
 from perfwright.analysis.query_advice.existing_indexes import index_keys
 from perfwright.analysis.query_advice.identifiers import quoted
@@ -18,23 +20,26 @@ NOTED_MOST = 60
 
 
 def existing_indexes(
-    rows: Sequence[IndexRow], servers: Sequence[ServerScans], standbys: int, now: str, catalog: Catalog
+    rows: Sequence[IndexRow], servers: Sequence[ServerScans], standbys: int, now: str, catalog: Catalog, earlier: Look | None = None
 ) -> ExistingIndexes:
-    """`now`: ISO. The gravest first: invalid, duplicates, prefixes, unused, bloated."""
+    """`now`: ISO. `earlier`: what a run saw long ago. The gravest first: invalid, duplicates, prefixes, unused, bloated."""
+    rows = seen_before(rows, earlier, catalog.database)
     idle = unused(rows, servers, standbys, now)
-    redundant_ones = redundant(rows)
+    redundant_ones, keys = redundant(rows), foreign_keys_of(catalog)
     # The planner takes the smaller of two: what is to do the work of one that goes may have had no scan until then.
     spoken_for = {one.index.title for one in redundant_ones} | {one.keeper for one in redundant_ones}
     idle_ones = [one for one in (() if isinstance(idle, str) else idle) if one.index.title not in spoken_for]
-    droppable = [*invalid(rows), *redundant_ones, *idle_ones]
+    needed = leaned_on([one.index for one in idle_ones], rows, {one.index.title for one in redundant_ones}, keys)
+    young = () if isinstance(idle, str) else of_unknown_age(rows, servers, now)
+    droppable = [*invalid(rows), *redundant_ones, *(one for one in idle_ones if one.index.title not in needed)]
     noted = [_noted(one) for one in droppable]
     noted += [found for table in catalog.tables for found in _bloated(table)]
-    keys = [(one.schema_name, one.name, key.columns) for one in catalog.tables for key in one.foreign_keys]
     return ExistingIndexes(
         indexes=len(rows),
         bytes=sum(one.bytes for one in rows),
         noted=tuple(noted[:NOTED_MOST]),
         not_judged=idle if isinstance(idle, str) else "",
+        of_unknown_age=tuple(one.title for one in young if one.title not in spoken_for)[:NOTED_MOST],
         foreign_keys_without_index=foreign_keys_without_index(rows, keys)[:NOTED_MOST],
         warnings=(f"{len(noted) - NOTED_MOST} more indexes are not listed",) if len(noted) > NOTED_MOST else (),
     )

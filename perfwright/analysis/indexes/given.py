@@ -1,5 +1,7 @@
 """An index as a person writes it, `CREATE INDEX ON orders (customer_id, placed_at DESC) INCLUDE (total)`, as one that can be tried."""
 
+from collections.abc import Iterable
+
 from perfwright.analysis.changes.index_statements import NotAnIndex, read_create
 from perfwright.analysis.indexes.definitions import IndexDefinition
 from perfwright.models.database import Catalog
@@ -35,3 +37,9 @@ def read_definition(text: str, catalog: Catalog) -> IndexDefinition:
     if missing := [name for name in (*keys, *include) if table.column(name) is None]:
         raise NotTaken(f"{table.title} has no column {missing[0]}")
     return IndexDefinition(table.schema_name, table.name, tuple(keys), tuple(sorted(include)), tuple(descending))
+
+
+def without_left_out(definitions: Iterable[IndexDefinition], leave_out: Iterable[str]) -> frozenset[IndexDefinition]:
+    """Without those whose titles a person left out."""
+    left_out = {" ".join(one.split()) for one in leave_out}
+    return frozenset(one for one in definitions if one.title not in left_out)

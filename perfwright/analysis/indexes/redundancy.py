@@ -17,7 +17,7 @@ Sources: PostgreSQL documentation, pg_index and pg_constraint; 11.3, 11.6 to 11.
 INCLUDE. Dropping follows a chain only to an index that stays.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -71,6 +71,9 @@ class IndexRow(Model):
     """Since the statistics were reset; None: unknown."""
     last_scan: str = ""
     """ISO, from version 16 on."""
+    oid: int = 0
+    there_since: str = ""
+    """ISO: a time at which it was there for sure; empty: none is known (`analysis.indexes.sightings`)."""
     extended_statistics: bool = False
     """ANALYZE keeps statistics for its expressions, which the planner uses although it never scans the index."""
     comment: str = ""
@@ -190,9 +193,9 @@ def serves(keeper: IndexRow, index: IndexRow) -> bool:
 def unused(
     indexes: Iterable[IndexRow], servers: Sequence[ServerScans], standbys: int, now: str, cycle: timedelta = BUSINESS_CYCLE
 ) -> tuple[Droppable, ...] | str:
-    """Indexes that no server scanned over a business cycle; or why that cannot be told. `standbys`: how many there are, all of which must
-    be among `servers` beside the primary. Unique ones stay: they enforce something. Ones whose expressions the planner has statistics of
-    stay too: it uses those without a scan."""
+    """Indexes that no server scanned over a business cycle, for all of which they were there; or why that cannot be told. `standbys`: how
+    many there are, all of which must be among `servers` beside the primary. Unique ones stay: they enforce something. Ones whose
+    expressions the planner has statistics of stay too: it uses those without a scan."""
     if len(servers) < standbys + 1:
         return f"{standbys + 1 - len(servers)} of {standbys} standbys were not read, and each counts its own scans"
     for one in servers:
@@ -201,26 +204,27 @@ def unused(
         counted = datetime.fromisoformat(now) - datetime.fromisoformat(one.counted_since)
         if counted < cycle:
             return f"{one.server} counts for {counted.days} days only; {cycle.days} are needed to see what runs once a month"
-    found = []
-    for index in indexes:
-        counts = [server.scans.get(index.title) for server in servers]
-        if index.unique or index.protected or index.extended_statistics or not (index.valid and index.ready):
+    reason = f"not scanned on any of {len(servers)} servers for {cycle.days} days or more, for all of which it was there"
+    return tuple(Droppable(one, "unused", reason=reason) for one in _idle(indexes, servers) if _there_for(one, now, cycle))
+
+
+def of_unknown_age(
+    indexes: Iterable[IndexRow], servers: Sequence[ServerScans], now: str, cycle: timedelta = BUSINESS_CYCLE
+) -> tuple[IndexRow, ...]:
+    """Indexes that no server scanned, and that may have been made since: nothing is to be said of them."""
+    return tuple(one for one in _idle(indexes, servers) if not _there_for(one, now, cycle))
+
+
+def _idle(indexes: Iterable[IndexRow], servers: Sequence[ServerScans]) -> Iterator[IndexRow]:
+    for one in indexes:
+        if one.unique or one.protected or one.extended_statistics or not (one.valid and one.ready):
             continue
-        if all(count == 0 for count in counts) and not index.last_scan:
-            found.append(Droppable(index, "unused", reason=f"not scanned on any of {len(servers)} servers for {cycle.days} days or more"))
-    return tuple(found)
+        if all(server.scans.get(one.title) == 0 for server in servers) and not one.last_scan:
+            yield one
 
 
-def foreign_keys_without_index(indexes: Collection[IndexRow], keys: Iterable[tuple[str, str, tuple[str, ...]]]) -> tuple[str, ...]:
-    """`schema.table(columns)` of each foreign key (schema, table, columns) whose referencing columns begin no index, in whatever order: a
-    DELETE of the referenced row reads the whole table."""
-    found = []
-    for schema, table, columns in keys:
-        own = [one for one in indexes if (one.schema_name, one.table) == (schema, table) and one.valid and not one.predicate]
-        names = {quoted(column) for column in columns}
-        if not any({key.expression for key in one.keys[: len(columns)]} == names for one in own if one.method in ("btree", "hash")):
-            found.append(f"{schema}.{table}({', '.join(columns)})")
-    return tuple(found)
+def _there_for(index: IndexRow, now: str, cycle: timedelta) -> bool:
+    return bool(index.there_since) and datetime.fromisoformat(now) - datetime.fromisoformat(index.there_since) >= cycle
 
 
 def _why(index: IndexRow, keeper: IndexRow, *, same: bool) -> str:

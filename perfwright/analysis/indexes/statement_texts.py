@@ -76,3 +76,12 @@ def with_parameters(text: str, parameters: Sequence[str | None]) -> str:
         end = at + len(f"${number}")
         written = written[:at] + quoted_literal(parameters[number - 1]).encode() + written[end:]
     return written.decode()
+
+
+def busiest_role(statements: Sequence[Statement]) -> str:
+    """Whose sessions they are for the most time, as far as the server tells; empty where it does not."""
+    spent: dict[str, float] = {}
+    for one in statements:
+        for role in one.roles:
+            spent[role] = spent.get(role, 0.0) + one.total_ms / len(one.roles)
+    return max(spent, key=lambda role: (spent[role], role), default="")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from perfwright.analysis.trials.watching import LIVE_GUARDS
 from perfwright.models.artifact import ArtifactRef
 from perfwright.models.change import IndexSpec
 from perfwright.models.gate import GateQuestion
@@ -24,19 +25,12 @@ from perfwright.models.undo import ChangeDescription
 
 GATE = "strategy"
 SHOWN_EFFECTS, SHOWN_WRITES = 12, 8
-MEASURED_MOST = 30
-"""Queries that one trial runs."""
+GIVEN_MOST = 200
+"""Queries that one trial is given: it runs those whose plans the index changes."""
 UNHARMED = 0.10
 """Difference of logarithms of the queries' time that a drop may cost, which is shown not to be reached."""
-LIVE_GUARDS = (
-    Guard(metric="live_blocks", margin=math.log(3)),
-    Guard(metric="live_ms", margin=math.log(2)),
-    Guard(metric="live_rollbacks", margin=0.05, scale="difference"),
-)
-"""Coarse, because on a live server much else changes as well; what a change costs is measured on the clone. An insert may well touch twice
-the blocks with one index more; a plan that has lost its index touches them by the hundred."""
 KEPT_WATCHED_S = 600.0
-"""At most, before the next change is tried: twelve windows of half a minute show a breach."""
+"""At most, before the next change is tried: a dozen of its 24 windows show a breach."""
 LEAST_DIFFERENCE = 1e-4
 """Of the bytes of a table's indexes, which are counted and not measured."""
 
@@ -64,6 +58,7 @@ def strategy_question(
             for one in strategy.writes[:SHOWN_WRITES]
             if not one.note
         ),
+        *(f"**Note:** {one}" for one in strategy.warnings),
         *(f"not proposed: {one}" for one in strategy.measured_dropped[:SHOWN_WRITES]),
         f"{facts.candidates} candidates, {facts.plans_asked:,} plans asked about ({facts.method}), {facts.plans_timed} timed",
     ]
@@ -101,7 +96,7 @@ def trial_of(
     changed = [one.fingerprint for one in strategy.effects] if creates else []
     reads = dict.fromkeys([*proposal.helps, *changed] if creates else strategy.readers.get(table, ()))
     writes = [one.fingerprint for one in strategy.writes if not one.note]
-    names = [*list(reads)[:MEASURED_MOST], *writes]
+    names = [*list(reads)[:GIVEN_MOST], *writes]
     guards = []
     if creates and writes:
         guards.append(Guard(metric="wal_bytes", margin=math.log1p(max(request.write_growth_most, LEAST_DIFFERENCE))))
@@ -116,6 +111,7 @@ def trial_of(
             # Others are run to see that they are not worse; in the sum, what the index does not touch would only hide what it does.
             weights={name: strategy.calls.get(name, 1.0) if name not in changed or name in proposal.helps else 0.0 for name in names},
             kept_in=strategy.kept_in,
+            role=strategy.role,
             statement_limit_s=request.statement_timeout_s,
             clone_dsn_env=request.clone_dsn_env,
             clone_limit_mb=request.clone_limit_mb,
@@ -142,7 +138,7 @@ def trial_of(
 def spec_of(proposal: IndexProposal, request: IndexStrategyRequest) -> IndexSpec:
     if proposal.action == "create":
         return IndexSpec(create=proposal.ddl, lock_timeout_s=request.lock_timeout_s)
-    return IndexSpec(drop=proposal.name, lock_timeout_s=request.lock_timeout_s)
+    return IndexSpec(drop=proposal.name, keeper=proposal.keeper, lock_timeout_s=request.lock_timeout_s)
 
 
 def expected_share(proposal: IndexProposal, strategy: IndexStrategy) -> float:

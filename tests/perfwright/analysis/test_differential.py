@@ -16,17 +16,17 @@ def test_equal_answers_are_counted() -> None:
     assert compare_answers(both, both) == Differential(recorded=2, varied=2, raised=2)
 
 
-@pytest.mark.parametrize("new", [answer(digest="bb"), answer("raised"), answer("unread", "")])
+@pytest.mark.parametrize("new", [answer(digest="bb"), answer("raised"), answer("unread", ""), answer("skipped", "")])
 def test_other_answers_are_differences(new: list[object]) -> None:
-    """Another value, an exception instead, arguments that only the new code cannot read."""
+    """Another value, an exception instead, arguments that only the new code cannot read, no end where the old code has one."""
     found = compare_answers([answer()], [new])
     assert found.differences == 1 and not found.equal and found.first[0].old == "value aa"
 
 
 def test_calls_that_tell_nothing_do_not_count() -> None:
-    """What either side had no time for, and what the old code could not read."""
-    old = [answer(), answer("skipped", ""), answer(), answer("unread", "")]
-    new = [answer("skipped", ""), answer(), answer(), answer("unread", "")]
+    """What the old code had no time for, or could not read."""
+    old = [answer(), answer("skipped", ""), answer("skipped", ""), answer("unread", "")]
+    new = [answer(), answer("skipped", ""), answer(), answer("unread", "")]
     found = compare_answers(old, new)
     assert (found.recorded, found.skipped, found.differences) == (1, 2, 0) and found.equal
 

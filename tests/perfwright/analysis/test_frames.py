@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfwright.analysis.cost_shapes import SHAPES, shape_of
 from perfwright.analysis.frames import CodeFacts, enclosing_function, frame_origin, short_files, short_function
 
 
@@ -87,3 +88,10 @@ def test_functions_are_named_as_people_write_them() -> None:
     assert enclosing_function("C.m.<locals>.<lambda>.<locals>.<listcomp>") == "C.m"
     assert enclosing_function("<listcomp>") == enclosing_function("(anonymous)") == ""
     assert enclosing_function("plain") == "plain"
+
+
+@pytest.mark.parametrize("file", ["<frozen abc>", "/usr/lib/python3.10/abc.py"])
+def test_type_checks_are_introspection(file: str) -> None:
+    """`isinstance` against an abstract class is told by its frame, also since CPython has that module inside."""
+    function = "ABCMeta.__instancecheck__" if file.startswith("<") else "__instancecheck__"
+    assert SHAPES[shape_of(function, file)].name == "introspection"

@@ -1,5 +1,7 @@
 """What the trials of an optimisation come to, in numbers and words."""
 
+import math
+
 import pytest
 
 from perfwright.analysis.optimization_brief import brief_of
@@ -30,12 +32,14 @@ from perfwright.models.cpu_optimization import (
 )
 from perfwright.models.finding import Finding, Location, Recommendation
 from perfwright.models.measurement import Estimate, Interval
-from perfwright.models.trial import Judgement, NoiseJudgement, TrialVerdict
+from perfwright.models.report import TableFigure
+from perfwright.models.trial import GuardJudgement, Judgement, NoiseJudgement, TrialVerdict
 from perfwright.models.trial_run import Companion, TrialEnd, TrialEvidence, TrialResult
 from perfwright.report.cpu_optimization import report_extras
 from perfwright.report.pull_request import pull_request_text
 
-RIGHT = Checked(tests=ProjectTests(passed=True, seconds=2.0), differential=Differential(recorded=12, varied=300, raised=40))
+CALLS = Differential(recorded=12, varied=300, raised=40, functions=("read",), not_called=("keys: it is a generator",))
+RIGHT = Checked(tests=ProjectTests(passed=True, seconds=2.0), differential=CALLS)
 
 
 def candidate(number: int = 1, gain: float = 0.2) -> Candidate:
@@ -52,14 +56,20 @@ def candidate(number: int = 1, gain: float = 0.2) -> Candidate:
     )
 
 
-def trial(ratio: float, verdict: TrialVerdict = "better", end: TrialEnd = "kept") -> TrialResult:
+def trial(ratio: float, verdict: TrialVerdict = "better", end: TrialEnd = "kept", metric: str = "cpu_s") -> TrialResult:
+    """Of the other time it measures half the gain (as logarithms), by its guard."""
+    harm = math.log(ratio) / 2
+    guard = GuardJudgement(
+        metric={"cpu_s": "wall_s", "wall_s": "cpu_s"}[metric], verdict="held", rounds=16, harm=harm, harm_low=harm, harm_high=harm
+    )
     judgement = Judgement(
         verdict=verdict, rounds=16, ratio=Estimate(value=ratio, unit="ratio", interval=Interval(low=ratio - 0.05, high=ratio + 0.05))
     )
     evidence = TrialEvidence(
         phase="trial",
-        metric="cpu_s",
+        metric=metric,
         judgement=judgement,
+        guards=(guard,),
         companions=(Companion(name="instructions", unit="instructions", a=100.0, b=70.0),),
         medians={"rss_bytes": (100.0, 103.0)},
     )
@@ -67,21 +77,22 @@ def trial(ratio: float, verdict: TrialVerdict = "better", end: TrialEnd = "kept"
     return TrialResult(title="t", end=end, reason="measured", evidence=evidence, noise=noise)
 
 
-def result(number: int, ratio: float, verdict: TrialVerdict = "better", end: TrialEnd = "kept") -> CandidateResult:
-    return tried(candidate(number), RIGHT, trial(ratio, verdict, end), f"{number}" * 40)
+def result(number: int, ratio: float, verdict: TrialVerdict = "better", end: TrialEnd = "kept", metric: str = "cpu_s") -> CandidateResult:
+    return tried(candidate(number), RIGHT, trial(ratio, verdict, end, metric), f"{number}" * 40)
 
 
 def details(*results: CandidateResult) -> CpuOptimizationDetails:
-    won, low, high = together_won(results)
+    won = together_won(results)
     function = HotFunction(path="shop/dates.py", function="read_1", line=10, share=0.4)
     return CpuOptimizationDetails(
         commit="c" * 40,
         candidates=results,
         hot_functions=(function,),
         base_tests=ProjectTests(passed=True, seconds=2.0),
-        gain_share=won,
-        gain_low=low,
-        gain_high=high,
+        gain_share=won.share if won else None,
+        gain_low=won.low if won else None,
+        gain_high=won.high if won else None,
+        gain_metric=won.metric if won else "",
         branch="perfwright/1234",
     )
 
@@ -95,8 +106,31 @@ def request(**more: object) -> CpuOptimizationRequest:
 def test_gains_on_top_of_each_other_multiply() -> None:
     """20 % of the time, then 50 % of what is left: 60 %. What was not kept counts nothing."""
     won = together_won([result(1, 0.8), result(2, 0.5), result(3, 0.1, end="undone")])
-    assert won == (pytest.approx(0.6), pytest.approx(1 - 0.85 * 0.55), pytest.approx(1 - 0.75 * 0.45))
-    assert together_won([result(1, 0.8, end="undone")]) == (None, None, None)
+    assert won is not None and won.metric == "cpu_s"
+    assert (won.share, won.low, won.high) == (pytest.approx(0.6), pytest.approx(1 - 0.85 * 0.55), pytest.approx(1 - 0.75 * 0.45))
+    assert together_won([result(1, 0.8, end="undone")]) is None
+
+
+def test_gains_of_two_clocks_are_kept_apart() -> None:
+    """A trial judged by wall-clock time is told so, everywhere; two that were judged by different clocks multiply what both measured of one;
+    a goal in CPU time is reached by CPU time alone."""
+    wall = result(1, 0.64, metric="wall_s")
+    known = details(wall)
+    told = [summary_of("shop", known), findings_of(known, ())[0].title, pull_request_text("shop", known)]
+    told += [gate.metric for gate in quality_of(known, request()) if "won" in gate.metric]
+    assert len(told) == 4 and all("wall-clock time" in one and "CPU time" not in one for one in told), told
+    [table] = [one for one in report_extras(known).figures if one.title == "Candidates" and isinstance(one, TableFigure)]
+    assert "wall-clock time" in table.rows[0]
+    both = together_won([wall, result(2, 0.5)])
+    assert both is not None and both.metric == "cpu_s" and both.share == pytest.approx(1 - 0.8 * 0.5)
+    goal = quality_of(known, request(goal_share=0.3))[-1]
+    assert (goal.outcome, goal.observed) == ("failed", pytest.approx(0.2))
+    assert wall.trial is not None and wall.trial.evidence is not None
+    blind = wall.model_copy(
+        update={"trial": wall.trial.model_copy(update={"evidence": wall.trial.evidence.model_copy(update={"guards": ()})})}
+    )
+    assert together_won([blind, result(2, 0.5).model_copy(update={"trial": None})]) is None
+    assert quality_of(details(blind), request(goal_share=0.3))[-1].outcome == "no data"
 
 
 def test_a_result_fits_into_a_payload() -> None:
@@ -128,10 +162,10 @@ def test_verdicts(results: tuple[CandidateResult, ...], goal: float | None, verd
 
 
 def test_no_data_is_no_pass() -> None:
-    """A kept change without calls made again fails its quality gate."""
+    """Of a kept change without calls made again its quality gate says that it has no data."""
     bare = result(1, 0.8).model_copy(update={"checked": Checked(tests=ProjectTests(passed=True, seconds=1.0))})
     known = details(bare)
-    assert [gate.outcome for gate in quality_of(known, request())] == ["passed", "failed", "passed"]
+    assert [gate.outcome for gate in quality_of(known, request())] == ["passed", "no data", "passed"]
 
 
 def test_what_is_tried_and_what_is_wanted() -> None:
@@ -168,7 +202,7 @@ def test_the_pull_request_says_what_was_measured() -> None:
     text = pull_request_text("shop", details(result(1, 0.8), result(2, 1.0, "equivalent", "undone")))
     assert text.startswith("# Make shop cheaper: 20.0 % (15.0 % to 25.0 %) of its CPU time\n") or "20" in text.splitlines()[0]
     assert "| 111111111111 | Remember the results of `read_1` |" in text and "-30.0 %" in text and "+3.0 %" in text
-    assert "12 calls recorded" in text and "40 equal exceptions" in text
+    assert "12 calls recorded" in text and "40 equal exceptions" in text and "Not called again: keys: it is a generator." in text
     assert "## Tried, and not in here" in text and "read_2" in text.rpartition("## Tried")[2]
 
 
@@ -176,6 +210,7 @@ def test_the_report_shows_every_candidate_and_its_checks() -> None:
     extras = report_extras(details(result(1, 0.8), result(2, 1.0, "equivalent", "undone")))
     tables = {figure.title: figure for figure in extras.figures}
     assert len(tables["Candidates"].rows) == len(tables["Checks"].rows) == 2  # type: ignore[union-attr]
+    assert "keys: it is a generator" in tables["Checks"].rows[0]  # type: ignore[union-attr]
     assert any(fact.label == "Branch" and "perfwright/1234" in fact.value for fact in extras.facts)
 
 

@@ -48,6 +48,27 @@ def test_shares_are_cores() -> None:
     assert use.sampler_cpu_share == pytest.approx(0.002)
 
 
+def test_processes_and_what_nobody_saw_of_them() -> None:
+    """A process has what its threads used, those too that ended between two sweeps; children that ended stand apart.
+
+    s        0.5              1.0
+    7        0.30             0.30       its threads 0.30 and 0.10: 0.2 by threads that ended
+    8        0.05
+    others   0.15                        of children that ended
+    """
+    steps = [
+        step(
+            0.5, 0.5, system_s=0.0, threads={"7/7": (0.2, 0.1), "8/8": (0.05, 0.0)}, processes={"7": 0.3, "8": 0.05}, ended_children_s=0.15
+        ),
+        step(1.0, 0.3, system_s=0.0, threads={"7/7": (0.1, 0.0)}, processes={"7": 0.3}),
+    ]
+    use = summarise_use(steps, {}, 2, {"7": "make"})
+    assert [(one.pid, one.program) for one in use.processes] == [(7, "make"), (8, "")]
+    assert [one.cpu_share for one in use.processes] == pytest.approx([0.6, 0.05])
+    assert [one.ended_threads_share for one in use.processes] == pytest.approx([0.2, 0.0])
+    assert use.ended_children_share == pytest.approx(0.15) and use.user_share == pytest.approx(0.8)
+
+
 def test_nothing_sampled_is_nothing() -> None:
     """A target that exited before the second reading gives zeros, not a division by zero."""
     use = summarise_use([], {}, cpu_count=2)

@@ -1,8 +1,18 @@
 import pytest
 
+from perfwright.analysis.profile_review import judge
 from perfwright.analysis.recording_quality import quality_gates
 from perfwright.models.artifact import ArtifactRef
-from perfwright.models.cpu_profiling import CpuProfilingRequest, Overhead, RecordedPass, StackProfile
+from perfwright.models.cpu_coverage import CpuCoverage, UnseenCpu
+from perfwright.models.cpu_profiling import (
+    CpuProfilingRequest,
+    Overhead,
+    ProfilerChoice,
+    RecordedPass,
+    Recording,
+    StackProfile,
+    TargetProcess,
+)
 from tests.drawn_profiles import use
 
 REQUEST = CpuProfilingRequest(target="shop", duration_s=30.0)
@@ -97,3 +107,15 @@ def test_a_starved_target_is_not_called_idle() -> None:
     few, _, overhead, _ = quality_gates(stacks(samples=25, paused=None), REQUEST, usage, 25)
     assert "none free" in few.note and "idle" not in few.note
     assert overhead.outcome == "failed" and "5.0% of a core" in overhead.note
+
+
+@pytest.mark.parametrize(("share", "believable"), [(0.3, True), (0.7, False)])
+def test_a_profile_of_a_small_part_is_inconclusive(share: float, believable: bool) -> None:
+    """Where most of the CPU time is another program's, nothing is concluded from the stacks of the rest, and the way to see it is told."""
+    process = TargetProcess(pid=1, create_time_s=0.0, program="python3", runtime="python")
+    choice = ProfilerChoice(tool="py-spy", reason="", passes=("on_cpu",))
+    recording = Recording(stacks=stacks(), usage=use({"MainThread": 0.8}), process=process, choice=choice)
+    unseen = CpuCoverage(seen_share=1 - share, unseen=(UnseenCpu(what="process 9 (gzip)", kind="process", share=share, pid=9),))
+    judged = judge(recording, REQUEST, 2_000, None, unseen)
+    assert judged.believable == believable and ("perfwright cpu --pid 9" in judged.problem) == (not believable)
+    assert any("process 9 (gzip)" in statement for statement in judged.statements)

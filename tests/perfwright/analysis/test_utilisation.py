@@ -95,6 +95,34 @@ def test_waiting_on_a_service() -> None:
     assert "prices.py:20" in told.patterns[0].statement
 
 
+WORKERS = ("7/w", "8/w", "9/w")
+
+
+def of_processes(cores: float, more: str = "") -> tuple[dict[str, str], ProcessUse]:
+    """A parent that waits for its three workers; each always wants to run, gets so many cores, and holds its own GIL meanwhile."""
+    busy = "\n".join(f"@{name} work app.py:5 {ALWAYS}" for name in WORKERS)
+    return {"on_cpu": busy, "wall": f"main app.py:9 > poll FORK:27 {ALWAYS}\n{busy}\n{more}", "gil": busy}, use(
+        {"MainThread": 0.0} | dict.fromkeys(WORKERS, cores)
+    )
+
+
+def test_a_parent_waits_for_no_io() -> None:
+    """Who waits for its worker processes waits neither for I/O nor for a GIL that they do not share; and it is told whom it waits for."""
+    for cores in (0.05, 0.95):
+        drawings, usage = of_processes(cores)
+        told = describe_utilisation(seen(drawings, usage), usage)
+        assert [one.name for one in told.patterns] == ["balanced"]
+        assert "1.0 threads wait for child processes at a time, on average, most at main (shop/app.py:9)." in told.patterns[0].statement
+        assert told.runnable_threads == pytest.approx(cores, abs=0.1)
+
+
+def test_pipes_between_its_processes_are_no_io() -> None:
+    """A pool's thread that reads results from a pipe waits for the workers; of one process alone, nobody knows who is at the other end."""
+    reading = f"@results _handle_results app.py:3 > _recv PIPE:379 {ALWAYS}"
+    assert patterns(*of_processes(0.2, reading)) == ["balanced"]
+    assert patterns({"on_cpu": "@results f app.py:3 40", "wall": reading}, use({"results": 0.02})) == ["waiting on I/O"]
+
+
 def test_without_counters_the_stacks_alone_speak() -> None:
     """A recording without the process sampler still says whether the target worked."""
     assert patterns({"on_cpu": BUSY}, None) == ["balanced"]

@@ -1,5 +1,6 @@
 import pytest
 
+from perfwright.analysis.running import without_waits
 from perfwright.analysis.tree_weights import CallTree
 from perfwright.analysis.waits import KINDS, off_cpu
 from tests.drawn_profiles import drawn, use
@@ -47,6 +48,44 @@ def waits(drawings: dict[str, str], **cores: float) -> dict[str, float]:
 def test_what_a_stack_waits_for(stack: str, kind: str) -> None:
     """Idle threads, locks, the GIL, I/O and sleeps are told apart by the frames at the end of the stack."""
     assert waits({"wall": f"{stack} {PER_THREAD}"}) == {kind: 1.0}
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        "join POSIXPATH:71",
+        "ABCMeta.__instancecheck__ ABC:119",
+        "BufferedIncrementalDecoder.decode CODECS:322",
+        "_find_and_load IMPORTLIB:1176",
+        "BaseEventLoop._run_once BASE_EVENTS:1922",
+        "EpollSelector.register SELECTORS:354",
+        "Popen._execute_child SUBPROCESS:1782",
+        "select feature_select.py:9",
+        "run task_sched.py:9",
+        "Popen.wait my_subprocess.py:9",
+        "select selectors.py:9",
+        "handle uvloop-shop/app.py:9",
+        "acquire filelock/own.py:9",
+    ],
+)
+def test_what_works_is_not_called_waiting(leaf: str) -> None:
+    """Frozen modules of the standard library, the working parts of modules that wait elsewhere, and the target's own code of any name run."""
+    tree = CallTree(drawn({"on_cpu": f"main app.py:3 > {leaf} 100", "wall": f"main app.py:3 > {leaf} {PER_THREAD}"}))
+    rows = tree.weights("on_cpu")
+    assert rows is not None and without_waits(tree, rows) == (rows, "")
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    ["EpollSelector.select SELECTORS:468", "_worker FUTURES:81", "Popen._try_wait SUBPROCESS:1917", "_ModuleLock.acquire IMPORTLIB:115"],
+)
+def test_what_waits_is_no_cpu_time(leaf: str) -> None:
+    """Calls that only wait are left out of the samples that ran."""
+    tree = CallTree(drawn(f"main app.py:3 > {leaf} 100\nmain app.py:5 300"))
+    rows = tree.weights("on_cpu")
+    assert rows is not None
+    left, told = without_waits(tree, rows)
+    assert left.samples == 300 and told.startswith("25% of the samples")
 
 
 def test_waits_without_a_frame_are_wall_clock_less_running() -> None:

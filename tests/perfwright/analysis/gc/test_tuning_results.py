@@ -8,9 +8,11 @@ import pytest
 from perfwright.analysis.gc.candidates import as_advice, jvm_candidates, python_candidates
 from perfwright.analysis.gc.front import choose, score
 from perfwright.analysis.gc.issues import issues_of
+from perfwright.analysis.gc.trial_time import trial_seconds
 from perfwright.analysis.gc.trying import guards_of, trial_of, wanted_effect
 from perfwright.analysis.gc.tuning_questions import objective_question, unknown_names
 from perfwright.analysis.gc.tuning_results import judged
+from perfwright.analysis.trials.course import fewest_rounds
 from perfwright.models.change import Change
 from perfwright.models.gate import Decision
 from perfwright.models.gc_steps import ProposedSettings, TuningToJudge
@@ -23,7 +25,7 @@ from perfwright.models.gc_tuning import (
     TriedCandidate,
 )
 from perfwright.models.target import ProcessSelector, Target
-from perfwright.models.trial import GuardJudgement
+from perfwright.models.trial import GuardJudgement, NoiseJudgement
 from perfwright.models.trial_run import TrialEvidence, TrialResult
 from perfwright.models.undo import ChangeDescription
 from perfwright.report.gc_picture import draw_front
@@ -98,6 +100,39 @@ def test_not_kept(outcome: Any, verdict: str) -> None:
     decision = Decision(gate="keep", revision=1, digest="", outcome=outcome, by="grace", source="signal")
     found = judged(known(sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("undone", reason="not better", decisions=(decision,))))
     assert (found.verdict, found.recommendations, found.configuration) == (verdict, (), "") and "not better" in found.summary
+
+
+def test_a_trial_that_the_budget_does_not_afford() -> None:
+    """What the sweep chose is recommended all the same, as not proven, with the seconds that its trial needs; once a person has refused it,
+    it is not."""
+    noise = NoiseJudgement(verdict="too few", reason="2 rounds of 7.9 s each", rounds=2, seconds_needed=192.0)
+    given = {"noise": TrialEvidence(phase="noise", noise=noise), "evidence": None, "reason": "2 rounds of 7.9 s each"}
+    short = known(sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("not applied", **given))
+    short = short.model_copy(update={"request": REQUEST.model_copy(update={"trial_budget_s": 60.0})})
+    found = judged(short)
+    [advice] = found.recommendations
+    assert found.verdict == "inconclusive" and found.configuration == "" and advice.title.endswith("(swept, not proven)")
+    assert SWEEP.reason in advice.derivation and "needs 192 s (trial_budget_s), and was given 60 s" in advice.derivation
+    assert advice.derivation in found.summary
+    refusal = Decision(gate="change", revision=1, digest="", outcome="rejected", by="grace", source="signal")
+    assert judged(known(sweep=SWEEP, chosen=CANDIDATES[0], trial=trial("not applied", decisions=(refusal,), **given))).recommendations == ()
+
+
+def test_a_trial_is_as_long_as_the_sweep_shows_it_has_to_be() -> None:
+    """Not less than the fewest rounds of a verdict take, longer where rounds differ more, and never more than was asked for."""
+    calm = [sample(name, n, p99=p99 + n / 10) for n in range(5) for name, p99 in (("", 120.0), (CANDIDATES[0].name, 10.0))]
+    wild = [one.model_copy(update={"pause_p99_ms": one.pause_p99_ms * (1 + one.round)}) for one in calm]
+    took_s = {"": 5.0, CANDIDATES[0].name: 3.0}
+    asked = REQUEST.model_copy(update={"trial_budget_s": None})
+    needs = [trial_seconds(one, took_s, SWEEP, asked, "gc_pause_p99_ms") for one in (calm, wild, calm[:4])]
+    assert needs[0] >= fewest_rounds("gc_pause_p99_ms") * 8.0 and needs[1] > needs[0] and needs[2] > needs[0]
+    assert trial_seconds(calm, took_s, SWEEP.model_copy(update={"chosen": ""}), asked, "gc_pause_p99_ms") == 0.0
+    sweep = SWEEP.model_copy(update={"trial_s": needs[0]})
+    budgets = [
+        trial_of(one, TARGET, CANDIDATES[0], SLOW, known().proposed, sweep, "x").budget_s
+        for one in (asked, asked.model_copy(update={"trial_budget_s": 60.0}))
+    ]
+    assert budgets == [needs[0], 60.0]
 
 
 def test_nothing_worth_trying() -> None:

@@ -9,7 +9,7 @@ from perfwright.analysis.indexes.existing import existing_indexes
 from perfwright.analysis.indexes.given import NotTaken, read_definition
 from perfwright.analysis.indexes.proposals import dropped, estimated_growth, measured_growth, write_effects
 from perfwright.analysis.indexes.redundancy import IndexKey, IndexRow, ServerScans
-from perfwright.analysis.indexes.statement_texts import RunnableStatement, runnable, with_parameters
+from perfwright.analysis.indexes.statement_texts import RunnableStatement, busiest_role, runnable, with_parameters
 from perfwright.analysis.indexes.strategy_findings import findings, recommendations
 from perfwright.analysis.indexes.strategy_results import quality_gates, strategy_question, summary_of, trial_of, verdict_of
 from perfwright.models.change import Change
@@ -116,6 +116,13 @@ def test_values_of_a_sample_are_used() -> None:
     assert runnable((one,))[0][0].text == "SELECT 1 FROM t WHERE a = '7'"
 
 
+def test_clones_plan_like_the_role_that_spends_the_most_time() -> None:
+    """Statements of several roles count for each of them in part; where the server names none, none is taken."""
+    spent = ((("till",), 5.0), (("web", "till"), 3.0), (("web",), 5.5), ((), 90.0))
+    statements = [Statement(fingerprint=str(at), text="", roles=roles, total_ms=ms) for at, (roles, ms) in enumerate(spent)]
+    assert busiest_role(statements) == "web" and busiest_role(statements[:2]) == "till" and busiest_role(statements[3:]) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "title"),
     [
@@ -174,7 +181,8 @@ def test_existing_indexes_by_gravity() -> None:
 
 def test_what_does_the_work_of_a_redundant_one_is_not_unused() -> None:
     """The planner took the smaller of both until now."""
-    rows = (row("a", "customer", scans=1_000_000), row("b", "customer", "total"), row("idle", "total"))
+    there = {"there_since": "2025-11-30T00:00:00+00:00"}
+    rows = (row("a", "customer", scans=1_000_000, **there), row("b", "customer", "total", **there), row("idle", "total", **there))
     scans = {"public.a": 1_000_000, "public.b": 0, "public.idle": 0}
     old = (ServerScans(server="one", counted_since="2025-11-30T00:00:00+00:00", scans=scans),)
     found = existing_indexes(rows, old, 0, "2026-02-01T00:00:00+00:00", CATALOG)
@@ -213,10 +221,12 @@ def test_the_trial_of_a_create() -> None:
 
 
 def test_the_trial_of_a_drop() -> None:
-    """Bytes are its gain; the queries of the table have to be shown unharmed."""
-    asked = trial_of(DROP, described(DROP), STRATEGY, REQUEST, TARGET, "p", "public.orders")
-    assert isinstance(asked.measurement, QueriesMeasurement) and set(asked.measurement.weights) == {"a", "c", "w"}
-    assert asked.metric == "bytes" and [one.metric for one in asked.guards] == ["wall_s"]
+    """Bytes are its gain; the queries of the table have to be shown unharmed, all of them: the trial runs those that it concerns."""
+    many = STRATEGY.model_copy(update={"readers": {"public.orders": tuple(f"q{number}" for number in range(120))}, "role": "till"})
+    for strategy, readers in ((STRATEGY, {"a", "c"}), (many, set(many.readers["public.orders"]))):
+        asked = trial_of(DROP, described(DROP), strategy, REQUEST, TARGET, "p", "public.orders")
+        assert isinstance(asked.measurement, QueriesMeasurement) and set(asked.measurement.weights) == readers | {"w"}
+        assert asked.metric == "bytes" and [one.metric for one in asked.guards] == ["wall_s"] and asked.measurement.role == strategy.role
 
 
 def test_the_verdict() -> None:
@@ -252,5 +262,8 @@ def test_the_question_shows_exactly_what_would_be_done() -> None:
     """Every statement, in order; and whether the quality gates behind it passed."""
     question = strategy_question(TARGET, REQUEST, STRATEGY, (CREATE, DROP), SearchFacts(), ())
     assert question.exact_change.splitlines() == [f"{CREATE.ddl};", f"{DROP.ddl};"] and question.quality_passed
+    risky = STRATEGY.model_copy(update={"warnings": ("orders(note): later values may be refused",)})
+    told = strategy_question(TARGET, REQUEST, risky, (CREATE,), SearchFacts(), ()).evidence
+    assert any("orders(note): later values may be refused" in one for one in told)
     slower = STRATEGY.model_copy(update={"effects": (STRATEGY.effects[0].model_copy(update={"suspicious": True}),)})
     assert not strategy_question(TARGET, REQUEST, slower, (CREATE,), SearchFacts(), ()).quality_passed
