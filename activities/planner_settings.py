@@ -16,19 +16,23 @@ from perfwright.models.target import Target
 if TYPE_CHECKING:
     import asyncpg
 
+PLANNING = "^(enable_|geqo|jit|min_parallel_)|_cost$|_collapse_limit$"
 NAMES = (
+    *("effective_cache_size", "default_statistics_target", "constraint_exclusion", "cursor_tuple_fraction", "plan_cache_mode"),
+    "recursive_worktable_factor",
     *("work_mem", "hash_mem_multiplier", "temp_buffers", "effective_io_concurrency", "io_combine_limit", "max_parallel_workers"),
     *("max_parallel_workers_per_gather", "parallel_leader_participation", "force_parallel_mode", "debug_parallel_query", "search_path"),
     *("DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "transform_null_equals", "default_text_search_config"),
 )
-"""Besides all of the categories `Query Tuning`: what plans are made with, how much memory a node may take, and how literals are read."""
+"""Besides those whose names say it (categories are told in the server's language): what plans are made with, how much memory a node may
+take, and how literals are read."""
 FIXED = ("shared_buffers", "max_worker_processes")
 """What no session sets, and plans or times depend on."""
 OURS = ("user", "database user", "client", "session")
 """Sources of what holds for sessions of our role alone; another's have what these hide."""
 _READ = """
 SELECT name, pg_catalog.current_setting(name) AS value, source, context IN ('user', 'superuser') AS settable FROM pg_catalog.pg_settings
- WHERE category LIKE 'Query Tuning%' OR name = ANY($1::text[]) ORDER BY name
+ WHERE name ~ $2 OR name = ANY($1::text[]) ORDER BY name
 """
 _ENTRIES = """
 SELECT pg_catalog.split_part(one, '=', 1) AS name, substr(one, strpos(one, '=') + 1) AS value, s.setrole <> 0 AS of_role
@@ -58,7 +62,7 @@ async def read_planner_settings(connection: "asyncpg.Connection", role: str) -> 
     """As new sessions of `role` have them in the connection's database; as ours, where the role is empty or no role of the server."""
     who = await connection.fetchrow(_ROLE, role)
     assert who is not None, "a SELECT without FROM has one row"
-    found = await connection.fetch(_READ, [*NAMES, *FIXED])
+    found = await connection.fetch(_READ, [*NAMES, *FIXED], PLANNING)
     values, configured = {row["name"]: row["value"] for row in found}, {row["name"] for row in found if row["source"] != "default"}
     if not who["known"] or role == who["ours"]:
         return PlannerSettings(_with_path_of(values, who["ours"]), who["ours"], frozenset(configured))
@@ -81,7 +85,7 @@ async def plan_alike(clone: Target, environ: Mapping[str, str], wanted: PlannerS
     told = [f"{name} is that of our own role: what {wanted.role} has is not seen" for name in wanted.uncertain]
     async with connected(clone, environ, read_only=False) as connection:
         user = await connection.fetchval("SELECT current_user::text")
-        rows = {row["name"]: row for row in await connection.fetch(_READ, [*NAMES, *FIXED])}
+        rows = {row["name"]: row for row in await connection.fetch(_READ, [*NAMES, *FIXED], PLANNING)}
         there = _with_path_of({name: row["value"] for name, row in rows.items()}, user)
         for name, value in wanted.values.items():
             if there.get(name) == value or (name not in rows and name not in wanted.configured):

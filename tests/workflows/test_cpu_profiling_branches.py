@@ -47,11 +47,11 @@ SHORT: dict[str, Any] = {
 PART_TIME = """
 import time
 def work():
-    return sum(i * i for i in range(6_000))
+    return sum(i * i for i in range(60_000))
 print("ready", flush=True)
 while True:
     work()
-    time.sleep(0.002)
+    time.sleep(0.02)
 """
 PEOPLE = "asking"
 """An environment in which every gate asks."""

@@ -61,10 +61,10 @@ SHORT: dict[str, Any] = {
 PROGRAM = """
 import time
 def work():
-    return sum(i * i for i in range(6_000))
+    return sum(i * i for i in range(60_000))
 while True:
     work()
-    time.sleep(0.002)
+    time.sleep(0.02)
 """
 """Busy for a sixth of the time: what is examined for minutes is most of what these tests cost."""
 
