@@ -2,8 +2,8 @@
 
     python -I -S jvm_log_session.py JCMD PID START_TICKS FOLDER FILE OPTION...
 
-Says `on`. SIGINT: off, and the log stays to be read. SIGTERM, which a supervisor sends when its worker has died: off, and the folder goes too.
-A log that stays on writes for as long as the JVM runs, and no later attempt may come.
+Says `on`. SIGINT: off, and the log stays to be read. SIGTERM, which a supervisor sends when its worker has died: off, and the folder goes
+too. A log that stays on writes for as long as the JVM runs, and no later attempt may come.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The collector of a running JVM, observed without a restart: a log that jcmd switches on and off again. No flag of it is set.
 
-The JVM itself writes the log, so it goes into a folder that the JVM's user owns. A program of ours holds it open and ends it when this worker
-is killed (`jvm_log_session.py`); should that be killed too, the next attempt does, by the folder's name. It is bounded, and no other log of
-the JVM is touched.
+The JVM itself writes the log, so it goes into a folder that the JVM's user owns. A program of ours holds it open and ends it when this
+worker is killed (`jvm_log_session.py`); should that be killed too, the next attempt does, by the folder's name. It is bounded, and no other
+log of the JVM is touched.
 Commands: https://docs.oracle.com/en/java/javase/17/docs/specs/man/jcmd.html, VM.log and VM.flags; JEP 158.
 """
 

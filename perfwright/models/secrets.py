@@ -28,6 +28,7 @@ _SECRET_OPTION = re.compile(
     r"^--?[\w.-]*(password|passwd|passphrase|token|secret|api[-_]?key|access[-_]?key|credential)s?(=.+)?$", re.IGNORECASE
 )
 _SECRET_ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*(PASSWORD|PASSWD|TOKEN|SECRET|API_?KEY|ACCESS_?KEY|CREDENTIAL)\w*=.+$", re.IGNORECASE)
+_SECRET_HEADER = re.compile(r"^(proxy-)?authorization\s*:\s*\S|^cookie\s*:\s*\S|^x-[\w-]*(key|token|secret)\s*:\s*\S", re.IGNORECASE)
 _COUNT = re.compile(r"^\d{1,6}$")
 
 
@@ -45,6 +46,8 @@ def secret_argument(words: Sequence[str]) -> str:
                 return f"argument {number} ({option})"
         elif _SECRET_ASSIGNMENT.match(word):
             return f"argument {number} ({word.partition('=')[0]})"
+        elif _SECRET_HEADER.match(word):
+            return f"argument {number} (a header)"
         elif holds_secret(word):
             return f"argument {number} (a URL)"
     return ""

@@ -31,6 +31,13 @@ def test_secrets_are_found(command: str, place: str) -> None:
         assert not any(secret in told for secret in ("hunter2", "abc123", "ghp_1", ":pw@"))
 
 
+def test_headers_are_found() -> None:
+    """One argument with a space in it, as a shell would hand it on."""
+    assert secret_argument(("curl", "-H", "Authorization: Bearer abc123")) == "argument 3 (a header)"
+    assert secret_argument(("curl", "-H", "x-api-key: abc123")) == "argument 3 (a header)"
+    assert secret_argument(("curl", "-H", "Accept: text/html", "-H", "Cookie-Policy: none")) == ""
+
+
 @pytest.mark.parametrize(
     "command",
     [
