@@ -194,8 +194,8 @@ OWN_CODE = CostShape(
     "",
     "Look at the hottest lines first. Where a line is hot by itself, the work is in operators and C calls without frames: membership in a "
     "list (`x in items`: use a set), sorting or slicing in a loop, string building by `+=`, attribute look-ups. Ask whether the work is "
-    "needed for every call: hoist what does not change, keep results that repeat, use an index instead of nested loops. If the hot line "
-    "does little but call an extension module (Cython, mypyc, Rust, C), record once more with the pass `native`, which shows its functions.",
+    "needed for every call: hoist what does not change, keep results that repeat, use an index instead of nested loops. If the hot "
+    "line only calls an extension module (Cython, mypyc, Rust, C), record once more with the pass `native`, which shows its functions.",
     (0.15, 0.5, 0.9),
     "assumed: half, until it is tried; algorithmic changes win more, tuning of single lines less",
     "hours",
