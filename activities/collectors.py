@@ -37,7 +37,6 @@ from perfwright.analysis.gc.candidates import (
 from perfwright.analysis.gc.front import AS_IS, choose, score
 from perfwright.analysis.gc.issues import issues_of, summary_sentence
 from perfwright.analysis.gc.pauses import pause_table
-from perfwright.analysis.gc.trial_time import trial_seconds
 from perfwright.analysis.gc.trying import metric_of
 from perfwright.analysis.gc.tuning_results import judged
 from perfwright.models.cpu_profiling import TargetProcess
@@ -190,6 +189,8 @@ class Collectors:
         )
 
     async def _sweep(self, request: SweepOrder, folder: RecordingFolder) -> GcSweep:
+        from perfwright.analysis.gc.trial_time import trial_seconds  # NumPy takes a fifth of a worker's start
+
         wanted = request.request
         taken = await self._samples(request.target, wanted, request.candidates, folder)
         samples = [GcSample.model_validate(one["sample"]) for one in taken]

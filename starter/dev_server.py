@@ -138,7 +138,7 @@ def _serves(cli: Path, address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
-    except OSError:  # not yet: each question by the CLI takes a core a quarter of a second, which the server starts with
+    except OSError:  # not yet, which is learned for less than by a process for each question
         return False
     command = [str(cli), "operator", "namespace", "describe", "--namespace", NAMESPACE, "--address", address]
     command += ["--command-timeout", "3s", "--output", "none", "--disable-config-file"]
