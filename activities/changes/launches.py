@@ -140,10 +140,11 @@ def _text(state_folder: Path, target: str) -> str | None:
 def _write(file: Path, text: str | None) -> None:
     """Whole or not at all; None: removed."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".new")
     if text is None:
         file.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # of an attempt that was killed
     else:
-        temporary = file.with_suffix(".new")
         with temporary.open("w", encoding="utf-8") as opened:
             opened.write(text)
             opened.flush()

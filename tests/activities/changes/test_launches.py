@@ -96,6 +96,15 @@ async def test_a_file_of_somebody_else_is_a_conflict(shop: Bench) -> None:
     assert file.read_text() == "[]"
 
 
+async def test_half_a_file_of_a_killed_attempt_goes_with_the_undo(shop: Bench) -> None:
+    order = shop.order(FLAGS)
+    await shop.work.apply(order)
+    [file] = (shop.site.state_folder / "launches").iterdir()
+    file.with_suffix(".new").write_text("[")
+    await shop.work.revert(order.change_id)
+    assert not list((shop.site.state_folder / "launches").iterdir())
+
+
 async def test_kills_at_any_instant(shop: Bench) -> None:
     """kill -9 at any instant: the next launch is as before."""
 
