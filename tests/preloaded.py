@@ -214,6 +214,7 @@ def _become(order: Mapping[str, Any], given: Sequence[int]) -> NoReturn:
                 with suppress(OSError):  # the one that lists them
                     os.close(int(one))
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that a shell started in the background inherit that it is ignored
         os.chdir(order["folder"])
         os.environ.clear()
         os.environ.update(order["environment"])

@@ -12,6 +12,8 @@ IDLE_CORES = 0.1
 """A program that uses less is idle as far as profiling goes: thirty seconds of it are three seconds of samples."""
 NO_CPU_FREE = 0.95
 """Where others want the CPUs as well, a program that used little may only have had little."""
+PREEMPTED_HZ = 2.0
+"""What wants a CPU and has to share it is preempted many times a second; once in a while that happens to what hardly runs as well."""
 
 
 def quality_gates(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse, running_samples: int) -> tuple[QualityGate, ...]:
@@ -34,7 +36,8 @@ def _enough_samples(stacks: StackProfile, request: CpuProfilingRequest, usage: P
         cores = usage.user_share + usage.system_share
         idle = ""
         if cores < IDLE_CORES:
-            starved = usage.machine_busy_share >= NO_CPU_FREE and usage.involuntary_switches_hz > usage.voluntary_switches_hz
+            preempted_hz = usage.involuntary_switches_hz
+            starved = usage.machine_busy_share >= NO_CPU_FREE and preempted_hz > max(usage.voluntary_switches_hz, PREEMPTED_HZ)
             idle = (
                 f" The target got {cores:.2f} cores of a machine that had none free: measure when others are quiet."
                 if starved

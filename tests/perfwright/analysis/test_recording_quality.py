@@ -106,6 +106,8 @@ def test_a_starved_target_is_not_called_idle() -> None:
     usage = use({"MainThread": 0.02}).model_copy(update=busy)
     few, _, overhead, _ = quality_gates(stacks(samples=25, paused=None), REQUEST, usage, 25)
     assert "none free" in few.note and "idle" not in few.note
+    sleeps = usage.model_copy(update={"involuntary_switches_hz": 0.5})
+    assert "idle" in quality_gates(stacks(samples=25, paused=None), REQUEST, sleeps, 25)[0].note
     assert overhead.outcome == "failed" and "5.0% of a core" in overhead.note
 
 
