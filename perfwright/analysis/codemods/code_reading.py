@@ -39,6 +39,10 @@ class HotCode:
         """Share of the hottest line from `first` to `last`."""
         return max((share for line, share in self.lines.items() if first <= line <= last), default=0.0)
 
+    def is_cold(self, first: int, last: int) -> bool:
+        """Whether the profile has other lines of the function, and none from `first` to `last`: nothing is won by changing them."""
+        return bool(self.lines) and self.share_of(first, last) <= 0.0
+
 
 @dataclass(frozen=True)
 class Edited:

@@ -54,6 +54,8 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
         if container is None or not loops or code.enclosing_function(node) is not function:
             continue
         first, last = code.lines(node)
+        if hot.is_cold(first, last):
+            continue
         if node.func.value not in ("frozenset", "tuple", "sum", "max", "min") and not _stays_here(code, node):
             left = left or Left(first, f"what `{node.func.value}()` makes is handed on, and may be changed there")
             continue

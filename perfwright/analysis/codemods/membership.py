@@ -64,6 +64,8 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
         container = dotted(test.comparator)
         if container is None or code.enclosing_function(node) is not function or not (loops := code.loops(node, function)):
             continue
+        if hot.is_cold(*code.lines(node)):
+            continue
         if is_keyed(code, function, container):
             continue
         found = steady_loop(code, function, loops, container)

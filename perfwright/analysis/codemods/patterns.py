@@ -54,6 +54,8 @@ def propose(code: Code, function: cst.FunctionDef, hot: HotCode) -> Edited | Lef
         if method not in TAKES or not code.full_name(node.func).startswith("re."):
             continue
         first, last = code.lines(node)
+        if hot.is_cold(first, last):
+            continue
         arguments = _by_name(node, TAKES[method])
         if arguments is None:
             left = left or Left(first, f"the arguments of `re.{method}` cannot be told apart")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfwright.analysis.codemods import deques, first_match, invariants, joining, patterns
-from perfwright.analysis.codemods.code_reading import Edited, Left
+from perfwright.analysis.codemods.code_reading import Edited, HotCode, Left
 from perfwright.analysis.codemods.linter_edits import LinterEdit, Span
 from perfwright.analysis.codemods.linter_fixes import linter_proposals
 from perfwright.analysis.codemods.proposals import find_proposals, touches_world, unified_patch
@@ -256,3 +256,20 @@ def test_functions_that_touch_the_world_are_known() -> None:
 def test_patches_apply_without_a_last_newline() -> None:
     assert unified_patch("a.py", "x = 1", "x = 2").endswith("\\ No newline at end of file\n")
     assert unified_patch("a.py", "x = 1\n", "x = 1\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("codemod", "line"),
+    [
+        ("list membership to set", "if row in seen:"),
+        ("compile patterns once", 'if re.match("a+", row):'),
+        ("hoisted invariant", "if row in set(seen):"),
+    ],
+)
+def test_cold_lines_stay_as_they_are(codemod: str, line: str) -> None:
+    """Only what the profile has is changed: the second half never ran."""
+    half = f"    for row in rows:\n        {line}\n            total = total + 1\n"
+    source = f"import re\ndef f(rows, seen, total):\n{half}{half}    return total\n"
+    [found] = find_proposals(source, [HotCode("f", 2, share=0.9, lines={3: 0.1, 4: 0.5, 5: 0.3})], frozenset(), only=codemod)
+    assert isinstance(found.outcome, Edited), found.outcome
+    assert found.outcome.source.endswith(f"{half}    return total\n") and found.outcome.source.count(line) == 1
