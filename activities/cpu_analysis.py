@@ -37,6 +37,7 @@ from perfwright.report.repeating import start_again
 if TYPE_CHECKING:
     from perfwright.analysis.flame_graphs import Drawing
     from perfwright.analysis.hot_paths import OnCpu
+    from perfwright.analysis.tree_weights import CallTree
 
 Read = TypeVar("Read")
 GRAPH_MEDIA_TYPE = "application/json"
@@ -141,21 +142,11 @@ class CpuAnalysis:
 def review_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter | None) -> tuple[int, float | None, CpuCoverage]:
     """In a process of its own: samples that count as CPU time, the share of it that an interpreter by name spends on its own work, and what
     of the CPU time the samples stand for."""
-    inside = inside_share_of(path, usage, runtime, interpreter) if interpreter else None
-    return running_samples_of(path, usage, runtime), inside, _seen(path, usage, runtime).coverage
-
-
-def running_samples_of(path: str, usage: ProcessUse, runtime: Runtime) -> int:
-    """How many samples count as CPU time, of idle threads only as much as they ran."""
-    rows = _seen(path, usage, runtime).rows
-    return round(min(rows.samples, rows.worth))
-
-
-def inside_share_of(path: str, usage: ProcessUse, runtime: Runtime, interpreter: Interpreter) -> float:
-    """How much of the CPU time is the interpreter's own work."""
     from perfwright.analysis.interpreter_costs import inside_share
 
-    return inside_share(_seen(path, usage, runtime), interpreter)
+    seen = _seen(path, usage, runtime)
+    running = round(min(seen.rows.samples, seen.rows.worth))  # of idle threads only as much as they ran
+    return running, inside_share(seen, interpreter) if interpreter else None, seen.coverage
 
 
 def hot_paths_of(path: str, usage: ProcessUse, runtime: Runtime, top: int, cores: float) -> HotPaths:
@@ -195,9 +186,10 @@ def findings_of(
 def draw_all(paths: list[str], runtime: Runtime, used: list[ProcessUse | None]) -> "list[tuple[Any, Drawing]]":
     """In a process of its own: every graph that the recording gives, and the change since the earlier one.
 
-    `used` goes with `paths`. The two that are compared are weighed in the same way: by what their threads used, if that is known of both.
+    `used` goes with `paths`.
     """
     from perfwright.analysis.flame_graphs import draw_difference, draw_flame_graph
+    from perfwright.analysis.hot_paths import on_cpu_alike
     from perfwright.analysis.waits import off_cpu
 
     seen = _seen(paths[0], used[0], runtime)
@@ -211,11 +203,9 @@ def draw_all(paths: list[str], runtime: Runtime, used: list[ProcessUse | None]) 
         if rows is not None and rows.samples > 0 and kind != seen.rows.kind:
             drawn.append((kind, draw_flame_graph(seen.tree, rows, runtime=runtime)))
     if len(paths) > 1:
-        both = used[0] is not None and used[1] is not None
-        sides = [_seen(path, use if both else None, runtime) for path, use in zip(paths, used, strict=True)]
-        if {side.rows.kind for side in sides} == {seen.rows.kind}:
-            earlier, later = ((side.tree, side.rows) for side in reversed(sides))
-            drawn.append(("diff", draw_difference(earlier, later, runtime=runtime)))
+        later, earlier = on_cpu_alike([seen.tree, _tree(paths[1])], used, runtime=runtime)
+        if later.rows.kind == earlier.rows.kind == seen.rows.kind:
+            drawn.append(("diff", draw_difference((earlier.tree, earlier.rows), (later.tree, later.rows), runtime=runtime)))
     return drawn
 
 
@@ -273,11 +263,16 @@ def _is_unsure(share: Interval) -> bool:
 
 
 def _seen(path: str, usage: ProcessUse | None, runtime: Runtime) -> "OnCpu":
-    from perfwright.analysis.call_tree import decode_profile
     from perfwright.analysis.hot_paths import on_cpu
+
+    return on_cpu(_tree(path), usage, runtime=runtime)
+
+
+def _tree(path: str) -> "CallTree":
+    from perfwright.analysis.call_tree import decode_profile
     from perfwright.analysis.tree_weights import CallTree
 
-    return on_cpu(CallTree(decode_profile(Path(path).read_bytes())), usage, runtime=runtime)
+    return CallTree(decode_profile(Path(path).read_bytes()))
 
 
 def _kept(folder: str, name: str, data: bytes) -> str:

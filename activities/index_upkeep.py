@@ -24,7 +24,7 @@ from perfwright.analysis.indexes.existing import existing_indexes, masked_indexe
 from perfwright.analysis.indexes.redundancy import BUSINESS_CYCLE
 from perfwright.analysis.indexes.sightings import Look
 from perfwright.analysis.masking.plans import masked_expression
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified
 from perfwright.analysis.statements.stored import decode
 from perfwright.models.database import Catalog
 from perfwright.models.errors import ErrorType
@@ -88,7 +88,7 @@ class IndexUpkeep:
             oid = await connection.fetchval("SELECT pg_catalog.to_regclass($1)::oid::bigint", request.name)
             if await connection.fetchval(_BUILT, oid):
                 return InvalidIndexRemoved(removed=False, told="somebody is building it: it is left alone")
-            await connection.execute(f"DROP INDEX CONCURRENTLY {quoted(schema)}.{quoted(name)}")
+            await connection.execute(f"DROP INDEX CONCURRENTLY {qualified(schema, name)}")
             if await find_index(connection, schema, name) is not None:
                 raise refuse(ErrorType.TOOL_FAILED, f"{request.name} of {request.target.title} is still there", retryable=True)
         return InvalidIndexRemoved(removed=True, told="dropped")

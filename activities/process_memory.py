@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from activities.processes_below import pids_below, still_there
+from activities.processes_below import living, pids_below
 
 EVERY_S = 0.05
 COST_SHARE = 0.02
@@ -103,7 +103,7 @@ class TreeMemory:
         self.looks.add(Looks(len(settled), 1, time.thread_time() - began_s))
 
     def _measure(self, pids: Sequence[int]) -> None:
-        held = _seen_pss_bytes(still_there(pids))
+        held = _seen_pss_bytes(living(pids))
         if held is None:
             self._allowed = False
         else:

@@ -34,10 +34,10 @@ def pids_below(pid: int) -> list[int]:
 
 def processes_below(pid: int) -> list[psutil.Process]:
     """Those of them that still are there."""
-    return still_there(pids_below(pid))
+    return living(pids_below(pid))
 
 
-def still_there(pids: Iterable[int]) -> list[psutil.Process]:
+def living(pids: Iterable[int]) -> list[psutil.Process]:
     """In their order; those that have ended are left out."""
     processes = []
     for one in pids:

@@ -24,7 +24,7 @@ from lab.shop.stock import Stock, merge_counts
 ORDERS = 2_000
 SUPPLIED = 560
 """Articles of the one supplier, who delivers them in turn."""
-PICTURE_BYTES = 12_000
+PICTURE_BYTES = 48_000
 
 
 class Work:

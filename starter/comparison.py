@@ -191,14 +191,10 @@ def draw_difference_of(profiles: list[bytes], runtime: Any, used: Sequence[Proce
     """d3-flame-graph JSON of two encoded profiles, the earlier one first; weighed by what threads used, as the numbers beside it are."""
     from perfwright.analysis.call_tree import decode_profile
     from perfwright.analysis.flame_graphs import draw_difference
-    from perfwright.analysis.hot_paths import on_cpu
+    from perfwright.analysis.hot_paths import on_cpu_alike
     from perfwright.analysis.tree_weights import CallTree
 
-    both = all(use is not None for use in used)
-    before, now = (
-        on_cpu(CallTree(decode_profile(profile)), use if both else None, runtime=runtime)
-        for profile, use in zip(profiles, used, strict=True)
-    )
+    before, now = on_cpu_alike([CallTree(decode_profile(profile)) for profile in profiles], used, runtime=runtime)
     drawn = draw_difference((before.tree, before.rows), (now.tree, now.rows), runtime=runtime)
     return json.dumps(drawn.root, separators=(",", ":")).encode()
 

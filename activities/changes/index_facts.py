@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from activities.changes.kind import NotAllowed
 from perfwright.analysis.changes.index_statements import IndexStatement, NotAnIndex, definition_of
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified, quoted
 
 if TYPE_CHECKING:
     import asyncpg
@@ -18,21 +18,23 @@ SELECT c.oid::bigint AS oid, i.indrelid::bigint AS table_oid, i.indisvalid AND i
        coalesce((SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = c.reltablespace), '') AS tablespace,
        pg_catalog.obj_description(c.oid, 'pg_class') AS comment, pg_catalog.pg_relation_size(c.oid) AS bytes,
        pg_catalog.pg_has_role(c.relowner, 'USAGE') AS ours, t.relname AS "table", n.nspname AS schema,
-       i.indisunique AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_index k WHERE k.indrelid = i.indrelid AND k.indexrelid <> i.indexrelid AND k.indisunique
-              AND k.indimmediate AND k.indisvalid AND k.indisready AND k.indislive AND k.indpred IS NULL AND k.indexprs IS NULL
-              AND (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct' IS DISTINCT FROM 'true'
-                   OR pg_catalog.to_jsonb(k) ->> 'indnullsnotdistinct' = 'true')
-              AND NOT EXISTS (
-                  SELECT FROM pg_catalog.generate_series(0, k.indnkeyatts - 1) a WHERE NOT EXISTS (
-                      SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) b
-                       WHERE i.indkey[b] = k.indkey[a] AND i.indcollation[b] = k.indcollation[a] AND i.indclass[b] = k.indclass[a])))
-           AS alone_unique,
        i.indexprs IS NOT NULL AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname) AS unmeasured
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
 WHERE n.nspname = $1 AND c.relname = $2
+"""
+_KEPT_BY_ANOTHER = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_index k ON k.indrelid = i.indrelid AND k.indexrelid <> i.indexrelid
+     WHERE i.indexrelid = $1::bigint::oid AND k.indisunique
+       AND k.indimmediate AND k.indisvalid AND k.indisready AND k.indislive AND k.indpred IS NULL AND k.indexprs IS NULL
+       AND (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct' IS DISTINCT FROM 'true'
+            OR pg_catalog.to_jsonb(k) ->> 'indnullsnotdistinct' = 'true')
+       AND NOT EXISTS (
+           SELECT FROM pg_catalog.generate_series(0, k.indnkeyatts - 1) a WHERE NOT EXISTS (
+               SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) b
+                WHERE i.indkey[b] = k.indkey[a] AND i.indcollation[b] = k.indcollation[a] AND i.indclass[b] = k.indclass[a])))
 """
 _STATISTICS = """
 SELECT attnum, attstattarget FROM pg_catalog.pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND attstattarget >= 0
@@ -79,8 +81,6 @@ class FoundIndex:
     comment: str | None
     size_bytes: int
     statistics: dict[int, int]
-    alone_unique: bool
-    """It is unique, and no other index sees to that: one on all or some of its columns, over the whole table."""
     unmeasured: bool
     """It has expressions, and no statistics of them."""
 
@@ -124,7 +124,6 @@ async def find_index(connection: "asyncpg.Connection", schema: str, name: str) -
         comment=row["comment"],
         size_bytes=row["bytes"],
         statistics={one["attnum"]: one["attstattarget"] for one in statistics},
-        alone_unique=row["alone_unique"],
         unmeasured=row["unmeasured"],
     )
 
@@ -134,7 +133,7 @@ async def gather_statistics(connection: "asyncpg.Connection", schema: str, name:
     the planner guesses until autovacuum comes by."""
     found = await find_index(connection, schema, name)
     if found is not None and found.unmeasured:
-        await connection.execute(f"ANALYZE {quoted(found.schema)}.{quoted(found.table)}")
+        await connection.execute(f"ANALYZE {qualified(found.schema, found.table)}")
 
 
 async def indexes_like(connection: "asyncpg.Connection", table_oid: int, definition: str, *, unique: bool) -> dict[int, str]:
@@ -146,6 +145,13 @@ async def indexes_like(connection: "asyncpg.Connection", table_oid: int, definit
             if row["unique"] == unique and definition_of(row["definition"]) == definition:
                 alike[row["oid"]] = row["title"]
     return alike
+
+
+async def is_alone_unique(connection: "asyncpg.Connection", found: FoundIndex) -> bool:
+    """It is unique, and no other index sees to that: none is made alike, and none is on all or some of its columns over the whole table."""
+    if not found.unique or await connection.fetchval(_KEPT_BY_ANOTHER, found.oid):
+        return False
+    return not (await indexes_like(connection, found.table_oid, found.definition, unique=True)).keys() - {found.oid}
 
 
 async def stands(connection: "asyncpg.Connection", table_oid: int, title: str) -> bool:
@@ -165,8 +171,7 @@ async def schema_of_index(connection: "asyncpg.Connection", schema: str, name: s
 
 async def find_table(connection: "asyncpg.Connection", statement: IndexStatement) -> FoundTable | None:
     """None where there is none."""
-    written = f"{quoted(statement.schema_name)}.{quoted(statement.table)}" if statement.schema_name else quoted(statement.table)
-    row = await connection.fetchrow(_TABLE, written, statement.name)
+    row = await connection.fetchrow(_TABLE, qualified(statement.schema_name, statement.table), statement.name)
     if row is None:
         return None
     return FoundTable(row["oid"], row["schema"], row["kind"], row["ours"], row["bytes"], row["persistence"] == "t", row["taken"])
@@ -180,7 +185,7 @@ async def definition_on_copy(connection: "asyncpg.Connection", statement: IndexS
     await transaction.start()
     try:
         copy = f"pg_temp.{quoted(statement.table)}"
-        await connection.execute(f"CREATE TEMPORARY TABLE {quoted(statement.table)} (LIKE {quoted(schema)}.{quoted(statement.table)})")
+        await connection.execute(f"CREATE TEMPORARY TABLE {quoted(statement.table)} (LIKE {qualified(schema, statement.table)})")
         await connection.execute(statement.on(copy))
         await connection.execute("SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)")
         told = await connection.fetchval(

@@ -14,6 +14,7 @@ from activities.changes.index_facts import (
     find_table,
     gather_statistics,
     indexes_like,
+    is_alone_unique,
     schema_of_index,
     stands,
 )
@@ -21,7 +22,7 @@ from activities.changes.kind import NotAllowed, Prepared, Site, only, passed, re
 from activities.changes.postgres_session import changing, refuse_unsuited
 from perfwright.analysis.changes.index_statements import IndexStatement, NotAnIndex, concurrently, read_create, read_name
 from perfwright.analysis.masking.plans import masked_expression
-from perfwright.analysis.query_advice.identifiers import literal, quoted
+from perfwright.analysis.query_advice.identifiers import literal, qualified
 from perfwright.models.change import Change, IndexSpec
 from perfwright.models.target import Operation
 from perfwright.models.undo import ChangeCheck, ChangeDescription, ChangeOrder, Standing, UndoRecord
@@ -48,7 +49,7 @@ class Indexes:
         spec = only(order.spec, IndexSpec)
         undo, size_bytes, waiting = await self._prepared(order, site)
         statement = _shown(undo, order)
-        name = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
+        name = qualified(undo.schema_name, undo.name)
         drop = f"DROP INDEX CONCURRENTLY {name}"
         creates = undo.action == "create"
         return ChangeDescription(
@@ -213,8 +214,7 @@ async def _to_drop(connection: "asyncpg.Connection", schema: str, name: str, kee
         raise NotAllowed("statement", f"our role does not own {schema}.{name}")
     if keeper and not await stands(connection, found.table_oid, keeper):
         raise NotAllowed("statement", f"{keeper}, which was to serve in place of {schema}.{name}, does not stand any more")
-    twins = await indexes_like(connection, found.table_oid, found.definition, unique=True) if found.alone_unique else {}
-    if found.alone_unique and not twins.keys() - {found.oid}:
+    if await is_alone_unique(connection, found):
         raise NotAllowed(
             "statement",
             f"{schema}.{name} is unique, and no other index keeps the same from coming twice: what comes meanwhile could not be undone",
@@ -270,14 +270,13 @@ async def _other_name(connection: "asyncpg.Connection", undo: IndexUndo) -> str:
 async def _without(connection: "asyncpg.Connection", undo: IndexUndo) -> Standing:
     """What became of the table of an index that was dropped: another one under its name must not get the index by its undo."""
     statement = read_create(undo.statement)
-    written = f"{quoted(statement.schema_name)}.{quoted(statement.table)}" if statement.schema_name else quoted(statement.table)
     row = await connection.fetchrow(
         """
         SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.oid = pg_catalog.to_regclass($2) AS same
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::bigint::oid
         """,
         undo.table_oid,
-        written,
+        qualified(statement.schema_name, statement.table),
     )
     if row is None:
         return Standing(word="gone", told="its table was dropped")
@@ -299,12 +298,12 @@ async def _make(connection: "asyncpg.Connection", record: UndoRecord) -> None:
 
 
 async def _drop(connection: "asyncpg.Connection", undo: IndexUndo) -> None:
-    await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(undo.schema_name)}.{quoted(undo.name)}")
+    await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(undo.schema_name, undo.name)}")
 
 
 async def _dress(connection: "asyncpg.Connection", undo: IndexUndo) -> None:
     """What belongs to an index and does not stand in its definition."""
-    name = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
+    name = qualified(undo.schema_name, undo.name)
     found = await find_index(connection, undo.schema_name, undo.name)
     if found is not None and found.comment != undo.comment:
         await connection.execute(f"COMMENT ON INDEX {name} IS {'NULL' if undo.comment is None else literal(undo.comment)}")

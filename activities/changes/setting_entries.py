@@ -89,8 +89,8 @@ async def moved_owner(connection: "asyncpg.Connection", undo: SettingUndo) -> St
     """Where the role or database is not there under its name: gone with its entries, or called otherwise now. None: they are there."""
     now = await owner_oids(connection, undo)
     for what, _, by_oid in _OWNERS:
-        name, oid = getattr(undo, what), getattr(undo, f"{what}_oid")
-        if not name or (now[f"{what}_oid"] and now[f"{what}_oid"] == (oid or now[f"{what}_oid"])):
+        name, oid, there = getattr(undo, what), getattr(undo, f"{what}_oid"), now[f"{what}_oid"]
+        if not name or (there and oid in (0, there)):
             continue
         called = await connection.fetchval(by_oid, oid) if oid else None
         if called:

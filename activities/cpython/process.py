@@ -75,10 +75,10 @@ class PythonProcess:
         return list(self._threads.values())
 
     def look_again(self) -> None:
-        """Once a second: threads that came and went, which of them have run, and whether code is still what it was. Raises Unreadable."""
+        """Once a second: threads that came and went, which have run or wait to, whether code is still what it was. Raises Unreadable."""
         self._find_threads()
         self.codes.forget_changed()
-        ran = {address: thread.os_thread.has_run() for address, thread in self._threads.items()}
+        ran = {address: thread.os_thread.has_run() or thread.os_thread.runs() for address, thread in self._threads.items()}
         self._awake = [thread for address, thread in self._threads.items() if ran[address]]
         self._quiet = [thread for address, thread in self._threads.items() if not ran[address]]
         self._chance.shuffle(self._quiet)

@@ -1,9 +1,9 @@
 """Threads as the kernel sees them: which of them run.
 
 Whether a thread runs is asked of the kernel (state `R` in /proc/PID/task/TID/stat; a thread that waits for the GIL sleeps). That takes
-3 microseconds a thread, too much for hundreds of them a hundred times a second. So those that have run within the last second are asked
-each time, and of the others a few, drawn by lot: one of them that is found running counts for as many as it was drawn from
-(process.py).
+3 microseconds a thread, too much for hundreds of them a hundred times a second. So those that have run within the last second, or
+waited for a CPU at its end, are asked each time, and of the others a few, drawn by lot: one of those that is found running counts for as
+many as it was drawn from (process.py).
 """
 
 import os

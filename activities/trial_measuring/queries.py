@@ -27,7 +27,7 @@ from perfwright.analysis.indexes.column_uses import Unresolved
 from perfwright.analysis.indexes.plan_shapes import plan_shape
 from perfwright.analysis.indexes.selection import NONE
 from perfwright.analysis.indexes.workload import rows_searched
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified
 from perfwright.models.change import IndexSpec
 from perfwright.models.errors import ErrorType
 from perfwright.models.index_steps import ClonePlan
@@ -215,7 +215,7 @@ class _Clone:
 
     async def _two_sides(self, undo: IndexUndo, writes: Mapping[str, str]) -> tuple[str, ...]:
         """The clone has what the target has: with the change. What writes cost is measured in both states, and then the index is there."""
-        full = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
+        full = qualified(undo.schema_name, undo.name)
         found = await find_index(self.connection, undo.schema_name, undo.name)
         creates = undo.action == "create"
         if (found is None) is creates:
@@ -249,7 +249,7 @@ class _Clone:
     async def _table_of(self, undo: IndexUndo) -> int:
         """A clone by dump has other numbers than the target."""
         statement = read_create(undo.statement)
-        name = ".".join(quoted(part) for part in (statement.schema_name, statement.table) if part)
+        name = qualified(statement.schema_name, statement.table)
         found = await self.connection.fetchval(_TABLE, name)
         if found is None:
             raise refuse(ErrorType.TOOL_FAILED, f"{name} is not on the clone: the target was changed meanwhile")

@@ -6,6 +6,7 @@ it calls, recursion counted once. The list holds what takes time itself and the 
 process tree, with and without samples (cpu_coverage.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -80,6 +81,12 @@ def on_cpu(tree: CallTree, usage: ProcessUse | None = None, *, runtime: Runtime 
     note = " ".join(one for one in (waits, weighed, coverage_sentence(coverage)) if one)
     files = short_files(dict.fromkeys(tree.profile.frames.file))
     return OnCpu(tree, rows, attribute(tree, rows), files, runtime, note, coverage)
+
+
+def on_cpu_alike(trees: Sequence[CallTree], used: Sequence[ProcessUse | None], *, runtime: Runtime) -> list[OnCpu]:
+    """Of profiles that are compared: weighed by what their threads used only if that is known of each. `used` goes with `trees`."""
+    known = all(use is not None for use in used)
+    return [on_cpu(tree, use if known else None, runtime=runtime) for tree, use in zip(trees, used, strict=True)]
 
 
 def _without_compiled_leaves(tree: CallTree, rows: PassWeights) -> PassWeights:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from activities.cpu_analysis import draw_all, running_samples_of, summary_of
+from activities.cpu_analysis import draw_all, review_of, summary_of
 from perfwright.analysis.call_tree import encode_profile
 from perfwright.models.cpu_coverage import CpuCoverage, UnseenCpu, UnseenKind
 from perfwright.models.cpu_profiling import HotPaths, HotSpot, ProcessUse, Utilisation
@@ -64,8 +64,8 @@ def test_other_passes_are_not_compared(tmp_path: Path) -> None:
 def test_idle_threads_are_no_samples(tmp_path: Path) -> None:
     """A profile whose samples are of threads that hardly ran does not count as rich in samples, nor does one that was weighed up."""
     idle = stored(tmp_path, "idle", "main app.py:1 > tick app.py:5 900")
-    assert running_samples_of(idle, use({"MainThread": 0.01}), "python") == pytest.approx(20, abs=1)
-    assert running_samples_of(idle, use({"MainThread": 1.0}), "python") == 900
+    assert review_of(idle, use({"MainThread": 0.01}), "python", None)[0] == pytest.approx(20, abs=1)
+    assert review_of(idle, use({"MainThread": 1.0}), "python", None)[0] == 900
 
 
 @pytest.mark.parametrize(("low", "high", "told"), [(0.01, 0.96, "31% [1% to 96%]"), (0.2, 0.4, "nothing in it costs enough")])

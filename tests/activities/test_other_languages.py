@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from activities.cpu_analysis import findings_of, hot_paths_of, inside_share_of, utilisation_of
+from activities.cpu_analysis import findings_of, hot_paths_of, review_of, utilisation_of
 from activities.finding_processes import describe
 from activities.perf import Perf
 from perfwright.analysis.interpreters import interpreter_in
@@ -35,7 +35,8 @@ async def test_a_perl_program(bench: Bench, tmp_path: Path) -> None:
 
     path, usage = str(tmp_path / "profile"), use({"perl": 0.98})
     Path(path).write_bytes(await bench.store.get(stacks.profile))
-    assert inside_share_of(path, usage, "native", interpreter) > 0.8
+    _, inside, _ = review_of(path, usage, "native", interpreter)
+    assert inside is not None and inside > 0.8
     hot_paths, utilisation = hot_paths_of(path, usage, "native", 5, 0.98), utilisation_of(path, usage, "native")
     findings, advice = findings_of(path, usage, "native", hot_paths, utilisation, None, stacks.profile, "", interpreter)
     costs = [one for one in findings if not one.id.startswith("pattern:")]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from perfwright.analysis.changes.launches import LaunchRefused, changed_command
 from perfwright.analysis.changes.settings_texts import entry_of, joined_list, set_statement
-from perfwright.analysis.query_advice.identifiers import literal, quoted
+from perfwright.analysis.query_advice.identifiers import literal, qualified
 from perfwright.models.change import InterpreterSpec, LaunchSpec
 from perfwright.models.delivery import DeliveredFile
 from perfwright.models.undo import UndoRecord
@@ -38,7 +38,7 @@ def _first_line(record: UndoRecord, reason: str) -> str:
 def _index(record: UndoRecord, line: str) -> tuple[DeliveredFile, ...]:
     undo = record.undo
     assert isinstance(undo, IndexUndo), "chosen by it"
-    title = f"{quoted(undo.schema_name)}.{quoted(undo.name)}"
+    title = qualified(undo.schema_name, undo.name)
     create, drop = _made_whole(undo, title), (f"DROP INDEX CONCURRENTLY IF EXISTS {title}",)
     up, down = (create, drop) if undo.action == "create" else (drop, create)
     name = f"{undo.action}_{re.sub(r'[^a-z0-9_]+', '_', undo.name.lower())[:60]}"

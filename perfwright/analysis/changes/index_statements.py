@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified, quoted
 
 NAME_BYTES = 63
 _PART = r'(?:"(?:[^"]|"")+"|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)'
@@ -34,7 +34,7 @@ class IndexStatement:
     def concurrently(self, schema_name: str) -> str:
         """The statement to carry out."""
         unique = "UNIQUE " if self.unique else ""
-        return f"CREATE {unique}INDEX CONCURRENTLY {quoted(self.name)} ON {quoted(schema_name)}.{quoted(self.table)} {self.rest}"
+        return f"CREATE {unique}INDEX CONCURRENTLY {quoted(self.name)} ON {qualified(schema_name, self.table)} {self.rest}"
 
     def on(self, relation: str) -> str:
         """The same on an empty copy of the table, without CONCURRENTLY: to see what the server makes of it."""

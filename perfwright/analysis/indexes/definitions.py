@@ -53,7 +53,7 @@ class IndexDefinition:
 
     def ddl(self, name: str, *, concurrently: bool = False) -> str:
         """`CREATE INDEX ...`; with `concurrently` writes go on meanwhile (not within a transaction, not on partitioned tables)."""
-        table = qualified(TableFacts(schema_name=self.schema_name, name=self.table_name))
+        table = qualified(self.schema_name, self.table_name)
         how = " CONCURRENTLY" if concurrently else ""
         method = " USING gin" if self.trigrams else ""
         carried = f" INCLUDE ({', '.join(quoted(one) for one in self.include)})" if self.include else ""

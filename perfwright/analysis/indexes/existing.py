@@ -7,7 +7,7 @@ from perfwright.analysis.indexes.redundancy import Droppable, IndexRow, ServerSc
 from perfwright.analysis.indexes.sightings import Look, seen_before
 from perfwright.analysis.masking.plans import masked_expression
 from perfwright.analysis.query_advice.existing_indexes import index_keys
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified
 from perfwright.analysis.query_advice.index_sizes import btree_bytes
 from perfwright.models.database import Catalog, TableFacts
 from perfwright.models.index_strategy import ExistingIndex, ExistingIndexes
@@ -57,7 +57,7 @@ def masked_indexes(found: ExistingIndexes) -> ExistingIndexes:
 
 def _noted(one: Droppable) -> ExistingIndex:
     return ExistingIndex(
-        name=f"{quoted(one.index.schema_name)}.{quoted(one.index.name)}",
+        name=qualified(one.index.schema_name, one.index.name),
         table=f"{one.index.schema_name}.{one.index.table}",
         kind=one.why,
         reason=one.reason,
@@ -77,7 +77,7 @@ def _bloated(table: TableFacts) -> list[ExistingIndex]:
         needed = btree_bytes(table, (*keys, *one.include), deduplicated=False)  # the most that its rows may need
         if needed and one.bytes > BLOATED * needed:
             reason = f"it has {one.bytes / 1e6:,.0f} MB, and its rows need at most about {needed / 1e6:,.0f} MB"
-            name = f"{quoted(table.schema_name)}.{quoted(one.name)}"
+            name = qualified(table.schema_name, one.name)
             found.append(
                 ExistingIndex(
                     name=name,

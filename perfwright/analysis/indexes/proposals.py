@@ -8,7 +8,7 @@ from perfwright.analysis.indexes.statement_texts import RunnableStatement
 from perfwright.analysis.indexes.verification import VerifiedQuery
 from perfwright.analysis.indexes.workload import Workload
 from perfwright.analysis.indexes.write_costs import ENTRY_BYTES, ROW_BYTES
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified
 from perfwright.models.database import Catalog
 from perfwright.models.index_strategy import ExistingIndexes, IndexProposal, IndexStrategyRequest, QueryEffect, WriteEffect
 
@@ -59,7 +59,7 @@ def created(
     found = []
     for one in sorted(kept.indexes, key=lambda one: (-gains[one], one.title)):
         name = one.name(names)
-        full = f"{quoted(one.schema_name)}.{quoted(name)}"
+        full = qualified(one.schema_name, name)
         found.append(
             IndexProposal(
                 title=one.title,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from perfwright.analysis.query_advice.identifiers import literal, quoted
+from perfwright.analysis.query_advice.identifiers import literal, qualified, quoted
 from perfwright.models.vocabulary import Model
 
 BUSINESS_CYCLE = timedelta(days=35)
@@ -115,7 +115,7 @@ class Droppable:
 
     @property
     def apply(self) -> str:
-        return f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(self.index.schema_name)}.{quoted(self.index.name)}"
+        return f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(self.index.schema_name, self.index.name)}"
 
     @property
     def undo(self) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ class Droppable:
 def restore(index: IndexRow) -> tuple[str, ...]:
     """The stored definition, built without blocking writes, and what a definition does not say: statistics targets and the comment."""
     head, _, rest = index.definition.partition(" INDEX ")
-    own = f"{quoted(index.schema_name)}.{quoted(index.name)}"
+    own = qualified(index.schema_name, index.name)
     if index.tablespace:  # which pg_get_indexdef leaves out; CREATE INDEX wants it before WHERE
         where = f" WHERE {index.predicate}" if index.predicate else ""
         rest = f"{rest.removesuffix(where)} TABLESPACE {quoted(index.tablespace)}{where}"

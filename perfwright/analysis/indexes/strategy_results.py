@@ -22,6 +22,7 @@ from perfwright.models.target import Target
 from perfwright.models.trial import Guard
 from perfwright.models.trial_run import QueriesMeasurement, TrialRequest, TrialResult
 from perfwright.models.undo import ChangeDescription
+from perfwright.models.unverified_indexes import UnverifiedStrategy
 
 GATE = "strategy"
 SHOWN_EFFECTS, SHOWN_WRITES = 12, 8
@@ -164,21 +165,12 @@ def tried_index(proposal: IndexProposal, result: TrialResult) -> TriedIndex:
     )
 
 
-def quality_gates(
-    request: IndexStrategyRequest, strategy: IndexStrategy, tried: Sequence[TriedIndex], use: Sequence[IndexUse]
-) -> tuple[QualityGate, ...]:
-    slower = sum(one.suspicious for one in strategy.effects)
+def budget_gates(
+    request: IndexStrategyRequest, strategy: IndexStrategy | UnverifiedStrategy, sized: str, *, note: str = ""
+) -> tuple[QualityGate, QualityGate]:
+    """What writers and the disk may pay. `sized`: what the size is of; `note`: how it is known."""
     megabytes = strategy.bytes / 1e6
-    gates = [
-        QualityGate(
-            name="no query slower",
-            metric="queries that may have become slower on the clone",
-            comparison="==",
-            threshold=0,
-            observed=slower,
-            unit="queries",
-            outcome="failed" if slower else "passed" if strategy.queries else "no data",
-        ),
+    return (
         QualityGate(
             name="writes within their budget",
             metric="more WAL by the workload's writes",
@@ -191,13 +183,32 @@ def quality_gates(
         ),
         QualityGate(
             name="size within its budget",
-            metric="new indexes",
+            metric=sized,
             comparison="<=",
             threshold=request.budget_mb,
             observed=megabytes,
             unit="MB",
             outcome="passed" if megabytes <= request.budget_mb else "failed",
+            note=note,
         ),
+    )
+
+
+def quality_gates(
+    request: IndexStrategyRequest, strategy: IndexStrategy, tried: Sequence[TriedIndex], use: Sequence[IndexUse]
+) -> tuple[QualityGate, ...]:
+    slower = sum(one.suspicious for one in strategy.effects)
+    gates = [
+        QualityGate(
+            name="no query slower",
+            metric="queries that may have become slower on the clone",
+            comparison="==",
+            threshold=0,
+            observed=slower,
+            unit="queries",
+            outcome="failed" if slower else "passed" if strategy.queries else "no data",
+        ),
+        *budget_gates(request, strategy, "new indexes"),
     ]
     stuck = [one.proposal.title for one in tried if one.end == "conflict"]
     gates.append(

@@ -16,7 +16,7 @@ from perfwright.analysis.indexes.statement_texts import RunnableStatement
 from perfwright.analysis.indexes.verification import DESCENT_BLOCKS, shorter
 from perfwright.analysis.indexes.workload import Workload
 from perfwright.analysis.indexes.write_costs import wal_bytes, write_statement
-from perfwright.analysis.query_advice.identifiers import quoted
+from perfwright.analysis.query_advice.identifiers import qualified
 from perfwright.models.database import Catalog
 from perfwright.models.unverified_indexes import EstimatedEffect, UnverifiedIndex, UnverifiedStrategy
 
@@ -140,7 +140,7 @@ def unverified(
     listed = []
     for one in sorted(found.indexes, key=lambda one: (-saved[one], one.title)):
         name = one.name(names)
-        full = f"{quoted(one.schema_name)}.{quoted(name)}"
+        full = qualified(one.schema_name, name)
         listed.append(
             UnverifiedIndex(
                 title=one.title,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from perfwright.analysis.indexes.strategy_results import budget_gates
 from perfwright.models.finding import Evidence, Finding, Location, Recommendation
 from perfwright.models.index_strategy import ExistingIndexes, IndexStrategyRequest
 from perfwright.models.measurement import Estimate
@@ -79,7 +80,6 @@ def unverified_recommendations(strategy: UnverifiedStrategy, existing: ExistingI
 
 def unverified_gates(request: IndexStrategyRequest, strategy: UnverifiedStrategy) -> tuple[QualityGate, ...]:
     """What was estimated is told as that; what would have to be measured has no data."""
-    megabytes = strategy.bytes / 1e6
     return (
         QualityGate(
             name="no query slower",
@@ -91,26 +91,7 @@ def unverified_gates(request: IndexStrategyRequest, strategy: UnverifiedStrategy
             outcome="no data",
             note="nothing was measured",
         ),
-        QualityGate(
-            name="writes within their budget",
-            metric="more WAL by the workload's writes",
-            comparison="<=",
-            threshold=request.write_growth_most,
-            observed=strategy.write_growth,
-            unit="share",
-            outcome="passed" if strategy.write_growth <= request.write_growth_most else "failed",
-            note=strategy.write_growth_source,
-        ),
-        QualityGate(
-            name="size within its budget",
-            metric="candidates",
-            comparison="<=",
-            threshold=request.budget_mb,
-            observed=megabytes,
-            unit="MB",
-            outcome="passed" if megabytes <= request.budget_mb else "failed",
-            note="estimated",
-        ),
+        *budget_gates(request, strategy, "candidates", note="estimated"),
     )
 
 

@@ -70,7 +70,7 @@ def _vacuum(hit: PlanHit, table: TableFacts | None) -> list[CheapFix]:
     change = Change(
         kind="sql",
         title=f"Vacuum {table.title}",
-        apply=f"VACUUM (ANALYZE) {qualified(table)};",
+        apply=f"VACUUM (ANALYZE) {qualified(table.schema_name, table.name)};",
         undo="SELECT 1; -- nothing to restore: VACUUM frees room of dead rows, as autovacuum does",
         risk="irreversible",
         undo_cost="Dead rows cannot be brought back, nor can the statistics of before",

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from perfwright.models.database import Catalog, TableFacts
+from perfwright.models.database import Catalog
 
 NAME_BYTES = 63
 """NAMEDATALEN - 1: the server cuts longer names, and two of them may then be equal."""
@@ -38,9 +38,9 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def qualified(table: TableFacts) -> str:
-    """`public.orders`: always with the schema, because whoever runs the DDL may have another search_path."""
-    return f"{quoted(table.schema_name)}.{quoted(table.name)}" if table.schema_name else quoted(table.name)
+def qualified(schema_name: str, name: str) -> str:
+    """`public.orders`: with the schema where one is known, because whoever runs the DDL may have another search_path."""
+    return f"{quoted(schema_name)}.{quoted(name)}" if schema_name else quoted(name)
 
 
 def literal(text: str) -> str:

@@ -72,13 +72,12 @@ class IndexProposal:
     def ddl(self) -> str:
         how = "" if self.table.kind == "partitioned table" else " CONCURRENTLY"
         using = f" USING {self.method}" if self.method != "btree" else ""
-        return f"CREATE INDEX{how} {quoted(self.name)} ON {qualified(self.table)}{using} ({self.keys})"
+        return f"CREATE INDEX{how} {quoted(self.name)} ON {qualified(self.table.schema_name, self.table.name)}{using} ({self.keys})"
 
     @property
     def undo(self) -> str:
         how = "" if self.table.kind == "partitioned table" else " CONCURRENTLY"
-        schema = f"{quoted(self.table.schema_name)}." if self.table.schema_name else ""
-        return f"DROP INDEX{how} IF EXISTS {schema}{quoted(self.name)}"
+        return f"DROP INDEX{how} IF EXISTS {qualified(self.table.schema_name, self.name)}"
 
     @property
     def bytes(self) -> int:

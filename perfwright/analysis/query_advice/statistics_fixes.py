@@ -67,7 +67,7 @@ def _analyze(hit: PlanHit, table: TableFacts) -> CheapFix:
     change = Change(
         kind="sql",
         title=f"Analyze {table.title}",
-        apply=f"ANALYZE {qualified(table)};",
+        apply=f"ANALYZE {qualified(table.schema_name, table.name)};",
         undo="SELECT 1; -- nothing to restore: ANALYZE only replaces statistics, as autovacuum does",
         # The class of a changed setting: in force at once, for every session's next plan; nothing restarts and no row is touched.
         # "irreversible" is for what is lost: what ANALYZE replaces is a sample that autovacuum throws away by itself, unasked, whenever
@@ -129,14 +129,14 @@ def _extended(hit: PlanHit, table: TableFacts, keys: tuple[str, ...], kinds: tup
         return []
     taken = taken_names(server.catalog, table.schema_name) | {name for one in table.extended_statistics for name in one.split()[2:3]}
     name = object_name([table.name, *(word_of(key) if expression else key for key in keys)], "stx", taken)
-    schema = f"{quoted(table.schema_name)}." if table.schema_name else ""
+    full = qualified(table.schema_name, name)
     which = f" ({', '.join(kinds)})" if kinds else ""
-    create = f"CREATE STATISTICS {schema}{quoted(name)}{which} ON {', '.join(written)} FROM {qualified(table)};"
+    create = f"CREATE STATISTICS {full}{which} ON {', '.join(written)} FROM {qualified(table.schema_name, table.name)};"
     change = Change(
         kind="sql",
         title=f"Statistics on {' and '.join(keys)} of {table.title}",
-        apply=f"{create}\nANALYZE {qualified(table)};",
-        undo=f"DROP STATISTICS IF EXISTS {schema}{quoted(name)};",
+        apply=f"{create}\nANALYZE {qualified(table.schema_name, table.name)};",
+        undo=f"DROP STATISTICS IF EXISTS {full};",
         risk="reload",
     )
     why = f"the planner takes {' and '.join(keys)} for independent" if len(keys) > 1 else f"the planner has no statistics on {keys[0]}"
@@ -152,8 +152,8 @@ def _target(hit: PlanHit, table: TableFacts, column: str, server: Server) -> lis
     target = min(MOST_TARGET, max(TARGET, 10 * current))
     if facts is None or current >= TARGET:
         return []
-    alter = f"ALTER TABLE {qualified(table)} ALTER COLUMN {quoted(column)} SET STATISTICS"
-    analyze = f"ANALYZE {qualified(table)} ({quoted(column)});"
+    alter = f"ALTER TABLE {qualified(table.schema_name, table.name)} ALTER COLUMN {quoted(column)} SET STATISTICS"
+    analyze = f"ANALYZE {qualified(table.schema_name, table.name)} ({quoted(column)});"
     change = Change(
         kind="sql",
         title=f"Statistics target {target} for {column} of {table.title}",

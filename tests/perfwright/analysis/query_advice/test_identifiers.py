@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfwright.analysis.query_advice.identifiers import NAME_BYTES, literal, object_name, qualified, quoted
-from tests.perfwright.analysis.query_advice.drawn import table
 
 NAMES = st.text(alphabet=st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=70)
 
@@ -67,4 +66,4 @@ def test_a_name_is_the_same_in_the_next_run() -> None:
 
 def test_a_table_is_named_with_its_schema() -> None:
     """Whoever runs the DDL may have another search_path."""
-    assert qualified(table("Order", schema="My shop")) == '"My shop"."Order"'
+    assert qualified("My shop", "Order") == '"My shop"."Order"'
