@@ -18,7 +18,7 @@ TEST_PROCESSES ?= 4
 # Tests of the engine and of CpuProfilingInvestigation alone, `make test TESTS='$(ENGINE)'`: all files but those of databases, and those of
 # changes with their trials and the processes that optimise by them.
 OF_DATABASES := database|postgres|mysql|query|statement|/plans/|/explaining/|/masking/|/server_log/|kept_values|live_guards
-OF_CHANGES := trial|chang|undo|garbage|/gc/|collector|index|optimi|codemod|code_checks|ruff_fixes|cachegrind|deliver|annotations
+OF_CHANGES := trial|chang|undo|garbage|/gc/|collector|index|optimi|codemod|code_checks|ruff_fixes|valgrind|deliver|annotations
 OF_CHANGES := $(OF_CHANGES)|http_requests|process_memory|service_runs|worker_counts|lab/test_benchmark
 ENGINE = $(shell find tests -name 'test_*.py' | grep -vE '$(OF_DATABASES)|$(OF_CHANGES)' | sort)
 

@@ -27,8 +27,8 @@ from activities.changes.carrying_out import CarryingOut
 from activities.changes.kind import Site
 from activities.history import History
 from activities.subprocesses import Tool
-from activities.trial_measuring.cachegrind import count_instructions
 from activities.trial_measuring.measuring import TrialMeasuring
+from activities.trial_measuring.valgrind import NotCounted, count_instructions
 from activities.trial_rounds import run_round
 from activities.undo_records import UndoRecords
 from benchmarks.measured import Measured
@@ -187,10 +187,11 @@ async def _instructions(share: str) -> str:
             side: Tool([*SIDE, given], limit_s=120, way_out="", stdin=f"{iterations}\n".encode(), title=f"side {side}")
             for side, given in sides.items()
         }
-        counted, notes = await count_instructions(tools, 0.0)
-        if not counted:
-            return notes[0]
-        per_run[iterations, "A"], per_run[iterations, "B"] = counted[0].a, counted[0].b
+        try:
+            [counted] = await count_instructions(tools, 0.0)
+        except NotCounted as reason:
+            return f"not counted: {reason}"
+        per_run[iterations, "A"], per_run[iterations, "B"] = counted.a, counted.b
     few, many = COUNTED_ITERATIONS
     more = (per_run[many, "B"] - per_run[few, "B"]) / (per_run[many, "A"] - per_run[few, "A"]) - 1
     return f"{more:+.2%} instructions"

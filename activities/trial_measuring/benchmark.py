@@ -19,9 +19,9 @@ from temporalio.exceptions import ApplicationError
 from activities.changes.kind import Site
 from activities.process_memory import Looks, TreeMemory
 from activities.subprocesses import Tool, running
-from activities.trial_measuring.cachegrind import count_instructions
 from activities.trial_measuring.kind import Round, Rounds
 from activities.trial_measuring.sides import CommandSide, Sides, opened_sides
+from activities.trial_measuring.valgrind import count_under_valgrind
 from activities.trial_rounds import PADDING, run_round
 from perfwright.analysis.trials.rounds import plan_round, quads_per_round, round_datum, slice_seconds
 from perfwright.models.secrets import without_secrets
@@ -123,7 +123,7 @@ class _Runs(_Rounds):
         return Round(values=values, wall_s=time.perf_counter() - began)
 
     async def companions(self) -> tuple[Companion, ...]:
-        found, self._notes = await count_instructions({side: self.tool(side, None, {}, self.limit_s) for side in self.sides}, self.run_s)
+        found, self._notes = await count_under_valgrind({side: self.tool(side, None, {}, self.limit_s) for side in self.sides}, self.run_s)
         return found
 
     async def _run(self, side: Side, core: int | None, environment: dict[str, str]) -> dict[str, float]:
@@ -178,7 +178,7 @@ class _Slices(_Rounds):
         return Round(values=values, data=data, wall_s=wall_s)
 
     async def companions(self) -> tuple[Companion, ...]:
-        self._notes = ("instructions are counted of whole runs only",)
+        self._notes = ("instructions and allocations are counted of whole runs only",)
         return ()
 
     async def _slices(self, plan: RoundPlan, sides: Sides) -> tuple[tuple[Slice, ...], Mapping[Side, float], float]:

@@ -43,6 +43,7 @@ def _candidates(results: Sequence[CandidateResult]) -> TableFigure:
             Column(title="Interval", numeric=True),
             Column(title="Clock"),
             Column(title="Instructions", numeric=True),
+            Column(title="Allocations", numeric=True),
             Column(title="Peak memory", numeric=True),
             Column(title="End"),
             Column(title="Why"),
@@ -55,7 +56,8 @@ def _candidates(results: Sequence[CandidateResult]) -> TableFigure:
                 "-" if one.gain_share is None else share(one.gain_share),
                 "-" if one.gain_low is None or one.gain_high is None else f"{share(one.gain_low)} to {share(one.gain_high)}",
                 "-" if one.gain_share is None else clock_of(one.gain_metric),
-                instructions(one),
+                counted(one, "instructions"),
+                counted(one, "allocations"),
                 memory(one),
                 one.end,
                 one.reason[:400],
@@ -112,9 +114,9 @@ def _left_alone(left: Sequence[LeftAlone]) -> TableFigure:
     )
 
 
-def instructions(one: CandidateResult) -> str:
-    """Of the whole run, as counted; `-` where they were not."""
-    found = next((c for c in (one.trial.evidence.companions if one.trial and one.trial.evidence else ()) if c.unit == "instructions"), None)
+def counted(one: CandidateResult, unit: str) -> str:
+    """Instructions or allocations of the whole run against what they were; `-` where they were not counted."""
+    found = next((c for c in (one.trial.evidence.companions if one.trial and one.trial.evidence else ()) if c.unit == unit), None)
     return "-" if found is None or found.ratio is None else f"{100 * (found.ratio - 1):+.1f} %"
 
 

@@ -2,7 +2,7 @@
 
 from perfwright.analysis.optimization_results import clock_of
 from perfwright.models.cpu_optimization import CandidateResult, CpuOptimizationDetails
-from perfwright.report.cpu_optimization import instructions, memory
+from perfwright.report.cpu_optimization import counted, memory
 from perfwright.report.words import share
 
 
@@ -12,7 +12,7 @@ def pull_request_text(target: str, details: CpuOptimizationDetails) -> str:
     won = f"{_gain(details.gain_share, details.gain_low, details.gain_high)} of its {clock_of(details.gain_metric)}"
     title = f"Make {target} {'quicker' if details.gain_metric == 'wall_s' else 'cheaper'}: {won}"
     lines = [f"# {title}", "", f"Branch `{details.branch}`, on {details.commit[:12]}, one commit for each change.", ""]
-    lines += ["| Commit | Change | Time won | Instructions | Peak memory |", "|---|---|---:|---:|---:|"]
+    lines += ["| Commit | Change | Time won | Instructions | Allocations | Peak memory |", "|---|---|---:|---:|---:|---:|"]
     lines += [_row(one) for one in kept]
     lines += ["", "## How it was checked", ""]
     for one in kept:
@@ -26,7 +26,8 @@ def pull_request_text(target: str, details: CpuOptimizationDetails) -> str:
 
 def _row(one: CandidateResult) -> str:
     gain = f"{_gain(one.gain_share, one.gain_low, one.gain_high)} of {clock_of(one.gain_metric)}"
-    return f"| {one.commit[:12]} | {one.candidate.title.replace('|', '/')} | {gain} | {instructions(one)} | {memory(one)} |"
+    counts = f"{counted(one, 'instructions')} | {counted(one, 'allocations')}"
+    return f"| {one.commit[:12]} | {one.candidate.title.replace('|', '/')} | {gain} | {counts} | {memory(one)} |"
 
 
 def _gain(value: float | None, low: float | None, high: float | None) -> str:

@@ -34,8 +34,8 @@ def short_trials(instructions_s: float = 0.0) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch("activities.trial_measuring.phases.NOISE_ROUNDS", LOOKS[0]))
         stack.enter_context(patch("activities.trial_measuring.phases.judge_aa", _for_a_large_effect))
-        stack.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", instructions_s))
-        stack.enter_context(patch("activities.trial_measuring.cachegrind.SEEDS", (0,)))
+        stack.enter_context(patch("activities.trial_measuring.valgrind.LIMIT_S", instructions_s))
+        stack.enter_context(patch("activities.trial_measuring.valgrind.SEEDS", (0,)))
         yield
 
 
@@ -55,7 +55,7 @@ def fewest_noise_rounds() -> Iterator[None]:
 @pytest.fixture
 def no_instructions() -> Iterator[None]:
     """None are counted beside the time."""
-    with patch("activities.trial_measuring.cachegrind.LIMIT_S", 0.0):
+    with patch("activities.trial_measuring.valgrind.LIMIT_S", 0.0):
         yield
 
 

@@ -103,6 +103,41 @@ async def test_what_is_redundant_or_invalid_goes(
         assert all(valid for _, valid, *_ in await lab.indexes()) and not await lab.clones()
 
 
+async def test_what_the_target_refuses_stops_no_other_change(
+    client: Client, task_queue: str, host_name: str, tmp_path: Path, observed_postgres: PostgresServer
+) -> None:
+    """While a person looks, the table is clustered by an index that was to go: it stays, which the next revision and the result say, and what
+    a failed build left goes all the same."""
+    async with shop(
+        client,
+        task_queue,
+        host_name,
+        tmp_path,
+        observed_postgres,
+        COVERING,
+        "CREATE INDEX orders_customer ON orders (customer)",
+        environment="asking",
+    ) as lab:
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await lab.connection.execute("CREATE UNIQUE INDEX CONCURRENTLY visits_page ON visits (page)")
+        handle = await lab.start()
+        await open_gate(handle, "strategy")
+        await lab.connection.execute("ALTER TABLE orders CLUSTER ON orders_customer")
+        await answer(handle, "strategy", "request_changes", overrides={"budget_mb": 10.0})
+        shown = await open_gate(handle, "strategy", 2)
+        assert any(
+            one.startswith("cannot be done: `drop public.orders_customer`") and "clustered" in one for one in shown.question.evidence
+        )
+        assert "orders_customer" not in shown.question.exact_change
+        await answer(handle, "strategy", revision=2)
+        await answer(handle, "findings_review")
+        result = await lab.result_of(handle)
+        ends = {one.proposal.title: (one.end, one.reason) for one in result.details.tried}
+        assert ends["drop public.visits_page"][0] == "kept", ends
+        assert ends["drop public.orders_customer"][0] == "not applied" and "clustered" in ends["drop public.orders_customer"][1], ends
+        assert any("orders_customer" in definition for definition, *_ in await lab.indexes())
+
+
 async def test_what_writers_would_pay_too_much_for_is_not_proposed(
     client: Client, task_queue: str, host_name: str, tmp_path: Path, observed_postgres: PostgresServer
 ) -> None:

@@ -218,7 +218,7 @@ async def trying(
     central += lease_activities(abandoned=AbandonedChangeFinder(context.history))
     try:
         async with AsyncExitStack() as running:
-            running.enter_context(patch("activities.trial_measuring.cachegrind.LIMIT_S", 0.0))
+            running.enter_context(patch("activities.trial_measuring.valgrind.LIMIT_S", 0.0))
             await running.enter_async_context(
                 run_worker(client, queue, workflows=[*WORKFLOWS, Measuring, Proposing], activities=central, **options)
             )

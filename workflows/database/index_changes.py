@@ -1,13 +1,16 @@
 """Changes of indexes as IndexStrategyOptimization makes them: told exactly before, carried out one by one, watched after."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 from temporalio.workflow import ParentClosePolicy
 
 from activities.changing import Changing
 from activities.index_upkeep import IndexUpkeep
 from perfwright.analysis.indexes.strategy_results import spec_of, tried_index
+from perfwright.models.errors import ErrorType
 from perfwright.models.index_steps import IndexUseRead, InvalidIndexRemoved, ReadIndexUse, RemoveInvalidIndex
 from perfwright.models.index_strategy import IndexProposal, IndexStrategyRequest, IndexUse, TriedIndex
 from perfwright.models.lease import summary_of
@@ -16,18 +19,29 @@ from perfwright.models.target import Target
 from perfwright.models.trial_run import TrialRequest, TrialResult
 from perfwright.models.undo import ChangeDescription, ChangeOrder
 from workflows.changes.trial import Trial
+from workflows.changes.trial_steps import error_type, told_trouble
 from workflows.shared.options import CHANGE, ActivityOptions, asking
 
 ORDER = {"remove invalid": 0, "create": 1, "drop": 2}
 """What is invalid costs writes; what is dropped is dropped with everything there that takes its place."""
 
 
-async def described(
-    request: IndexStrategyRequest, target: Target, proposals: Sequence[IndexProposal]
-) -> tuple[tuple[IndexProposal, ...], dict[str, ChangeDescription]]:
-    """The proposals in the order in which they are carried out, with exactly what would be done, as the step that does it tells."""
+@dataclass(frozen=True)
+class Described:
+    """What is put before a person, and what is not, since it could not be done."""
+
+    proposals: tuple[IndexProposal, ...]
+    """In the order in which they are carried out."""
+    told: dict[str, ChangeDescription]
+    """Title -> exactly what would be done, as the step that does it tells."""
+    impossible: tuple[TriedIndex, ...]
+
+
+async def described(request: IndexStrategyRequest, target: Target, proposals: Sequence[IndexProposal]) -> Described:
+    """What the target refuses (another's table, an index that is needed) stops none of the others."""
     told: dict[str, ChangeDescription] = {}
     found: list[IndexProposal] = []
+    impossible: list[TriedIndex] = []
     for number, one in enumerate(sorted(proposals, key=lambda one: ORDER[one.action])):
         if one.action == "remove invalid":
             found.append(one)
@@ -38,13 +52,19 @@ async def described(
             spec=spec_of(one, request),
             mask_literals=bool(request.mask_literals),
         )
-        description: ChangeDescription = await workflow.execute_activity_method(
-            Changing.describe_change, order, summary=summary_of(f"What exactly would be done: {one.ddl}"), **asking(on=target.host)
-        )
+        try:
+            description: ChangeDescription = await workflow.execute_activity_method(
+                Changing.describe_change, order, summary=summary_of(f"What exactly would be done: {one.ddl}"), **asking(on=target.host)
+            )
+        except ActivityError as failed:
+            if error_type(failed) != ErrorType.TARGET_REFUSED:
+                raise
+            impossible.append(TriedIndex(proposal=one, end="not applied", reason=told_trouble(failed)))
+            continue
         told[one.title] = description
         exactly = {"ddl": description.change.apply.rstrip(";"), "undo": description.change.undo.rstrip(";")}
         found.append(one.model_copy(update=exactly))
-    return tuple(found), told
+    return Described(tuple(found), told, tuple(impossible))
 
 
 async def tried(one: IndexProposal, asked: TrialRequest, number: int) -> tuple[TriedIndex, TrialResult]:

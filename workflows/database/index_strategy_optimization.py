@@ -40,16 +40,14 @@ from perfwright.models.index_strategy import (
     IndexStrategy,
     IndexStrategyDetails,
     IndexStrategyRequest,
-    TriedIndex,
 )
 from perfwright.models.query_steps import GroupedStatements, GroupStatements, InspectDatabase, Observation
 from perfwright.models.result import ProcessResult, TaskType
 from perfwright.models.target import Target
-from perfwright.models.undo import ChangeDescription
 from perfwright.models.unverified_indexes import UnverifiedStrategy
 from workflows.database.collecting import catalog_kept, count_statements, read_catalog, read_log, sample_activity, with_given
 from workflows.database.database_steps import DatabaseSteps, steps_of
-from workflows.database.index_changes import described, invalid_removed, tried, use_between, use_read
+from workflows.database.index_changes import Described, described, invalid_removed, tried, use_between, use_read
 from workflows.database.index_orders import clone_plan, search_order
 from workflows.shared.closing import artifact_folder, close, ended_runs_filed, number_run, reviewed
 from workflows.shared.commands import loaded
@@ -121,22 +119,26 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
         assert details.existing is not None, "they were looked at"
         existing, searched, revision = details.existing, await self._search(request, target, order), 1
         strategy = await self._verify(request, target, order, searched, revision)
-        proposals, told = await self._described(request, target, strategy, existing)
-        while proposals:
-            question = strategy_question(target, request, strategy, proposals, searched.facts, (order.table,))
+        exactly = await self._described(request, target, strategy, existing)
+        while exactly.proposals:
+            question = strategy_question(
+                target, request, strategy, exactly.proposals, searched.facts, (order.table,), impossible=exactly.impossible
+            )
             if not (decision := await self.ask(question, **self._patience(request))).wants_changes:
                 break
             request, revision = request.revised(decision.overrides), revision + 1
             strategy = await self._verify(request, target, order, searched, revision)
-            proposals, told = await self._described(request, target, strategy, existing)
-        details = details.model_copy(update={"search": searched.facts, "strategy": strategy})
+            exactly = await self._described(request, target, strategy, existing)
+        details = details.model_copy(update={"search": searched.facts, "strategy": strategy, "tried": exactly.impossible})
         refused = ""
-        if not proposals:
-            self.skip_step("Carry out", "implementation", "there is nothing to change")
+        if not exactly.proposals:
+            nothing = "the target refuses each change" if exactly.impossible else "there is nothing to change"
+            self.skip_step("Carry out", "implementation", nothing)
         elif (decision := decision if decision.refused else self.begin_apply(GATE)).refused:
             refused = f"The strategy was refused by {decision.by}: {decision.comment}"
         else:
-            details = await self._carry_out(request, target, details, proposals, told)
+            details = await self._carry_out(request, target, details, exactly)
+        proposals = (*exactly.proposals, *(one.proposal for one in exactly.impossible))
         return request, await self._watched(request, target, details), proposals, refused
 
     async def _advise(self, request: IndexStrategyRequest, target: Target, order: SearchIndexes) -> UnverifiedStrategy:
@@ -280,26 +282,23 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
 
     async def _described(
         self, request: IndexStrategyRequest, target: Target, strategy: IndexStrategy, existing: ExistingIndexes
-    ) -> tuple[tuple[IndexProposal, ...], dict[str, ChangeDescription]]:
+    ) -> Described:
         with self.step("Describe the changes", "design") as step:
-            proposals, told = await described(request, target, (*strategy.proposals, *dropped(existing, request)))
-            step.note = f"{len(proposals)} changes"
-        return proposals, told
+            exactly = await described(request, target, (*strategy.proposals, *dropped(existing, request)))
+            step.note = f"{len(exactly.proposals)} changes"
+        for one in exactly.impossible:
+            self.say(f"{one.proposal.title} cannot be done: {one.reason}")
+        return exactly
 
     async def _carry_out(
-        self,
-        request: IndexStrategyRequest,
-        target: Target,
-        details: IndexStrategyDetails,
-        proposals: tuple[IndexProposal, ...],
-        told: dict[str, ChangeDescription],
+        self, request: IndexStrategyRequest, target: Target, details: IndexStrategyDetails, exactly: Described
     ) -> IndexStrategyDetails:
         """One after the other: each sees what was kept before it."""
         self.phase("Trials")
         assert details.strategy is not None and details.existing is not None, "both were looked at"
-        ends: list[TriedIndex] = []
+        ends = list(exactly.impossible)
         existing = {one.name: one for one in details.existing.noted}
-        for number, one in enumerate(proposals, 1):
+        for number, one in enumerate(exactly.proposals, 1):
             with self.step(one.ddl[:200], "implementation") as step:
                 if one.action == "remove invalid":
                     async with target_lease(self, target.resources, on_waiting=self.waits_for_lease):
@@ -309,7 +308,7 @@ class IndexStrategyOptimization(HumanGates, LeaseHolder):
                         f"{artifact_folder(target.name)}/trial-{number}",
                         existing[one.name].table if one.name in existing else "",
                     )
-                    asked = trial_of(one, told[one.title], details.strategy, request, target, prefix, table)
+                    asked = trial_of(one, exactly.told[one.title], details.strategy, request, target, prefix, table)
                     ended, result = await tried(one, asked, number)
                     ends.append(ended)
                     details = details.model_copy(update={"delivered": (*details.delivered, *result.delivered)})

@@ -43,8 +43,11 @@ def strategy_question(
     proposals: Sequence[IndexProposal],
     facts: SearchFacts,
     artifacts: tuple[ArtifactRef, ...],
+    *,
+    impossible: Sequence[TriedIndex] = (),
 ) -> GateQuestion:
-    """May exactly these statements be carried out, one after the other, each measured and asked about again?"""
+    """May exactly these statements be carried out, one after the other, each measured and asked about again? `impossible`: those that the
+    target refuses."""
     evidence = [
         f"**{_gained(strategy)}**, {strategy.bytes / 1e6:,.1f} MB of new indexes (budget {request.budget_mb:,.0f} MB)",
         f"writes: {_written(strategy)} (at most {request.write_growth_most:.0%})",
@@ -59,6 +62,7 @@ def strategy_question(
             for one in strategy.writes[:SHOWN_WRITES]
             if not one.note
         ),
+        *(f"cannot be done: `{one.proposal.title}`: {one.reason}" for one in impossible),
         *(f"**Note:** {one}" for one in strategy.warnings),
         *(f"not proposed: {one}" for one in strategy.measured_dropped[:SHOWN_WRITES]),
         f"{facts.candidates} candidates, {facts.plans_asked:,} plans asked about ({facts.method}), {facts.plans_timed} timed",

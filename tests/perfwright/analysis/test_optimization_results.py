@@ -70,7 +70,10 @@ def trial(ratio: float, verdict: TrialVerdict = "better", end: TrialEnd = "kept"
         metric=metric,
         judgement=judgement,
         guards=(guard,),
-        companions=(Companion(name="instructions", unit="instructions", a=100.0, b=70.0),),
+        companions=(
+            Companion(name="instructions", unit="instructions", a=100.0, b=70.0),
+            Companion(name="allocations", unit="allocations", a=200.0, b=210.0),
+        ),
         medians={"rss_bytes": (100.0, 103.0)},
     )
     noise = TrialEvidence(phase="noise", noise=NoiseJudgement(verdict="usable", reason="", rounds=12))
@@ -201,7 +204,7 @@ def test_the_pull_request_says_what_was_measured() -> None:
     """Every number of it is one of the evidence."""
     text = pull_request_text("shop", details(result(1, 0.8), result(2, 1.0, "equivalent", "undone")))
     assert text.startswith("# Make shop cheaper: 20.0 % (15.0 % to 25.0 %) of its CPU time\n") or "20" in text.splitlines()[0]
-    assert "| 111111111111 | Remember the results of `read_1` |" in text and "-30.0 %" in text and "+3.0 %" in text
+    assert "| 111111111111 | Remember the results of `read_1` |" in text and "| -30.0 % | +5.0 % | +3.0 % |" in text
     assert "12 calls recorded" in text and "40 equal exceptions" in text and "Not called again: keys: it is a generator." in text
     assert "## Tried, and not in here" in text and "read_2" in text.rpartition("## Tried")[2]
 

@@ -265,5 +265,8 @@ def test_the_question_shows_exactly_what_would_be_done() -> None:
     risky = STRATEGY.model_copy(update={"warnings": ("orders(note): later values may be refused",)})
     told = strategy_question(TARGET, REQUEST, risky, (CREATE,), SearchFacts(), ()).evidence
     assert any("orders(note): later values may be refused" in one for one in told)
+    refused = TriedIndex(proposal=DROP, end="not applied", reason="the table is clustered by it")
+    told = strategy_question(TARGET, REQUEST, STRATEGY, (CREATE,), SearchFacts(), (), impossible=(refused,)).evidence
+    assert f"cannot be done: `{DROP.title}`: the table is clustered by it" in told
     slower = STRATEGY.model_copy(update={"effects": (STRATEGY.effects[0].model_copy(update={"suspicious": True}),)})
     assert not strategy_question(TARGET, REQUEST, slower, (CREATE,), SearchFacts(), ()).quality_passed
