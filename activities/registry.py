@@ -151,7 +151,7 @@ def build_activities(context: WorkerContext) -> ActivitySets:
                 Processes(artifacts, folder),
                 PySpy(artifacts, folder),
                 SqlFiles(folder),
-                TrialMeasuring(artifacts, context.history, environ, folder),
+                TrialMeasuring(artifacts, context.history, environ, folder, context.registry_file.registered),
             )
         ),
         probe=_methods((Hosts(context.host),)),

@@ -21,10 +21,12 @@ from activities.process_memory import Looks, TreeMemory
 from activities.subprocesses import Tool, running
 from activities.trial_measuring.kind import Round, Rounds
 from activities.trial_measuring.sides import CommandSide, Sides, opened_sides
+from activities.trial_measuring.statements import count_statements
 from activities.trial_measuring.valgrind import count_under_valgrind
 from activities.trial_rounds import PADDING, run_round
 from perfwright.analysis.trials.rounds import plan_round, quads_per_round, round_datum, slice_seconds
 from perfwright.models.secrets import without_secrets
+from perfwright.models.target import Target
 from perfwright.models.trial import Clock, RoundPlan, Side, Slice
 from perfwright.models.trial_run import BenchmarkMeasurement, Companion, MeasuringOrder
 from perfwright.models.undo import UndoRecord
@@ -53,7 +55,10 @@ class Benchmarks:
         assert isinstance(measurement, BenchmarkMeasurement), "the kind is chosen by its spec"
         async with opened_sides(order, record, site, measurement.command, measurement.working_directory) as sides:
             limit_s = min(measurement.run_limit_s, max(LEAST_LIMIT_S, order.request.budget_s))
-            rounds = _Runs(sides, limit_s, measurement.one_core) if measurement.protocol == "run" else _Slices(sides, limit_s)
+            if measurement.protocol == "run":
+                rounds: _Runs | _Slices = _Runs(sides, limit_s, measurement.one_core, order.request.target, site)
+            else:
+                rounds = _Slices(sides, limit_s)
             await rounds.warm_up()
             yield rounds
 
@@ -103,9 +108,9 @@ class _Runs(_Rounds):
     run_s = 0.0
     """Of a run of A, started and ended."""
 
-    def __init__(self, sides: Sides, limit_s: float, one_core: bool) -> None:
+    def __init__(self, sides: Sides, limit_s: float, one_core: bool, target: Target, site: Site) -> None:
         super().__init__(sides, limit_s)
-        self._one_core = one_core
+        self._one_core, self._target, self._site = one_core, target, site
 
     async def warm_up(self) -> None:
         """Files are read and compiled once before anything counts; a side that does not work is known at once. Raises ToolFailed."""
@@ -123,8 +128,10 @@ class _Runs(_Rounds):
         return Round(values=values, wall_s=time.perf_counter() - began)
 
     async def companions(self) -> tuple[Companion, ...]:
-        found, self._notes = await count_under_valgrind({side: self.tool(side, None, {}, self.limit_s) for side in self.sides}, self.run_s)
-        return found
+        statements, notes = await count_statements(self._target, self._site, lambda side: self._run(side, None, {}))
+        counts, more = await count_under_valgrind({side: self.tool(side, None, {}, self.limit_s) for side in self.sides}, self.run_s)
+        self._notes = (*notes, *more)
+        return (*counts, *statements)
 
     async def _run(self, side: Side, core: int | None, environment: dict[str, str]) -> dict[str, float]:
         try:

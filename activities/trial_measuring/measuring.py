@@ -5,7 +5,7 @@ trial    A against B: sequential looks at the metric and all guards, until they 
 watch    guards alone, again and again, until one is breached or the time is over
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from activities.heartbeats import beating
 from activities.history import History
 from activities.recording_folder import RecordingFolder, resumable
 from perfwright.models.errors import ErrorType
+from perfwright.models.target import Target
 from perfwright.models.trial_run import MeasuringOrder, TrialEvidence
 
 if TYPE_CHECKING:
@@ -28,8 +29,16 @@ ROOT = "trials"
 class TrialMeasuring:
     """Measures both sides on their host."""
 
-    def __init__(self, artifacts: ArtifactStore, history: History, environ: Mapping[str, str], state_folder: Path) -> None:
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        history: History,
+        environ: Mapping[str, str],
+        state_folder: Path,
+        registered: Callable[[str], Target | None] = lambda _: None,
+    ) -> None:
         self._artifacts, self._history, self._environ, self._state_folder = artifacts, history, environ, state_folder
+        self._registered = registered
 
     @activity.defn
     async def measure_trial(self, order: MeasuringOrder) -> TrialEvidence:
@@ -60,7 +69,7 @@ class TrialMeasuring:
             if order.change_id and record is None:
                 raise refuse(ErrorType.INVALID_INPUT, f"no change {order.change_id} is recorded here")
             carrying_out = CarryingOut(records, Site(self._environ, self._state_folder))
-            site = TrialSite(self._environ, self._state_folder, carrying_out=carrying_out)
+            site = TrialSite(self._environ, self._state_folder, registered=self._registered, carrying_out=carrying_out)
             async with kind_of(order.request.measurement).opened(order, record, site) as rounds:
                 companions = await phase.take(rounds)
                 notes = tuple(getattr(rounds, "notes", ()))

@@ -11,12 +11,13 @@ from activities.errors import refuse
 from activities.service_runs import ServiceSample, measured, p_ms, requests_of, send, started
 from activities.trial_measuring.kind import Round, Rounds
 from activities.trial_measuring.sides import Sides, opened_sides
+from activities.trial_measuring.statements import count_statements
 from activities.trial_rounds import PADDING
 from perfwright.analysis.gc.pauses import LEAST_MS
 from perfwright.models.errors import ErrorType
 from perfwright.models.gc_tuning import PORT_WORD
 from perfwright.models.trial import RoundPlan, Side
-from perfwright.models.trial_run import Companion, MeasuringOrder, ServiceMeasurement
+from perfwright.models.trial_run import Companion, MeasuringOrder, ServiceMeasurement, TrialRequest
 from perfwright.models.undo import UndoRecord
 
 LEAST_SHARE = 1e-5
@@ -38,12 +39,13 @@ class Services:
         if not any(PORT_WORD in word for word in measurement.command):
             raise refuse(ErrorType.INVALID_INPUT, f"command: no word of it holds {PORT_WORD}, the port it is to listen on")
         async with opened_sides(order, record, site, measurement.command, "") as sides:
-            yield _Rounds(sides, measurement, order.request.seed, site)
+            yield _Rounds(sides, measurement, order.request, site)
 
 
 class _Rounds:
-    def __init__(self, sides: Sides, measurement: ServiceMeasurement, seed: int, site: Site) -> None:
-        self._sides, self._measurement, self._seed, self._site = sides, measurement, seed, site
+    def __init__(self, sides: Sides, measurement: ServiceMeasurement, request: TrialRequest, site: Site) -> None:
+        self._sides, self._measurement, self._seed, self._site = sides, measurement, request.seed, site
+        self._target = request.target
         self.notes: tuple[str, ...] = ()
 
     async def measure(self, plan: RoundPlan, number: int) -> Round:
@@ -70,7 +72,16 @@ class _Rounds:
         return _round(a, b, time.perf_counter() - began)
 
     async def companions(self) -> tuple[Companion, ...]:
-        return ()
+        found, self.notes = await count_statements(self._target, self._site, self._alone)
+        return found
+
+    async def _alone(self, side: Side) -> None:
+        """Start a side, ask what a round asks it, and end it."""
+        given = self._measurement
+        async with started(self._sides[side], f"side {side}", {"PYTHONHASHSEED": "0"}) as service:
+            await service.ready(given.ready_path)
+            asked = requests_of(given.paths, given.warm_up_requests + given.requests_per_round)
+            await send([service], [(0,)] * len(asked), asked, given.concurrency)
 
 
 def _round(a: ServiceSample, b: ServiceSample, wall_s: float) -> Round:
