@@ -29,6 +29,7 @@ import psutil
 from activities.database_clones import digest
 from activities.database_dumps import PROGRAM_FOLDER
 from activities.errors import refuse
+from activities.postmaster import postmaster_of
 from activities.subprocesses import RunningTool, Tool, run, running
 from perfwright.analysis.database.connection_string import ConnectionParameters
 from perfwright.analysis.explaining.what_if import EXTENSION
@@ -205,7 +206,7 @@ class PrivateServer:
 
     async def _ready(self, server: RunningTool) -> None:
         deadline = time.monotonic() + READY_S
-        while not _takes_connections(self.data, server.pid):
+        while (holder := postmaster_of(self.data)) is None or holder.pid != server.pid or not holder.ready:
             if server.ended:
                 (await server.wait()).require_success(codes=())
             if time.monotonic() > deadline:
@@ -252,19 +253,12 @@ def _as_owner() -> Sequence[str]:
     return ("setpriv", f"--reuid={OWNER}", f"--regid={group}", "--init-groups", "--")
 
 
-def _takes_connections(data: Path, pid: int) -> bool:
-    """Documentation, 73.1: the first line of postmaster.pid is the process, the eighth its state."""
-    try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-    except OSError:
-        return False
-    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
-
-
 def _end_server(data: Path) -> None:
     """One that outlived its supervisor. Its number may be somebody else's by now: it is known by its folder."""
-    with suppress(OSError, ValueError, IndexError, psutil.Error):
-        server = psutil.Process(int((data / "postmaster.pid").read_text().splitlines()[0]))
+    if (holder := postmaster_of(data)) is None:
+        return
+    with suppress(OSError, ValueError, psutil.Error):
+        server = psutil.Process(holder.pid)
         if Path(server.cwd()) != data.resolve():
             return
         for number in (signal.SIGQUIT, signal.SIGKILL):

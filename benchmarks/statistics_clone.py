@@ -14,7 +14,7 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +158,7 @@ def told(title: str, clone: StatisticsClone, real: Side, copy: Side, measured: I
         print(f"{title}, {name}: " + "; ".join(sorted(one.title for one in indexes)), file=sys.stderr)
     return [
         Measured(f"{title} plans that are equal", equal, f"of {queries}", note=f"{_spread(ratios)}; {'; '.join(clone.copied.warnings)}"),
-        Measured(f"{title} costs off, without an index", _mean(abs(one - 1) for one in ratios) * 100, "%", note="in the mean"),
+        Measured(f"{title} costs off, without an index", statistics.mean(abs(one - 1) for one in ratios) * 100, "%", note="in the mean"),
         Measured(
             f"{title} plans equal, hypothetical",
             sum(shapes),
@@ -192,10 +192,6 @@ def _ratios(real: Sequence[Planned], copy: Sequence[Planned]) -> list[float]:
 
 def _spread(ratios: Sequence[float]) -> str:
     return f"costs {min(ratios):.3f} to {max(ratios):.3f} of the real ones"
-
-
-def _mean(values: Iterable[float]) -> float:
-    return statistics.mean(values)
 
 
 if __name__ == "__main__":

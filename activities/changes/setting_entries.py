@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from activities.changes.kind import Site
 from activities.changes.postgres_session import looking
 from activities.errors import refuse
+from activities.postmaster import postmaster_of
 from perfwright.analysis.changes.settings_checks import RESERVING, KnownSetting
 from perfwright.analysis.changes.settings_texts import NotAList, parts_of
 from perfwright.models.errors import ErrorType
@@ -243,11 +244,12 @@ def write_auto_conf(undo: SettingUndo, text: str) -> None:
 
 
 def server_runs(undo: SettingUndo) -> bool:
-    """Whether a postmaster holds the data directory on this machine. The first line of postmaster.pid is its pid."""
+    """Whether a postmaster holds the data directory on this machine."""
+    if (holder := postmaster_of(Path(undo.data_directory))) is None:
+        return False
     try:
-        pid = int((Path(undo.data_directory) / "postmaster.pid").read_text().split("\n", 1)[0])
-        state = Path(f"/proc/{abs(pid)}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, ValueError):
+        state = Path(f"/proc/{abs(holder.pid)}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
         return False
     return state != "Z"
 

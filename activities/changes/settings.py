@@ -33,6 +33,7 @@ from activities.changes.setting_entries import (
     waits_for_restart,
 )
 from activities.errors import refuse
+from activities.postmaster import postmaster_of
 from perfwright.analysis.changes.settings_checks import PRELOADED, KnownSetting, memory_trouble, refusal
 from perfwright.analysis.changes.settings_texts import is_list, restoring_statement, set_statement
 from perfwright.analysis.query_advice.identifiers import literal
@@ -217,13 +218,13 @@ async def _put(
     connection: "asyncpg.Connection", record: UndoRecord, statement: str, stands: Callable[[SettingUndo, str | None], bool]
 ) -> None:
     """The entry, where it does not stand already; compared in the session that writes it. Raises TargetRefused for one of somebody else."""
+    import asyncpg
+
     undo = only(record.undo, SettingUndo)
     raw = await read_entry(connection, undo)
     if is_foreign(undo, raw):
         raise refused(record.target, told_foreign(undo, raw))
     if not stands(undo, raw):
-        import asyncpg
-
         try:
             await connection.execute(statement)
         except asyncpg.DataError as mistake:
@@ -277,10 +278,10 @@ async def _refuse_restart(connection: "asyncpg.Connection", order: ChangeOrder, 
     if not (file.is_file() and os.access(file, os.R_OK | os.W_OK) and os.access(file.parent, os.W_OK)):
         raise NotAllowed("restart", f"{file} cannot be written from here: a server that does not come back could not be helped")
     backend = await connection.fetchval("SELECT pg_backend_pid()")
+    holder = postmaster_of(Path(undo.data_directory))
     try:
-        postmaster = int((Path(undo.data_directory) / "postmaster.pid").read_text().split("\n", 1)[0])
-        mine = psutil.Process(backend).ppid() == postmaster
-    except (OSError, ValueError, psutil.Error):
+        mine = holder is not None and psutil.Process(backend).ppid() == holder.pid
+    except psutil.Error:
         mine = False
     if not mine:
         raise NotAllowed("restart", f"the server does not run on this machine, or not in {undo.data_directory}")

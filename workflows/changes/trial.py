@@ -161,9 +161,8 @@ class Trial(HumanGates, LeaseHolder):
         )
         self._on(target)
         request = self._request
-        if (not request.ask_change or request.approved_digest) and workflow.patched(
-            ALWAYS_ASKED
-        ):  # only a process of ours has asked before
+        given_yes = not request.ask_change or request.approved_digest  # which only a process of ours has asked for before
+        if given_yes and workflow.patched(ALWAYS_ASKED):
             self._request = request.model_copy(update={"ask_change": True, "approved_digest": ""})
 
     async def _describe(self) -> tuple[ChangeDescription, str]:
