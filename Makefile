@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := perfwright activities workflows starter worker.py lab deploy
+SOURCES := perfwright activities workflows starter worker.py lab deploy benchmarks tools
 TESTS ?= tests
 TEST_PROCESSES ?= 4
 

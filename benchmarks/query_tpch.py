@@ -298,7 +298,7 @@ async def copy(connection: asyncpg.Connection, source: duckdb.DuckDBPyConnection
             ).fetchall()
             key = f", PRIMARY KEY ({keys[table]})" if table in keys else ""
             await connection.execute(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in columns)}{key})")
-            await connection.copy_to_table(table, source=path, format="csv")
+            await connection.copy_to_table(table, source=Path(path), format="csv")
         if await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'hypopg'"):
             await connection.execute("CREATE EXTENSION hypopg")
         await connection.execute("SELECT pg_stat_force_next_flush()")

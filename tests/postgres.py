@@ -160,8 +160,9 @@ def _place() -> Path:
 def make_data(programs: Path, folder: Path) -> None:
     """A fresh `folder/data` of `USER` with `PASSWORD`: made by initdb once per version, copied afterwards."""
     made = made_once(f"postgres-{crc32(bytes(programs)):08x}", _place(), lambda folder: _initdb(programs, folder))
-    copy = ["cp", "-a", made / "data", folder / "data"]
-    subprocess.run(copy, user=system_user(), cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        ["cp", "-a", made / "data", folder / "data"], user=system_user(), cwd=folder, check=True, capture_output=True, timeout=60
+    )
 
 
 def _initdb(programs: Path, folder: Path) -> None:

@@ -171,9 +171,9 @@ class TrialRequest(Model):
     ask_change: bool = True
     """False where the parent's own gate has approved exactly this change (see `approved_digest`)."""
     approved_digest: str = ""
+    """Of the description (`ChangeDescription.digest`) that a person approved at the parent's gate; another one is asked about again."""
     mask_literals: bool = False
     """Whether values of SQL are left out of what is told of the change."""
-    """Of the description (`ChangeDescription.digest`) that a person approved at the parent's gate; another one is asked about again."""
     ask_keep: bool = True
     """False: measured and undone, for sweeps and comparisons; what is wanted is then tried with a gate."""
     watch_s: Seconds = 0.0
