@@ -30,12 +30,13 @@ def _for_a_large_effect(request: TrialRequest, *rest: Any) -> NoiseJudgement:
 @contextmanager
 def short_trials(instructions_s: float = 0.0) -> Iterator[None]:
     """A against A is judged by the fewest rounds that can be, and need not show a small effect. Instructions are counted where that takes no
-    longer, with one hash seed."""
+    longer, with one hash seed, and allocations are not."""
     with ExitStack() as stack:
         stack.enter_context(patch("activities.trial_measuring.phases.NOISE_ROUNDS", LOOKS[0]))
         stack.enter_context(patch("activities.trial_measuring.phases.judge_aa", _for_a_large_effect))
         stack.enter_context(patch("activities.trial_measuring.valgrind.LIMIT_S", instructions_s))
         stack.enter_context(patch("activities.trial_measuring.valgrind.SEEDS", (0,)))
+        stack.enter_context(patch("activities.trial_measuring.valgrind.MEMCHECK_SLOWDOWN", float("inf")))
         yield
 
 

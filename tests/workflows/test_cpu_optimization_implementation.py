@@ -113,6 +113,7 @@ async def test_what_is_planted_in_the_shop_is_mended(
     """Each CPU problem of the shop that a codemod can mend is mended in a commit of its own; together they win half at least of what the
     sound versions of the same four have."""
     monkeypatch.setenv("LAB_PROBLEMS", "all")
+    monkeypatch.setattr("activities.calls_again.AGAIN_S", 5.0)
     repository = lab_repository(tmp_path / "repository")
     before = snapshot(repository)
     async with optimising(client, task_queue, host_name, tmp_path, repository, environ={"LAB_PROBLEMS": "all"}, **LAB) as handle:
