@@ -33,10 +33,15 @@ static int by_pieces(const void *one, const void *other)
     return ((const struct booking *)one)->pieces - ((const struct booking *)other)->pieces;
 }
 
+static size_t in_order(size_t count)
+{
+    qsort(totals, count, sizeof totals[0], by_pieces);
+    return count;
+}
+
 static size_t write_report(size_t count, char *text, size_t room)
 {
     size_t used = 0;
-    qsort(totals, count, sizeof totals[0], by_pieces);
     for (size_t i = 0; i < count && used + 32 < room; i++) {
         used += (size_t)snprintf(text + used, room - used, "%u;%d\n", totals[i].article, totals[i].pieces);
     }
@@ -77,7 +82,7 @@ int main(int argc, char **argv)
     do {
         struct timespec pause = {0, (long)(PAUSE_NS / (times >= 1.0 ? times : 1.0))};
         next_batch();
-        written += write_report(total(batch, BATCH, totals), text, sizeof text);
+        written += write_report(in_order(total(batch, BATCH, totals)), text, sizeof text);
         nanosleep(&pause, NULL);
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while ((double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) / 1e9 < seconds);
