@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := perfwright activities workflows starter worker.py lab deploy benchmarks tools
 TESTS ?= tests
-TEST_PROCESSES ?= 6
+TEST_PROCESSES ?= 4
 
 # Tests of the engine and of CpuProfilingInvestigation alone, `make test TESTS='$(ENGINE)'`: all files but those of databases, and those of
 # changes with their trials and the processes that optimise by them.
@@ -47,8 +47,8 @@ demo: $(READY)-demo temporal
 # whole core), and the lab's planted CPU problems under their load. A second busy program makes "one thread saturated" a saturated machine,
 # and rightly so. "paired" (two at a time, a core for each): trials of the lab's planted problems, whose rounds in turns give what disturbs to
 # both sides, and shares of a program's own samples; they would be drowned by four. Everything else side by side: also what is judged by a
-# count, and trials whose planted difference is far above noise. Three processes for each core that CI has, because most of the long tests is
-# waiting; tests/scheduling.py says in which order, so that nobody waits for the longest at the end. Of the first two groups only their files
+# count, and trials whose planted difference is far above noise. Two processes more than CI has cores, because half of the long tests is
+# waiting (with six the machine is full, and what is waited for comes too late); tests/scheduling.py says in which order, so that nobody waits for the longest at the end. Of the first two groups only their files
 # are collected.
 # What failed is run again by itself, at most twice: one that measures may be disturbed by another program of the machine, and of thousands
 # side by side one may starve. What fails each time has failed; what does not is named by the first run.

@@ -14,6 +14,8 @@ NO_CPU_FREE = 0.95
 """Where others want the CPUs as well, a program that used little may only have had little."""
 PREEMPTED_HZ = 2.0
 """What wants a CPU and has to share it is preempted many times a second; once in a while that happens to what hardly runs as well."""
+WANTED_CORES = 0.01
+"""Who wants a CPU gets more of it, however many want one: a hundredth is the share of one among two hundred on two cores."""
 
 
 def quality_gates(stacks: StackProfile, request: CpuProfilingRequest, usage: ProcessUse, running_samples: int) -> tuple[QualityGate, ...]:
@@ -37,7 +39,8 @@ def _enough_samples(stacks: StackProfile, request: CpuProfilingRequest, usage: P
         idle = ""
         if cores < IDLE_CORES:
             preempted_hz = usage.involuntary_switches_hz
-            starved = usage.machine_busy_share >= NO_CPU_FREE and preempted_hz > max(usage.voluntary_switches_hz, PREEMPTED_HZ)
+            wanted = cores >= WANTED_CORES and preempted_hz > max(usage.voluntary_switches_hz, PREEMPTED_HZ)
+            starved = wanted and usage.machine_busy_share >= NO_CPU_FREE
             idle = (
                 f" The target got {cores:.2f} cores of a machine that had none free: measure when others are quiet."
                 if starved

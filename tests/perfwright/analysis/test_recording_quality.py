@@ -108,6 +108,8 @@ def test_a_starved_target_is_not_called_idle() -> None:
     assert "none free" in few.note and "idle" not in few.note
     sleeps = usage.model_copy(update={"involuntary_switches_hz": 0.5})
     assert "idle" in quality_gates(stacks(samples=25, paused=None), REQUEST, sleeps, 25)[0].note
+    hardly = use({"MainThread": 0.004}).model_copy(update=busy)
+    assert "idle" in quality_gates(stacks(samples=25, paused=None), REQUEST, hardly, 25)[0].note, "what starts is preempted as well"
     assert overhead.outcome == "failed" and "5.0% of a core" in overhead.note
 
 
