@@ -48,8 +48,8 @@ demo: $(READY)-demo temporal
 # and rightly so. "paired" (two at a time, a core for each): trials of the lab's planted problems, whose rounds in turns give what disturbs to
 # both sides, and shares of a program's own samples; they would be drowned by four. Everything else side by side: also what is judged by a
 # count, and trials whose planted difference is far above noise. Two processes more than CI has cores, because half of the long tests is
-# waiting (with six the machine is full, and what is waited for comes too late); tests/scheduling.py says in which order, so that nobody waits for the longest at the end. Of the first two groups only their files
-# are collected.
+# waiting (with six the machine is full, and what is waited for comes too late); tests/scheduling.py says in which order, so that nobody
+# waits for the longest at the end. Of the first two groups only their files are collected.
 # What failed is run again by itself, at most twice: one that measures may be disturbed by another program of the machine, and of thousands
 # side by side one may starve. What fails each time has failed; what does not is named by the first run.
 SLOWEST := --durations 20 --durations-min 5
