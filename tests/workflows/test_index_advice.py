@@ -106,7 +106,7 @@ async def test_a_killed_worker_leaves_no_server_and_no_statistics(
         host = WorkerProcess(folder=tmp_path, address=temporal_server, environment={VARIABLE: observed_postgres.dsn(database)})
         try:
             await host.start_worker("--host", host_name)
-            handle = await lab.start(clone_limit_mb=1.0, statements=statements)
+            handle = await lab.start(clone_limit_mb=1.0, statements=[*statements, *WRITES])
             await reached(handle, "advise_indexes")
             state = tmp_path / STATE_FOLDER
 
