@@ -128,7 +128,7 @@ class _Runs(_Rounds):
         return Round(values=values, wall_s=time.perf_counter() - began)
 
     async def companions(self) -> tuple[Companion, ...]:
-        statements, notes = await count_statements(self._target, self._site, lambda side: self._run(side, None, {}))
+        statements, notes = await count_statements(self._target, self._site, lambda side: self._run(side, None, {}), self.run_s)
         counts, more = await count_under_valgrind({side: self.tool(side, None, {}, self.limit_s) for side in self.sides}, self.run_s)
         self._notes = (*notes, *more)
         return (*counts, *statements)

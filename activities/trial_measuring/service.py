@@ -45,7 +45,7 @@ class Services:
 class _Rounds:
     def __init__(self, sides: Sides, measurement: ServiceMeasurement, request: TrialRequest, site: Site) -> None:
         self._sides, self._measurement, self._seed, self._site = sides, measurement, request.seed, site
-        self._target = request.target
+        self._target, self._round_s = request.target, 0.0
         self.notes: tuple[str, ...] = ()
 
     async def measure(self, plan: RoundPlan, number: int) -> Round:
@@ -69,10 +69,11 @@ class _Rounds:
             orders = [tuple(0 if side == "A" else 1 for side in one) for one in request_orders(chance, given.requests_per_round)]
             paths = requests_of(given.paths, given.requests_per_round)
             a, b = await measured(both, orders, paths, given.concurrency)
-        return _round(a, b, time.perf_counter() - began)
+        self._round_s = time.perf_counter() - began
+        return _round(a, b, self._round_s)
 
     async def companions(self) -> tuple[Companion, ...]:
-        found, self.notes = await count_statements(self._target, self._site, self._alone)
+        found, self.notes = await count_statements(self._target, self._site, self._alone, self._round_s)
         return found
 
     async def _alone(self, side: Side) -> None:

@@ -4,6 +4,7 @@ They are counted by the server (pg_stat_statements) around whole runs of one sid
 well: each side runs several times, and the median is told, with a note where runs of the same side differ.
 """
 
+import asyncio
 import statistics
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     import asyncpg
 
 RUNS = 3
+LIMIT_S = 90.0
+"""For all runs of both sides together."""
 ANSWER_S = 30.0
 Counted = tuple[tuple[Companion, ...], tuple[str, ...]]
 
 
-async def count_statements(target: Target, site: Site, work: Callable[[Side], Awaitable[object]]) -> Counted:
+async def count_statements(target: Target, site: Site, work: Callable[[Side], Awaitable[object]], run_s: float) -> Counted:
     """Medians over runs of each side, or nothing and why; nothing at all where the registry knows no database of the target's. `work` runs
-    a side once."""
+    a side once, in about `run_s`."""
     if not target.database:
         return (), ()
     database = site.registered(target.database)
@@ -37,8 +40,10 @@ async def count_statements(target: Target, site: Site, work: Callable[[Side], Aw
         return _not_counted(f"{target.database} is not in the registry of this worker")
     if database.kind != "postgresql":
         return _not_counted(f"{database.title} is of kind {database.kind}; those of PostgreSQL are")
+    if (expected_s := 2 * RUNS * run_s) > LIMIT_S:
+        return _not_counted(f"that would take about {expected_s:.0f} s, {LIMIT_S:.0f} s are allowed")
     try:
-        async with connected(database, site.environ, answer_s=ANSWER_S) as connection:
+        async with asyncio.timeout(LIMIT_S), connected(database, site.environ, answer_s=ANSWER_S) as connection:
             async with reading(connection):
                 view = await find_counters(connection)
             if isinstance(view, NotSeen):
@@ -46,6 +51,8 @@ async def count_statements(target: Target, site: Site, work: Callable[[Side], Aw
             return await _counted(connection, view, work)
     except ApplicationError as trouble:
         return _not_counted(trouble.message)
+    except TimeoutError:
+        return _not_counted(f"it took longer than {LIMIT_S:.0f} s")
 
 
 async def _counted(connection: "asyncpg.Connection", view: CountersView, work: Callable[[Side], Awaitable[object]]) -> Counted:

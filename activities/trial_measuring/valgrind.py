@@ -18,7 +18,7 @@ from perfwright.models.trial import Side
 from perfwright.models.trial_run import Companion
 
 LIMIT_S = 90.0
-"""For all runs of both sides together."""
+"""For all runs of both sides together, of either count."""
 SEEDS = (0, 1, 2, 3, 4)
 LEAST_SEEDS = 2
 SAME_SHARE = 0.002

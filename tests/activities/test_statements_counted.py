@@ -1,5 +1,6 @@
 """Statements that both sides of a trial send to the target's database, counted by a real server."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,7 +68,7 @@ def program(*words: str) -> Target:
 
 
 def order_of(target: Target, measurement: BenchmarkMeasurement | ServiceMeasurement) -> tuple[MeasuringOrder, UndoRecord]:
-    """A trial of asking four times as often."""
+    """A trial of asking twenty times as often."""
     spec = LaunchSpec(environment={"ASKED": "20"})
     request = TrialRequest(target=target, title="more", change=spec, measurement=measurement)
     undo = LaunchUndo(file="launches/shop", before=None, after=encoded([("run/1", spec)]))
@@ -123,21 +124,39 @@ async def test_others_that_use_the_database_are_told(observed_postgres: Postgres
             for _ in range(next(sent)):
                 await connection.execute("SELECT 1 FROM articles")
 
-        companions, (note,) = await count_statements(program("-c", PROGRAM), site, work)
+        companions, (note,) = await count_statements(program("-c", PROGRAM), site, work, 0.01)
     assert counted(companions) == (7.0, 0.0)
     assert note.startswith("statements differ between runs of one side, 5 to 9 with A: others")
 
 
+async def test_runs_that_do_not_end_in_time_are_broken_off(
+    observed_postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A side that takes longer than it did before: it is ended, and that is the reason."""
+    monkeypatch.setattr("activities.trial_measuring.statements.LIMIT_S", 1.0)
+    ended = []
+
+    async def work(side: Side) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(side)
+
+    async with articles(observed_postgres, tmp_path, COUNTERS) as (_, site):
+        companions, (note,) = await count_statements(program("-c", PROGRAM), site, work, 0.01)
+    assert not companions and "took longer than 1 s" in note and ended == ["A"]
+
+
 async def test_what_cannot_be_counted_is_told(postgres: PostgresServer, tmp_path: Path) -> None:
-    """No database: nothing to tell. A database that is not registered, of another kind, without its connection string or pg_stat_statements:
-    the reason; and no side was run for it."""
+    """No database: nothing to tell. A database that is not registered, of another kind, without its connection string or pg_stat_statements,
+    and runs that take too long for it: the reason; and no side was run for it."""
     target = program("-c", PROGRAM)
 
     async def never(side: Side) -> None:
         raise AssertionError(side)
 
-    async def told(site: Site, target: Target = target) -> str:
-        companions, notes = await count_statements(target, site, never)
+    async def told(site: Site, target: Target = target, run_s: float = 0.1) -> str:
+        companions, notes = await count_statements(target, site, never, run_s)
         assert not companions and all(one.startswith("statements are not counted: ") for one in notes)
         return " ".join(notes)
 
@@ -145,6 +164,7 @@ async def test_what_cannot_be_counted_is_told(postgres: PostgresServer, tmp_path
     assert "shop-db is not in the registry" in await told(Site({}, tmp_path))
     other = TARGET.model_copy(update={"kind": "mysql"})
     assert "of kind mysql" in await told(Site({}, tmp_path, registered={TARGET.name: other}.get))
+    assert "about 600 s, 90 s are allowed" in await told(Site({}, tmp_path, registered={TARGET.name: TARGET}.get), run_s=100.0)
     assert VARIABLE in await told(Site({}, tmp_path, registered={TARGET.name: TARGET}.get))
     async with articles(postgres, tmp_path) as (_, site):
         assert "pg_stat_statements is not loaded" in await told(site)

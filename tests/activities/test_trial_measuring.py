@@ -274,9 +274,11 @@ async def test_counts_stand_beside_the_time(bench: Bench) -> None:
     """Counted by valgrind: less work shows as far fewer instructions and numbers made, however noisy the machine is."""
     bench.program.write_text("import os\nfor number in range(int(os.environ.get('WORK', '100_000'))): number % 7\n")
     evidence = await bench.measured("trial", LaunchSpec(environment={"WORK": "1_000"}), budget_s=10.0)
-    if not evidence.companions:
-        assert "seconds" in " ".join(evidence.warnings) or " s" in " ".join(evidence.warnings), "a crowded machine takes too long"
-        return
     ratios = {one.name: one.ratio for one in evidence.companions}
     assert set(ratios) <= {"instructions", "allocations", "allocated in all"}
-    assert (ratios.get("instructions") or 0.0) < 0.95 and (ratios.get("allocations") or 0.0) < 0.95
+    for name in ("instructions", "allocations"):
+        if name not in ratios:  # a crowded machine takes too long
+            assert any(name in one and "not counted" in one and " s" in one for one in evidence.warnings), evidence.warnings
+            continue
+        ratio = ratios[name]
+        assert ratio is not None and ratio < 0.95, name

@@ -113,7 +113,7 @@ async def test_a_worker_that_is_killed_after_every_step(tmp_path: Path) -> None:
             assert not await task_failures(handle)
             [kept] = result.details.candidates
             assert kept.end == "kept", kept.reason
-            assert kept.trial and kept.trial.evidence and kept.trial.evidence.companions[0].name == "instructions"
+            assert kept.trial and kept.trial.evidence and [one.name for one in kept.trial.evidence.companions] == ["instructions"]
             restarts += await restarts_of(handle) + await restarts_of(await child_of(handle, "trial", "/1"))
             branches[result.target].append(result.details.branch)
             repository = repositories[result.target]
